@@ -1,0 +1,1 @@
+//! Blocks to chunks under a token target, as ranges of the canonical text.

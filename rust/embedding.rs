@@ -1,0 +1,1 @@
+//! Static embedding: token table, mean, unit vector.

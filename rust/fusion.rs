@@ -1,0 +1,1 @@
+//! The default rule, reciprocal rank fusion, normalisers.

@@ -1,0 +1,1 @@
+//! tantivy: dictionary, postings, positions, filters; and the posting lists that queries read.

@@ -1,0 +1,1 @@
+//! Markdown and HTML to canonical text and blocks with anchors.

@@ -1,0 +1,1 @@
+//! Find a quote in a text after folding; the source's own characters come back.
