@@ -27,9 +27,11 @@ pub mod fusion;
 pub mod lexical;
 pub mod markup;
 pub mod mmr;
+pub mod publication;
 #[cfg(feature = "python")]
 mod python;
 pub mod quotes;
+pub mod records;
 pub mod snapshot;
 pub mod storage;
 pub mod wordpiece;

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memmap2::Mmap;
@@ -675,7 +676,7 @@ pub struct Generation {
     layout: Layout,
     manifest: Manifest,
     hash: String,
-    segments: Vec<Segment>,
+    segments: Vec<Arc<Segment>>,
     tombstones: Vec<Option<BlockFile>>,
     state: Option<BlockFile>,
     _lock: File,
@@ -690,10 +691,18 @@ impl Generation {
     /// # Errors
     /// [`Error::IndexNotFound`], [`Error::IndexCorrupt`], [`Error::IndexIncompatible`] or [`Error::Io`].
     pub fn open(root: &Path) -> Result<Self> {
+        Self::open_after(root, None)
+    }
+
+    /// Opens the generation that is served, sharing the maps of segments that `previous` already has open and verified.
+    ///
+    /// # Errors
+    /// See [`Generation::open`].
+    pub fn open_after(root: &Path, previous: Option<&Self>) -> Result<Self> {
         let layout = Layout::new(root);
         let mut current = layout.read_current()?;
         loop {
-            match Self::open_number(&layout, current.0, Some(&current.1)) {
+            match Self::open_number(&layout, current.0, &current.1, previous) {
                 Ok(generation) => return Ok(generation),
                 Err(failure) => {
                     let newer = layout.read_current()?;
@@ -706,9 +715,9 @@ impl Generation {
         }
     }
 
-    fn open_number(layout: &Layout, number: u64, expected: Option<&str>) -> Result<Self> {
+    fn open_number(layout: &Layout, number: u64, expected: &str, previous: Option<&Self>) -> Result<Self> {
         let (manifest, hash, file) = layout.read_manifest(number)?;
-        if expected.is_some_and(|expected| expected != hash) {
+        if expected != hash {
             return Err(Error::corrupt(layout.manifest(number), "it is not the manifest that CURRENT names"));
         }
         lock_shared(&file, &layout.manifest(number))?;
@@ -717,13 +726,22 @@ impl Generation {
         for entry in &manifest.segments {
             check_name(layout, &entry.id)?;
             entry.files.iter().try_for_each(|file| check_name(layout, &file.name))?;
-            segments.push(Segment::open(&layout.segments().join(&entry.id), &entry.files)?);
+            let shared = previous.and_then(|previous| previous.shared(entry));
+            segments.push(match shared {
+                Some(segment) => segment,
+                None => Arc::new(Segment::open(&layout.segments().join(&entry.id), &entry.files)?),
+            });
             let open = |file: &FileEntry| open_whole(&layout.tombstones(), layout, file);
             tombstones.push(entry.tombstones.as_ref().map(open).transpose()?);
         }
         let state =
             manifest.state.as_ref().map(|entry| open_whole(&layout.generations(), layout, entry)).transpose()?;
         Ok(Self { layout: layout.clone(), manifest, hash, segments, tombstones, state, _lock: file })
+    }
+
+    fn shared(&self, entry: &SegmentEntry) -> Option<Arc<Segment>> {
+        let own = self.manifest.segments.iter().position(|own| own.id == entry.id && own.files == entry.files)?;
+        self.segments.get(own).map(Arc::clone)
     }
 
     /// The manifest.
@@ -746,7 +764,7 @@ impl Generation {
 
     /// The opened segments, in the manifest's order.
     #[must_use]
-    pub fn segments(&self) -> &[Segment] {
+    pub fn segments(&self) -> &[Arc<Segment>] {
         &self.segments
     }
 
@@ -905,7 +923,7 @@ impl Publisher {
         if let Some(parent) = self.layout.root().parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_directory(parent)?;
         }
-        self.current = Some(Generation::open(self.layout.root())?);
+        self.current = Some(Generation::open_after(self.layout.root(), self.current.as_ref())?);
         self.next += 1;
         self.segments = 0;
         self.collect()?;

@@ -1,0 +1,1 @@
+//! Documents to a segment, segments to a generation.
