@@ -32,6 +32,7 @@ pub mod publication;
 mod python;
 pub mod quotes;
 pub mod records;
+pub mod segment;
 pub mod snapshot;
 pub mod storage;
 pub mod wordpiece;

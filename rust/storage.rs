@@ -466,6 +466,17 @@ pub struct EmbedderEntry {
     pub dimension: u32,
 }
 
+/// The fingerprints of what made an index: an index is read only by their equals.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Makers {
+    /// The fingerprint of the analyser that made the terms.
+    pub analyser: String,
+    /// The fingerprint of the chunker and its settings.
+    pub chunker: String,
+    /// How the vectors were made; `None` for an index without vectors.
+    pub embedder: Option<EmbedderEntry>,
+}
+
 /// One segment as a generation uses it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SegmentEntry {
@@ -492,10 +503,8 @@ pub struct Manifest {
     pub format: u32,
     /// The generation's number; numbers only grow.
     pub generation: u64,
-    /// The fingerprint of the analyser that made the terms.
-    pub analyser: String,
-    /// How the vectors were made; `None` for an index without vectors.
-    pub embedder: Option<EmbedderEntry>,
+    /// What made the index.
+    pub makers: Makers,
     /// The segments, oldest first.
     pub segments: Vec<SegmentEntry>,
     /// What changed of documents since their segment was written (`generations/<number>.state`), if anything.
@@ -904,17 +913,11 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Error::Io`] when anything cannot be written; the old generation is then still served.
-    pub fn publish(
-        &mut self,
-        analyser: String,
-        embedder: Option<EmbedderEntry>,
-        segments: Vec<SegmentEntry>,
-        state: &[u8],
-    ) -> Result<u64> {
+    pub fn publish(&mut self, makers: Makers, segments: Vec<SegmentEntry>, state: &[u8]) -> Result<u64> {
         let generation = self.next;
         let name = format!("{generation:06}.state");
         let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
-        let manifest = Manifest { format: FORMAT, generation, analyser, embedder, segments, state };
+        let manifest = Manifest { format: FORMAT, generation, makers, segments, state };
         sync_directory(&self.layout.segments())?;
         sync_directory(&self.layout.tombstones())?;
         let (bytes, hash) = manifest.to_bytes()?;
