@@ -8,7 +8,7 @@ was readable) is kept per generation beside the segments, so that touching a tho
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,14 +195,23 @@ class IndexWriter:
         path: the index folder, created when it is missing.
         chunker: the fingerprint of the chunker and its settings.
         embedder: how vectors are made; ``None`` for an index without vectors.
+        embed: makes vectors of chunks, each with its document; called for stored chunks when the embedder is another.
 
     Raises:
         IndexLocked: another process builds this index.
         StoreError: the folder cannot be written, or holds a generation that cannot be read.
     """
 
-    def __init__(self, path: str | Path, *, chunker: str, embedder: EmbedderEntry | None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        chunker: str,
+        embedder: EmbedderEntry | None,
+        embed: Callable[[Sequence[tuple[Document, Sequence[Chunk]]]], list[Vectors | None]],
+    ) -> None:
         self._writer = _core.Writer(str(path))
+        self._embed = embed
         self._chunker = chunker
         self._embedder = embedder
         self.previous = self._writer.snapshot()
@@ -246,7 +255,7 @@ class IndexWriter:
             document: its record.
             text: its canonical text.
             chunks: its chunks in reading order.
-            vectors: float32, shape ``(len(chunks), dimension)``; ``None`` for an index without vectors.
+            vectors: float32, shape ``(len(chunks), dimension)``; ``None`` for a document that has none.
         """
         self._deleted.add(document.id)
         self._state.pop(document.id, None)
@@ -265,16 +274,16 @@ class IndexWriter:
         self._deleted.add(document_id)
         self._state.pop(document_id, None)
 
-    def stored(self, document_ids: Iterable[str]) -> Iterator[tuple[Document, str, list[Chunk], Vectors | None]]:
-        """Yield documents of the previous generation as they are stored, with the vectors they have."""
-        snapshot = self.previous
-        if snapshot is None:
-            return
+    def _readd(self, snapshot: _core.Snapshot, document_ids: Iterable[str]) -> None:
+        """Add documents of the previous generation as they are stored, with new vectors where the embedder is another."""
         for document_id in document_ids:
             document, text = self.known[document_id], snapshot.text(document_id)
             chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
-            vectors = None if snapshot.embedder is None else snapshot.vectors_of(document_id)
-            yield document, text or "", chunks, vectors
+            if self.reembed:
+                vectors = self._embed([(document, chunks)])[0]
+            else:
+                vectors = None if snapshot.embedder is None else snapshot.vectors_of(document_id)
+            self.add(document, text or "", chunks, vectors)
 
     def publish(self) -> int:
         """Make everything added and removed the generation that is served; durable when this returns.
@@ -316,7 +325,7 @@ class IndexWriter:
         kept = [segment for segment in segments if segment[0] not in gone]
         chunks = sum(segment[2] for segment in kept)
         dead = sum(segment[4] for segment in kept)
-        if chunks and dead > MAXIMUM_DEAD_SHARE * chunks:
+        if self.rederive or self.reembed or dead > MAXIMUM_DEAD_SHARE * chunks:
             merged = kept
         elif len(kept) + bool(self._pending or self._written) > MAXIMUM_SEGMENTS:
             merged = sorted(kept, key=lambda segment: segment[2])[:-1]
@@ -326,8 +335,7 @@ class IndexWriter:
         for name, *_ in merged:
             self._dropped.add(name)
             survivors = [document_id for document_id in living[name] if document_id not in self._deleted]
-            for document, text, stored_chunks, vectors in self.stored(survivors):
-                self.add(document, text, stored_chunks, vectors)
+            self._readd(snapshot, survivors)
 
     def _flush(self) -> None:
         if not self._pending:
@@ -338,9 +346,12 @@ class IndexWriter:
         if self._embedder is not None:
             import numpy
 
-            parts = [part for _, part in self._pending if part is not None and len(part)]
-            empty = numpy.empty((0, self._embedder.dimension), numpy.float32)
-            vectors = numpy.ascontiguousarray(numpy.concatenate([empty, *parts]), dtype=numpy.float32)
+            width = self._embedder.dimension
+            parts = [
+                numpy.zeros((len(row[-1]), width), numpy.float32) if part is None else part
+                for row, part in self._pending
+            ]
+            vectors = numpy.concatenate([numpy.empty((0, width), numpy.float32), *parts])
         self._writer.add_segment(rows, vectors)
         self._written += len(rows)
         self._pending.clear()
