@@ -503,9 +503,9 @@ impl Rules {
     fn analyze_chains(&self, start: usize, end: usize, normal: &Normal, scratch: &mut Scratch, terms: &mut Terms) {
         let mut chain: Option<(usize, usize)> = None;
         for (at, word) in normal.text[start..end].unicode_word_indices() {
-            let leading = word.len() - word.trim_start_matches('_').len();
+            let leading = word.len() - word.trim_start_matches(|c: char| !c.is_alphanumeric()).len();
             let word_start = start + at + leading;
-            let word_end = start + at + word.trim_end_matches('_').len();
+            let word_end = start + at + word.trim_end_matches(['_', '\'']).len();
             if word_end <= word_start {
                 continue;
             }
@@ -677,6 +677,8 @@ enum Kind {
 fn kind(c: char) -> Kind {
     match c {
         '-' | '_' | '.' | ',' => Kind::Joint,
+        _ if c.is_ascii_lowercase() => Kind::Letter,
+        _ if is_combining_mark(c) => Kind::Other,
         _ if c.is_uppercase() => Kind::Upper,
         _ if c.is_alphabetic() => Kind::Letter,
         _ if c.is_numeric() => Kind::Digit,

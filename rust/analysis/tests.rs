@@ -215,9 +215,11 @@ proptest! {
             last = (position, start);
             let slice = text.get(start as usize..end as usize);
             prop_assert!(slice.is_some(), "borders of characters");
-            let again = terms(slice.unwrap_or_default(), language);
-            // A negation's slice is the negation; a part of a number is not a stop word by itself.
-            prop_assert!(again.contains(&term) || language == Language::Turkish && term.contains('ı'), "{:?} gives {:?}, not {:?}", slice, again, term);
+            let slice = slice.unwrap_or_default();
+            // A border may run through a compatibility form: the ligature of i and j is two letters.
+            if slice.nfkc().eq(slice.nfc()) {
+                prop_assert!(terms(slice, language).contains(&term), "{:?} does not give {:?}", slice, term);
+            }
         }
     }
 
