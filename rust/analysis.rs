@@ -196,6 +196,11 @@ const IN_PIECE: [bool; 256] = {
     table
 };
 
+/// Whether a character cannot be the last of a word: a sign that joins only what follows, or nothing.
+fn ends_nothing(c: char) -> bool {
+    !c.is_alphanumeric() && !is_combining_mark(c)
+}
+
 const fn is_joint(byte: u8) -> bool {
     matches!(byte, b'_' | b'-' | b'.' | b',' | b'\'')
 }
@@ -505,7 +510,7 @@ impl Rules {
         for (at, word) in normal.text[start..end].unicode_word_indices() {
             let leading = word.len() - word.trim_start_matches(|c: char| !c.is_alphanumeric()).len();
             let word_start = start + at + leading;
-            let word_end = start + at + word.trim_end_matches(['_', '\'']).len();
+            let word_end = start + at + word.trim_end_matches(ends_nothing).len();
             if word_end <= word_start {
                 continue;
             }
@@ -556,6 +561,7 @@ impl Rules {
     fn push_whole(&self, text: &str, at: (u32, u32), word: &mut String, plain: &mut String, terms: &mut Terms) {
         word.clear();
         fold_into(text, self.language, word);
+        let word = word.trim_end_matches(ends_nothing);
         terms.push(word, at);
         if !word.is_ascii() {
             plain.clear();
@@ -566,21 +572,20 @@ impl Rules {
 
     /// Appends the terms of one word; none for a stop word.
     fn push_word(&self, text: &str, at: (u32, u32), word: &mut String, plain: &mut String, terms: &mut Terms) {
-        word.clear();
         if text.len() > 4 * MAX_TERM_BYTES {
             return;
         }
+        word.clear();
         fold_into(text, self.language, word);
-        let mut at = at;
-        let word: &str = match self.elided(word) {
-            Some(rest) => {
-                // What was elided has no term, and its letters have the same length as typed but for compatibility forms.
-                if text.len() == word.len() && text.len() == (at.1 - at.0) as usize {
-                    at.0 += (word.len() - rest.len()) as u32;
-                }
-                rest
+        // A sign may have stood before a character without width only.
+        let word = word.trim_end_matches(ends_nothing);
+        let (word, at) = match self.elided(word) {
+            // The elided word keeps its letters unless it was normalised; then the offsets stay those of both.
+            Some(rest) if text.len() == word.len() && text.len() == (at.1 - at.0) as usize => {
+                (rest, (at.0 + (word.len() - rest.len()) as u32, at.1))
             }
-            None => word,
+            Some(rest) => (rest, at),
+            None => (word, at),
         };
         let word = if self.language == Language::English { negation(word) } else { word };
         if self.mode != Mode::QuestionWithStopWords && self.stop_words.contains(word) {
@@ -706,7 +711,7 @@ fn split_identifier(text: &str, parts: &mut Vec<(usize, usize)>) {
             _ => current == Kind::Joint,
         };
         if border && let Some(from) = start.take() {
-            parts.push((from, from + text[from..at].trim_end_matches('\'').len()));
+            parts.push((from, from + text[from..at].trim_end_matches(ends_nothing).len()));
         }
         if !matches!(current, Kind::Joint | Kind::Other) && start.is_none() {
             start = Some(at);

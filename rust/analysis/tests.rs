@@ -209,6 +209,7 @@ proptest! {
 
     #[test]
     fn offsets_are_those_of_the_original(text in text(), language in language()) {
+        let marked = text.chars().zip(text.chars().skip(1)).any(|(sign, mark)| !sign.is_alphanumeric() && is_combining_mark(mark));
         let mut last = (0, 0);
         for (term, start, end, position) in rows(&text, language) {
             prop_assert!((position, start) >= last, "order");
@@ -216,8 +217,8 @@ proptest! {
             let slice = text.get(start as usize..end as usize);
             prop_assert!(slice.is_some(), "borders of characters");
             let slice = slice.unwrap_or_default();
-            // A border may run through a compatibility form: the ligature of i and j is two letters.
-            if slice.nfkc().eq(slice.nfc()) {
+            // A border may run through a compatibility form, such as the ligature of i and j.
+            if !marked && slice.nfkc().eq(slice.nfc()) {
                 prop_assert!(terms(slice, language).contains(&term), "{:?} does not give {:?}", slice, term);
             }
         }
