@@ -475,3 +475,6 @@ impl VectorSegment {
         Ok(vectors)
     }
 }
+
+#[cfg(test)]
+mod tests;
