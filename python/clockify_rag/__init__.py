@@ -9,7 +9,7 @@
 The public names are imported where they are first used, so that ``import clockify_rag`` costs next to nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # the module `typing` alone would take longer to import than this one
 
 if TYPE_CHECKING:
     from clockify_rag.config import (
@@ -229,12 +229,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'clockify_rag' has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"clockify_rag.{_HOME[name]}"), name)
+    value: object = getattr(import_module(f"clockify_rag.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
 
@@ -72,12 +72,8 @@ class LoadingSettings(Table):
     """``[loading]``: reading sources."""
 
     loader: Annotated[str, Meta(description="Component that reads sources")] = "files"
-    ignore: Annotated[
-        bool, Meta(description="Skip hidden, ignored, dependency and build paths")
-    ] = True
-    maximum_bytes: Annotated[
-        int, Meta(ge=1, le=2**31, description="Largest file that is read, in bytes")
-    ] = 50_000_000
+    ignore: Annotated[bool, Meta(description="Skip hidden, ignored, dependency and build paths")] = True
+    maximum_bytes: Annotated[int, Meta(ge=1, le=2**31, description="Largest file that is read, in bytes")] = 50_000_000
     arguments: Annotated[Arguments, Meta(description="Arguments of the loader")] = {}
 
 
@@ -96,7 +92,7 @@ class ChunkingSettings(Table):
 class EmbeddingSettings(Table):
     """``[embedding]``: turning text into vectors."""
 
-    embedder: Annotated[str, Meta(description="Component that embeds; the index remembers which")] = "static"
+    embedder: Annotated[str, Meta(description="Component that embeds, or `none`; the index remembers which")] = "static"
     model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
@@ -117,14 +113,13 @@ class RetrievalSettings(Table):
     title_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the page's title")] = 2.0
     heading_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the headings above a chunk")] = 1.0
     body_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the chunk itself")] = 1.0
-    fusion: Annotated[
-        Literal["default", "rrf"], Meta(description="How the lexical and the dense ranking become one")
-    ] = "default"
     dense_weight: Annotated[
         float | None,
         Meta(description="Weight of the cosine in fusion; by default the embedder's: static 1.25, MiniLM 2.3, else 1"),
     ] = None
-    document_weight: Annotated[Weight, Meta(description="Weight of the whole document's evidence in a chunk's score")] = 0.5
+    document_weight: Annotated[
+        Weight, Meta(description="Weight of the whole document's evidence in a chunk's score")
+    ] = 0.5
     arguments: Annotated[Arguments, Meta(description="Arguments of the retriever")] = {}
 
 
@@ -160,7 +155,8 @@ class GenerationSettings(Table):
     between_tokens_seconds: Annotated[Seconds, Meta(description="Longest wait between two tokens, in seconds")] = 20.0
     total_seconds: Annotated[Seconds, Meta(description="Longest time for one answer, in seconds")] = 300.0
     refusals: Annotated[
-        dict[str, str], Meta(description="Sentence that refuses an answer, by ISO 639-1 code of the question's language")
+        dict[str, str],
+        Meta(description="Sentence that refuses an answer, by ISO 639-1 code of the question's language"),
     ] = {}
     arguments: Annotated[Arguments, Meta(description="Arguments of the generator")] = {}
 
@@ -176,7 +172,8 @@ class ExecutionSettings(Table):
     """``[execution]``: how the machine is used."""
 
     threads: Annotated[
-        Annotated[int, Meta(ge=1, le=1024)] | None, Meta(description="Threads of the core; by default one per processor core")
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(description="Threads of the core; by default one per processor core"),
     ] = None
 
 
@@ -271,6 +268,35 @@ def configured_sources(settings: Settings) -> tuple[Source, ...]:
     )
     check_source_names(sources)
     return sources
+
+
+def typed_sources(
+    locations: Sequence[str], settings: Settings, changes: Mapping[str, tuple[str, Any]] | None = None
+) -> tuple[Source, ...]:
+    """Return the sources that were typed, or the configured ones where none was.
+
+    Args:
+        locations: folders, files or archives; one that is configured too keeps what its table says.
+        settings: where ``[[sources]]`` are.
+        changes: field of a source to the option that changes it and its value, for all of them.
+
+    Raises:
+        InvalidSetting: a change is not allowed, two sources have one name, or there is no source at all.
+    """
+    fields = {field.name: field.type for field in msgspec.structs.fields(SourceSettings)}
+    changed = {
+        name: _convert(("sources", name), value, fields[name], Origin("command line", option), strict=True)
+        for name, (option, value) in (changes or {}).items()
+    }
+    configured = {Path(table.location).resolve(): table for table in settings.sources}
+    tables = [
+        configured.get(Path(location).resolve()) or SourceSettings(location=location) for location in locations
+    ] or settings.sources
+    if not tables:
+        raise InvalidSetting("there is no source to build from", hint="clockify-rag build FOLDER, or clockify-rag init")
+    return configured_sources(
+        msgspec.structs.replace(settings, sources=tuple(msgspec.structs.replace(table, **changed) for table in tables))
+    )
 
 
 def default_source_name(location: str | Path) -> str:
@@ -432,11 +458,15 @@ def _add_file(merged: _Merged, file: Path) -> None:
     try:
         tables = tomllib.loads(file.read_bytes().decode("utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}", hint="make the file readable", file=str(file)) from error
+        raise ConfigError(
+            f"cannot read {file}: {error.strerror}", hint="make the file readable", file=str(file)
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not UTF-8: {error.reason} at byte {error.start}", file=str(file)) from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}", hint="strings need quotation marks", file=str(file)) from error
+        raise ConfigError(
+            f"{file} is not TOML: {error}", hint="strings need quotation marks", file=str(file)
+        ) from error
     merged.add((), tables, Origin("file", str(file)), strict=True)
     _resolve_paths(merged, file.parent)
 

@@ -90,7 +90,7 @@ def find(group: str, name: str) -> Callable[..., Any]:
     return _import(group, name, next(iter(offers)))
 
 
-def create(group: str, name: str, arguments: Mapping[str, Any] | None = None, **built_in: Any) -> Any:
+def create(group: str, name: str, arguments: Mapping[str, Any] | None = None, /, **built_in: Any) -> Any:
     """Make a component and check that it does what its Protocol says.
 
     Args:
@@ -197,7 +197,9 @@ def _import(group: str, name: str, value: str) -> Callable[..., Any]:
             name=name,
         ) from error
     if not callable(found):
-        raise PluginConflict(f"the component {name!r} among the {group}, {value}, is not a class", group=group, name=name)
+        raise PluginConflict(
+            f"the component {name!r} among the {group}, {value}, is not a class", group=group, name=name
+        )
     factory: Callable[..., Any] = found
     return factory
 

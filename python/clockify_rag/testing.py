@@ -181,7 +181,10 @@ def check_retriever(retriever: Retriever, query: Query | None = None) -> None:
     _check_ranking("retrieve()", result.hits, 5)
     fewer = retriever.retrieve(query, top_k=1).hits
     _require(len(fewer) <= 1, "retrieve(top_k=1) returns more than one hit")
-    _require(_ids(retriever.retrieve(query, top_k=5).hits) == _ids(result.hits), "retrieve() ranks differently the second time")
+    _require(
+        _ids(retriever.retrieve(query, top_k=5).hits) == _ids(result.hits),
+        "retrieve() ranks differently the second time",
+    )
 
 
 def check_reranker(reranker: Reranker) -> None:
@@ -207,7 +210,9 @@ def check_packer(packer: Packer) -> None:
         _require(set(_ids(context.hits)) <= set(_ids(hits)), "pack() returns a hit that it was not given")
         _require(len(context.hits) + context.dropped == count, "pack() does not count the hits that it dropped")
         for hit, text in zip(context.hits, context.texts, strict=True):
-            _require(bool(text) and hit.chunk.text.startswith(text), "pack() shows a text that is not the chunk's beginning")
+            _require(
+                bool(text) and hit.chunk.text.startswith(text), "pack() shows a text that is not the chunk's beginning"
+            )
     _require(packer.pack(sample_query(), []).hits == (), "pack() of no hits has hits")
 
 
@@ -241,7 +246,9 @@ def check_verifier(verifier: Verifier) -> None:
         _require(isinstance(citation, Citation), f"verify() returns {type(citation).__name__}, not Citation")
         _require(citation.chunk_id in given, "verify() cites a chunk that is not in the context")
         start, end = citation.span
-        _require(given[citation.chunk_id].chunk.text[start:end] == citation.quote, "a quote is not the text at its span")
+        _require(
+            given[citation.chunk_id].chunk.text[start:end] == citation.quote, "a quote is not the text at its span"
+        )
     strange = Draft(text='"This sentence stands nowhere at all in the pages." [99]')
     _text, citations, _removed = verifier.verify(sample_query(), context, strange)
     _require(all(citation.chunk_id in given for citation in citations), "verify() cites a source that was not given")
@@ -289,14 +296,18 @@ def _check_chunks(loaded: LoadedDocument, chunks: Sequence[Chunk]) -> None:
         _require(_is_hash(chunk.id), f"{where} has the id {chunk.id!r}, not 32 hexadecimal digits")
         _require(chunk.document_id == loaded.document.id, f"{where} belongs to another document")
         _require(bool(chunk.spans), f"{where} has no span")
-        _require(all(0 <= start < end <= len(text) for start, end in chunk.spans), f"{where} has a span outside its page")
+        _require(
+            all(0 <= start < end <= len(text) for start, end in chunk.spans), f"{where} has a span outside its page"
+        )
         slices = "\n".join(text[start:end] for start, end in chunk.spans)
         _require(chunk.text == slices, f"the text of {where} is not what stands at its spans, joined by one newline")
         _require(chunk.tokens > 0, f"{where} has no tokens")
 
 
 def _check_vectors(what: str, vectors: Any, rows: int, dimension: int) -> None:
-    _require(getattr(vectors, "shape", None) == (rows, dimension), f"{what} does not have the shape ({rows}, {dimension})")
+    _require(
+        getattr(vectors, "shape", None) == (rows, dimension), f"{what} does not have the shape ({rows}, {dimension})"
+    )
     _require(str(vectors.dtype) == "float32", f"{what} is {vectors.dtype}, not float32")
     _require(bool((vectors == vectors).all()), f"{what} contains NaN")  # noqa: PLR0124 - only NaN differs from itself
     _require(not rows or math.isfinite(float(abs(vectors).max())), f"{what} contains an infinite number")
