@@ -1,8 +1,8 @@
 """Chunking: pages to the units that are retrieved.
 
-The core cuts by structure; this module gives the pieces their identity. A chunk's id comes from its place (document, section,
-kind, number within the section) and not from its words, so that labels and links survive an edit of the text; what must follow
-the words, such as the reuse of an embedding, goes by ``content_hash``.
+The core cuts by structure; this module gives the pieces their identity. A chunk's id comes from its place (document,
+section, kind, number within the section) and not from its words, so that labels and links survive an edit of the
+text; what must follow the words, such as the reuse of an embedding, goes by ``content_hash``.
 """
 
 from __future__ import annotations
@@ -91,14 +91,15 @@ def _chunks(loaded: LoadedDocument, pieces: Sequence[_core.Piece]) -> list[Chunk
     chunks: list[Chunk] = []
     for ordinal, (kind, headings, anchor, spans, repeated, tokens, _, text) in enumerate(pieces):
         heading_path = tuple(headings)
-        kind = "hub" if document.kind == "hub" else kind
-        number = numbers[heading_path, anchor, kind]
-        numbers[heading_path, anchor, kind] += 1
+        shown_kind = "hub" if document.kind == "hub" else kind
+        section = (heading_path, anchor, shown_kind)
+        number = numbers[section]
+        numbers[section] += 1
         chunks.append(
             Chunk(
-                id=chunk_id(document.id, heading_path, anchor, kind, number),
+                id=chunk_id(document.id, heading_path, anchor, shown_kind, number),
                 document_id=document.id,
-                kind=kind,
+                kind=shown_kind,
                 ordinal=ordinal,
                 heading_path=heading_path,
                 anchor=anchor,

@@ -1,8 +1,9 @@
 """Understanding questions: what a person typed, checked and cleaned, with its language and filters.
 
-A question comes from terminals, web pages and other programs, so nothing in it is trusted to be text: terminal sequences,
-control and invisible characters and halves of surrogate pairs are taken out before anything else sees it. What is left must
-have one letter or digit; that it has only stop words is no error, since the index may still know them.
+A question comes from terminals, web pages and other programs, so nothing in it is trusted to be text: terminal
+sequences, control and invisible characters and halves of surrogate pairs are taken out before anything else sees it.
+What is left must have one letter or digit; that it has only stop words is no error, since the index may still know
+them.
 """
 
 from __future__ import annotations
