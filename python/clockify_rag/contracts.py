@@ -1,0 +1,388 @@
+"""READ FIRST: the records that flow through the package, and one Protocol per stage.
+
+    build:  load | crawl  →  chunk  →  embed  →  index (a new generation, published atomically)
+    ask:    understand  →  retrieve  →  rerank  →  pack  →  generate  →  verify  →  answer
+
+Stages never import one another; they know these records and nothing else, and only ``pipeline`` knows the order. Records are
+frozen msgspec structs because they cost a microsecond to make and are their own JSON; a Protocol rather than a base class
+because a user's component need not import this package.
+
+Spans are half-open ranges ``(start, end)`` in Unicode code points of a document's canonical text, everywhere in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[numpy.float32]
+
+Span = tuple[int, int]
+"""A half-open range of code points."""
+
+MAXIMUM_QUESTION_CHARACTERS = 2000
+"""The longest question that is searched."""
+
+
+class FileState(msgspec.Struct, frozen=True):
+    """What the operating system said of a file when it was read: equal states mean that it need not be read again."""
+
+    size: int
+    """Bytes."""
+    modified_ns: int
+    """Time of the last change of content, nanoseconds since the epoch."""
+    changed_ns: int
+    """Time of the last change of the inode, nanoseconds since the epoch."""
+    inode: int
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of one source. Its canonical text is kept beside the record: see ``Page`` and ``Index.text``."""
+
+    id: str
+    """32 hexadecimal digits: a hash of source and path, or of the canonical URL, or derived from a given id."""
+    source: str
+    """The name of the source it came from."""
+    path: str
+    """Relative to the source's root, NFC, with ``/``."""
+    title: str
+    url: str | None = None
+    language: str = ""
+    """ISO 639-1 code; empty when unknown."""
+    kind: str = "page"
+    """``page``, or ``hub`` for a page that is only links."""
+    tags: tuple[str, ...] = ()
+    version: str | None = None
+    breadcrumb: tuple[str, ...] = ()
+    content_hash: str = ""
+    """32 hexadecimal digits: a hash of the canonical text and of the metadata that is searched or shown."""
+    file: FileState | None = None
+    stale: bool = False
+    """Whether the document could not be read in the last build, so that this is its state before."""
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A structural piece of a canonical text."""
+
+    kind: str
+    """``heading``, ``paragraph``, ``list``, ``table``, ``code``, ``quote`` or ``image``."""
+    span: Span
+    level: int = 0
+    """A heading's level, 1 to 6; otherwise 0."""
+    anchor: str | None = None
+    retrievable: bool = True
+    """False for tables of contents, reading times, repeated titles and feedback prompts."""
+
+
+class Page(Protocol):
+    """What a document's bytes were parsed to. The core's own pages are opaque to everything but the core's chunker."""
+
+    @property
+    def text(self) -> str:
+        """The canonical text."""
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The blocks in order."""
+
+
+class LoadedDocument(msgspec.Struct, frozen=True):
+    """A document and its parsed page, on the way from a loader to a chunker."""
+
+    document: Document
+    page: Any
+    """A ``Page``."""
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """The unit that is retrieved: some slices of one document's canonical text."""
+
+    id: str
+    """32 hexadecimal digits: a hash of document, section, kind and ordinal within that section."""
+    document_id: str
+    kind: str
+    """``text``, ``list``, ``table``, ``code`` or ``hub``."""
+    ordinal: int
+    """The chunk's number within its document, from 0."""
+    heading_path: tuple[str, ...]
+    anchor: str | None
+    spans: tuple[Span, ...]
+    repeated: tuple[Span, ...] = ()
+    """The parts of ``spans`` that an earlier chunk of the document also has: overlaps and table headers."""
+    tokens: int
+    """WordPiece tokens of the shipped vocabulary."""
+    content_hash: str
+    """32 hexadecimal digits: a hash of ``text``; equal texts need one embedding."""
+    text: str = ""
+    """Exactly the slices of the canonical text at ``spans``, joined by one newline."""
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """A question as it was understood."""
+
+    question: str
+    """As it was asked."""
+    text: str
+    """What is searched."""
+    language: str = ""
+    filters: Mapping[str, tuple[str, ...]] = {}
+    """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
+
+
+class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """Why a hit stands where it stands. ``None`` means that the part had no evidence or was not asked."""
+
+    bm25: float | None = None
+    """BM25F of the chunk."""
+    cosine: float | None = None
+    """Cosine of the question's vector and the chunk's."""
+    document_bm25: float | None = None
+    """BM25F of the whole document."""
+    document_cosine: float | None = None
+    """Cosine of the question's vector and the document's."""
+    fused: float = 0.0
+    """The relevance that the parts were fused to."""
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """One retrieved chunk with its document and its place in the ranking."""
+
+    rank: int
+    """From 1."""
+    score: float
+    chunk: Chunk
+    document: Document
+    scores: Scores
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What a generator is given: hits in the order in which they are shown to it, within its budget."""
+
+    hits: tuple[Hit, ...]
+    texts: tuple[str, ...]
+    """For each hit the text it is shown with: the chunk's, or its beginning where that alone exceeded the budget."""
+    tokens: int
+    dropped: int = 0
+    """How many hits did not fit."""
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What a generator wrote, before it is verified. Sources are cited as ``[1]``, the hit's place in the context from 1."""
+
+    text: str
+    quotes: tuple[tuple[int, Span], ...] = ()
+    """For text taken from sources: the hit's place in the context from 0, and the span of the document it was taken from."""
+    incomplete: bool = False
+    sent_to: tuple[str, ...] = ()
+
+
+class Citation(msgspec.Struct, frozen=True, kw_only=True):
+    """Proof of one statement: the source's own characters and where they stand."""
+
+    marker: int
+    """The number that stands in the answer as ``[1]``."""
+    chunk_id: str
+    document_id: str
+    path: str
+    url: str | None
+    anchor: str | None
+    quote: str
+    """Exactly the canonical text at ``span``."""
+    span: Span
+
+
+RefusalReason = Literal["no_evidence", "weak_evidence", "empty_index"]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error that an answer carries because its hits are of use all the same."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one question, with what proves it; or a refusal, which is a result and not an error."""
+
+    question: str
+    answer: str
+    refused: bool = False
+    reason: RefusalReason | None = None
+    confidence: float | None = None
+    """The calibrated probability that the documentation answers; ``None`` until there is a calibration."""
+    citations: tuple[Citation, ...] = ()
+    hits: tuple[Hit, ...] = ()
+    generation: int = 0
+    generator: str = ""
+    sent_to: tuple[str, ...] = ()
+    """Hosts other than this one that saw the question."""
+    failure: Failure | None = None
+    """Why no answer was generated, where generation failed."""
+    quotes_removed: int = 0
+    """Quotations of the generator that stand in no given source and lost their quotation marks."""
+    timings_ms: Mapping[str, float] = {}
+
+
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The ranking for one question, from one generation."""
+
+    question: str
+    generation: int
+    hits: tuple[Hit, ...]
+    timings_ms: Mapping[str, float] = {}
+    evidence: Evidence
+    lexical_only: bool = False
+    """Whether vectors were not used although the index has them."""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the best chunks cover a question: what refusal is decided on."""
+
+    idf_coverage: float = 0.0
+    """The share of the question's idf mass that the best chunks contain, 0 to 1."""
+    best_cosine: float | None = None
+    """The largest cosine among the hits."""
+    documents: int = 0
+    """Documents in the generation."""
+
+
+# Stages. Constructors load no model and touch no network; the first call does.
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A named origin of documents."""
+
+    name: str
+    location: str
+    """A folder, a file or an archive."""
+    base_url: str | None = None
+    url_style: Literal["html", "directory", "md"] = "html"
+    slugs: str | None = None
+    """The generator whose anchors headings without an id get; detected from its configuration file when not given."""
+    language: str | None = None
+    version: str | None = None
+    tags: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A file that is not a document of the build, and why."""
+
+    path: str
+    reason: str
+    error: Failure | None = None
+    """Set when the file should have been a document and could not be read."""
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """Turns a source into documents (entry-point group ``clockify_rag.loaders``)."""
+
+    def load(
+        self, source: Source, known: Mapping[str, Document], *, checksum: bool = False
+    ) -> Iterator[LoadedDocument | Document | Skipped]:
+        """Yield every document of ``source``, in order of path.
+
+        A document whose file has the state recorded in ``known`` (by id) is yielded as that record, unread; a file that
+        cannot be read as a ``Skipped`` with its error.
+        """
+
+
+@runtime_checkable
+class Chunker(Protocol):
+    """Cuts pages into chunks (``clockify_rag.chunkers``)."""
+
+    def chunk(self, documents: Sequence[LoadedDocument]) -> list[list[Chunk]]:
+        """Return for each document its chunks in reading order."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns text into vectors (``clockify_rag.embedders``)."""
+
+    @property
+    def dimension(self) -> int:
+        """The width of its vectors. May load the model."""
+
+    def fingerprint(self) -> str:
+        """A hash of what it does (its vectors of fixed sentences), equal on every machine that embeds alike."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return the float32 vectors of passages, shape ``(len(texts), dimension)``."""
+
+    def embed_questions(self, texts: Sequence[str]) -> Vectors:
+        """Return the float32 vectors of questions, shape ``(len(texts), dimension)``."""
+
+
+@runtime_checkable
+class Index(Protocol):
+    """One opened generation (``clockify_rag.indexes``)."""
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that is open."""
+
+    def documents(self) -> Iterable[Document]:
+        """All documents in order of id."""
+
+    def text(self, document_id: str) -> str:
+        """The canonical text of a document."""
+
+
+@runtime_checkable
+class Understander(Protocol):
+    """Turns a question into a query (``clockify_rag.understanders``)."""
+
+    def understand(self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Query:
+        """Return the query; raises ``QueryError`` for a question that cannot be searched."""
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds candidates (``clockify_rag.retrievers``)."""
+
+    def retrieve(self, query: Query, *, top_k: int) -> SearchResult:
+        """Return the best hits, at most ``top_k``, best first."""
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Orders hits again (``clockify_rag.rerankers``)."""
+
+    def rerank(self, query: Query, hits: Sequence[Hit], *, top_k: int) -> list[Hit]:
+        """Return at most ``top_k`` of ``hits``, best first, ranks renumbered."""
+
+
+@runtime_checkable
+class Packer(Protocol):
+    """Chooses what a generator is shown (``clockify_rag.packers``)."""
+
+    def pack(self, query: Query, hits: Sequence[Hit]) -> Context:
+        """Return a context within the budget; the best hit is always in it."""
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Writes an answer from a context (``clockify_rag.generators``)."""
+
+    def generate(self, query: Query, context: Context) -> Draft:
+        """Return the whole draft."""
+
+    def stream(self, query: Query, context: Context) -> Iterator[str]:
+        """Yield the draft's text piece by piece; raises ``BackendError`` where it breaks off."""
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Proves or takes away what a draft claims (``clockify_rag.verifiers``)."""
+
+    def verify(self, query: Query, context: Context, draft: Draft) -> tuple[str, tuple[Citation, ...], int]:
+        """Return the text, its citations, and how many quotations were taken away."""
