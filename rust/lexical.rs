@@ -81,6 +81,18 @@ impl LexicalSegment {
         }
     }
 
+    /// How many chunks it has, deleted ones included.
+    #[must_use]
+    pub fn chunks(&self) -> u32 {
+        self.postings.rows(Level::Chunks)
+    }
+
+    /// How many documents it has, deleted ones included.
+    #[must_use]
+    pub fn documents(&self) -> u32 {
+        self.postings.rows(Level::Documents)
+    }
+
     /// The posting lists, lengths and totals.
     #[must_use]
     pub fn postings(&self) -> &Postings {

@@ -77,12 +77,12 @@ impl Corrections {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] made; `path` is named in errors.
+    /// Reads what [`Self::to_bytes`] made.
     ///
     /// # Errors
     /// [`Error::IndexCorrupt`] when the bytes are not of this form or exceed their own totals.
-    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
-        Self::parse(bytes).ok_or_else(|| Error::corrupt(path, "it is no list of frequency corrections"))
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::parse(bytes).ok_or_else(|| Error::corrupt(Path::new("tombstones"), "it holds no list of frequency corrections"))
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use stable_deref_trait::StableDeref;
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{DirectoryLock, FileHandle, Lock, OwnedBytes, WatchCallback, WatchHandle, WritePtr};
-use tantivy::{Directory, HasLen, Index, SegmentReader};
+use tantivy::{Directory, Index, SegmentReader};
 
 use super::{LEXICAL_FOLDER, unreadable};
 use crate::error::{Error, Result};

@@ -347,7 +347,7 @@ fn push_posting(out: &mut Vec<u8>, gap: u32, frequencies: PerField<u32>) {
         [0, 0, body] if body < u32::from(ESCAPE) => out.push(body as u8),
         [title, headings, body] => {
             out.push(ESCAPE);
-            [body, title, headings].map(|frequency| push_varint(out, u64::from(frequency)));
+            [body, title, headings].into_iter().for_each(|frequency| push_varint(out, u64::from(frequency)));
         }
     }
 }
@@ -383,7 +383,7 @@ struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    fn take(&mut self) -> Option<Posting> {
+    fn posting(&mut self) -> Option<Posting> {
         let value = take_varint(&mut self.bytes)?;
         let row = u32::try_from(self.next.checked_add(value >> 1)?).ok()?;
         self.next = u64::from(row) + 1;
@@ -409,7 +409,7 @@ impl Iterator for Tail<'_> {
         if self.bytes.is_empty() {
             return None;
         }
-        let posting = self.take();
+        let posting = self.posting();
         if posting.is_none() {
             self.bytes = &[];
         }
@@ -810,7 +810,7 @@ impl<'a> List<'a> {
         let (rows, path) = (self.rows, self.path);
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
-            let posting = tail.take().filter(|posting| posting.row < rows);
+            let posting = tail.posting().filter(|posting| posting.row < rows);
             if posting.is_none() {
                 left = 0;
             }
