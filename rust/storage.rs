@@ -357,7 +357,7 @@ impl FileWriter {
 #[derive(Debug)]
 pub struct Segment {
     directory: PathBuf,
-    files: Vec<(String, BlockFile)>,
+    files: Vec<(String, Arc<BlockFile>)>,
 }
 
 impl Segment {
@@ -394,7 +394,7 @@ impl Segment {
                     format!("its hashes for {} are not the manifest's", entry.name),
                 ));
             }
-            files.push((entry.name.clone(), BlockFile::open(&path, entry.length, hashes)?));
+            files.push((entry.name.clone(), Arc::new(BlockFile::open(&path, entry.length, hashes)?)));
         }
         if !rest.is_empty() {
             return Err(Error::corrupt(&table_path, "it covers more than the manifest's files"));
@@ -412,24 +412,24 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::IndexCorrupt`] when the manifest names no such file.
-    pub fn file(&self, name: &str) -> Result<&BlockFile> {
+    pub fn file(&self, name: &str) -> Result<&Arc<BlockFile>> {
         self.find(name).ok_or_else(|| Error::corrupt(self.directory.join(name), "the manifest does not name it"))
     }
 
     /// The file `name`, if the manifest names it.
     #[must_use]
-    pub fn find(&self, name: &str) -> Option<&BlockFile> {
+    pub fn find(&self, name: &str) -> Option<&Arc<BlockFile>> {
         self.files.iter().find_map(|(own, file)| (own == name).then_some(file))
     }
 
     /// The files below the sub-folder `name`, each with its path inside that folder.
-    pub fn folder<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a BlockFile)> {
+    pub fn folder<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a Arc<BlockFile>)> {
         self.files.iter().filter_map(move |(own, file)| Some((own.strip_prefix(name)?.strip_prefix('/')?, file)))
     }
 
     /// Every file with its name.
     pub fn files(&self) -> impl Iterator<Item = (&str, &BlockFile)> {
-        self.files.iter().map(|(name, file)| (name.as_str(), file))
+        self.files.iter().map(|(name, file)| (name.as_str(), &**file))
     }
 }
 
