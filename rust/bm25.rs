@@ -53,9 +53,9 @@ impl Parameters {
         }
         let fits = |weight: &f32| *weight == 0.0 || (1e-3..=1e3).contains(weight);
         match self.weights.iter().find(|weight| !fits(weight)) {
-            Some(weight) => {
-                Err(Error::InvalidArgument(format!("a field's weight is {weight}, it must be 0 or between 0.001 and 1000")))
-            }
+            Some(weight) => Err(Error::InvalidArgument(format!(
+                "a field's weight is {weight}, it must be 0 or between 0.001 and 1000"
+            ))),
             None => Ok(()),
         }
     }
@@ -189,7 +189,8 @@ impl Scorer {
             let Some(tf) = frequencies_of(&lists, term, row)? else {
                 continue;
             };
-            let fields: PerField<FieldExplanation> = std::array::from_fn(|field| self.explain_field(field, tf[field], dl[field]));
+            let fields: PerField<FieldExplanation> =
+                std::array::from_fn(|field| self.explain_field(field, tf[field], dl[field]));
             let own = self.term_score(self.factor(term)?, tf, dl);
             score += own;
             explained.push(TermExplanation {

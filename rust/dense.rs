@@ -213,7 +213,8 @@ impl Query {
         wide.resize(self.dimension.next_multiple_of(64), 0);
         let low: Vec<i8> = wide.iter().map(|level| ((level + 64) & 127) as i8 - 64).collect();
         let high = wide.iter().zip(&low).map(|(level, low)| ((level - i16::from(*low)) / 128) as i8).collect();
-        let lost = self.unit.iter().zip(&wide).map(|(&value, &level)| f64::from(value) - f64::from(step) * f64::from(level));
+        let lost =
+            self.unit.iter().zip(&wide).map(|(&value, &level)| f64::from(value) - f64::from(step) * f64::from(level));
         let residual = lost.map(|lost| lost * lost).sum::<f64>().sqrt();
         let rounding = (self.dimension / LANES + 32) as f64 * f64::from(f32::EPSILON);
         ByteQuery {
@@ -291,7 +292,8 @@ impl Search<'_> {
         let mut upper = [0.0; BLOCK_ROWS];
         for (number, (segment, filter)) in self.segments.iter().enumerate() {
             let rows = segment.bytes()?;
-            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step).filter(|(_, word)| *word != 0) {
+            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step).filter(|(_, word)| *word != 0)
+            {
                 let block = rows.block(index)?;
                 let reached = (self.kernels.scan_bytes)(block, query, threshold, &mut upper) & word;
                 found.extend(positions(reached).map(|row| {
@@ -311,7 +313,8 @@ impl Search<'_> {
         let mut estimates = [0.0; BLOCK_ROWS];
         for (number, (segment, filter)) in self.segments.iter().enumerate() {
             let rows = segment.bits()?;
-            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step).filter(|(_, word)| *word != 0) {
+            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step).filter(|(_, word)| *word != 0)
+            {
                 let block = rows.block(index)?;
                 let reached = (self.kernels.scan_bits)(block, query, threshold, &mut estimates) & word;
                 found.extend(positions(reached).map(|row| {

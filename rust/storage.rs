@@ -1042,3 +1042,6 @@ fn lock_shared(file: &File, path: &Path) -> Result<()> {
 fn try_lock_exclusive(file: &File) -> bool {
     file.try_lock().is_ok()
 }
+
+#[cfg(test)]
+mod tests;

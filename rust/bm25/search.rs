@@ -39,7 +39,9 @@ pub fn top_k(
     let rows = match allowed {
         _ if k == 0 => return Ok(Vec::new()),
         Some(allowed) if allowed.count() <= FEW_ROWS => allowed.iter().take_while(|&row| row < lists.rows()).collect(),
-        _ => SCRATCH.with_borrow_mut(|scratch| Search::prepare(scorer, lists, terms, scratch)?.candidates(allowed, k, scratch))?,
+        _ => SCRATCH.with_borrow_mut(|scratch| {
+            Search::prepare(scorer, lists, terms, scratch)?.candidates(allowed, k, scratch)
+        })?,
     };
     let scores = score_rows(segment, terms, scorer, &rows)?;
     let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
@@ -175,7 +177,8 @@ impl Decoded {
         }
         let body = FIELDS - 1;
         let k1 = scorer.parameters.k1;
-        let (weight, fixed, slope) = (scorer.parameters.weights[body], k1 * scorer.fixed[body], k1 * scorer.slope[body]);
+        let (weight, fixed, slope) =
+            (scorer.parameters.weights[body], k1 * scorer.fixed[body], k1 * scorer.slope[body]);
         for ((score, &tf), &length) in self.scores.iter_mut().zip(&self.body).zip(&lengths) {
             let frequency = weight * (tf as i32 as f32);
             *score = factor * frequency / (frequency + (fixed + slope * length)).max(f32::MIN_POSITIVE);
@@ -304,7 +307,13 @@ impl<'a> Search<'a> {
     }
 
     /// Puts every row of the window whose sum reaches `threshold` into the pool.
-    fn search_window(&self, window: usize, threshold: f32, allowed: Option<&Bitmap>, scratch: &mut Scratch) -> Result<()> {
+    fn search_window(
+        &self,
+        window: usize,
+        threshold: f32,
+        allowed: Option<&Bitmap>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let base = (window * WINDOW) as u32;
         let mut order: Vec<(f32, usize)> = Vec::with_capacity(self.terms.len());
         for index in 0..self.terms.len() {
@@ -368,7 +377,13 @@ impl<'a> Search<'a> {
     }
 
     /// Adds one term's scores to the candidates of a window, which ascend.
-    fn complete(&self, index: usize, window: usize, term: &mut TermScratch, candidates: &mut [(u32, f32)]) -> Result<()> {
+    fn complete(
+        &self,
+        index: usize,
+        window: usize,
+        term: &mut TermScratch,
+        candidates: &mut [(u32, f32)],
+    ) -> Result<()> {
         let (list, factor) = &self.terms[index];
         let TermScratch { decoded, tail, windows, .. } = term;
         let mut block = windows[window].1 as usize;

@@ -386,7 +386,12 @@ mod tests {
         let query = BitQuery { tables, step: 1.0, offset: 0.0 };
         let (codes, factors, mut estimates) = (vec![0xa5; 258 * 64], [1.0; BLOCK_ROWS], [0.0; BLOCK_ROWS]);
         for level in Simd::available() {
-            (level.kernels().unwrap().scan_bits)(BitBlock { codes: &codes, factors: &factors }, &query, 0.0, &mut estimates);
+            (level.kernels().unwrap().scan_bits)(
+                BitBlock { codes: &codes, factors: &factors },
+                &query,
+                0.0,
+                &mut estimates,
+            );
             assert_eq!(estimates, [127.0 * 516.0; BLOCK_ROWS]);
         }
     }

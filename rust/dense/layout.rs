@@ -181,7 +181,8 @@ impl Header {
 
     fn read(file: &BlockFile, magic: &'static [u8; 8]) -> Result<Self> {
         let bytes = file.bytes(0..HEADER_BYTES)?;
-        let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let word =
+            |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
         let header = Self { magic, dimension: word(12) as usize, rows: word(16) };
         if !bytes.starts_with(magic) {
             return Err(Error::corrupt(file.path(), "it does not begin as a vector file of its kind does"));

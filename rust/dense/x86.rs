@@ -197,9 +197,8 @@ mod avx2 {
         for (a, b) in blocks.iter().zip(others) {
             for (part, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: each of the four parts is eight of the 32 floats.
-                let (a, b) = unsafe {
-                    (_mm256_loadu_ps(a.as_ptr().add(8 * part)), _mm256_loadu_ps(b.as_ptr().add(8 * part)))
-                };
+                let (a, b) =
+                    unsafe { (_mm256_loadu_ps(a.as_ptr().add(8 * part)), _mm256_loadu_ps(b.as_ptr().add(8 * part))) };
                 *sum = _mm256_add_ps(*sum, _mm256_mul_ps(a, b));
             }
         }
@@ -246,8 +245,7 @@ mod avx512 {
                 lows[row] = _mm512_dpbusd_epi32(lows[row], codes, low);
             }
         }
-        let [a, b, c, d] =
-            std::array::from_fn(|row| _mm512_add_epi32(_mm512_slli_epi32::<7>(highs[row]), lows[row]));
+        let [a, b, c, d] = std::array::from_fn(|row| _mm512_add_epi32(_mm512_slli_epi32::<7>(highs[row]), lows[row]));
         let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
         let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
         let abcd = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));

@@ -23,7 +23,13 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
     let canonical_url = string(&["canonical_url", "canonical", "url", "permalink"])
         .filter(|url| url.starts_with("http://") || url.starts_with("https://"));
     let language = string(&["lang", "language", "locale"]);
-    let mut reader = Reader { writer: Writer::new(text.len(), options.slugs)?, code: None, alternative: None, html: None, hidden: 0 };
+    let mut reader = Reader {
+        writer: Writer::new(text.len(), options.slugs)?,
+        code: None,
+        alternative: None,
+        html: None,
+        hidden: 0,
+    };
     reader.writer.own_url(canonical_url.as_deref());
     for event in Parser::new_ext(&unix_lines(body), extensions()) {
         reader.event(event);

@@ -58,13 +58,15 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
                 }
                 _ => String::new(),
             };
-            ("StoreError", hint, set("path", path.display().to_string()).and_then(|()| set("operation", (*operation).into())))
+            (
+                "StoreError",
+                hint,
+                set("path", path.display().to_string()).and_then(|()| set("operation", (*operation).into())),
+            )
         }
-        Error::IndexNotFound { path } => (
-            "IndexNotFound",
-            "clockify-rag build FOLDER makes one".to_owned(),
-            set("path", path.display().to_string()),
-        ),
+        Error::IndexNotFound { path } => {
+            ("IndexNotFound", "clockify-rag build FOLDER makes one".to_owned(), set("path", path.display().to_string()))
+        }
         Error::IndexLocked { path, holder } => (
             "IndexLocked",
             "wait until that build has ended, then run the same command again".to_owned(),

@@ -149,7 +149,11 @@ impl Snapshot {
     #[getter]
     fn bytes(&self) -> u64 {
         let segments = &self.0.generation().manifest().segments;
-        segments.iter().flat_map(|segment| segment.files.iter().chain(&segment.tombstones)).map(|file| file.length).sum()
+        segments
+            .iter()
+            .flat_map(|segment| segment.files.iter().chain(&segment.tombstones))
+            .map(|file| file.length)
+            .sum()
     }
 
     fn segments(&self) -> Vec<(String, u32, u32, u32, u32)> {
@@ -221,7 +225,8 @@ impl Snapshot {
             let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(Vec::new()) };
             let records = self.0.records(segment)?;
             let rows = records.chunk_rows(row)?;
-            rows.map(|row| Ok((records.chunk_record(row)?.to_vec(), records.chunk_text(row)?))).collect::<Result<Vec<_>>>()
+            rows.map(|row| Ok((records.chunk_record(row)?.to_vec(), records.chunk_text(row)?)))
+                .collect::<Result<Vec<_>>>()
         })?;
         Ok(chunks.into_iter().map(|(record, text)| (PyBytes::new(py, &record), text)).collect())
     }
@@ -279,8 +284,13 @@ impl Snapshot {
             let embedded = started.elapsed().as_secs_f64() * 1000.0;
             let vector = vector.or(given);
             let language = Language::from_code(language);
-            let question =
-                Question { text: question, language, vector: vector.as_deref(), filters: &filters, excluded: &excluded };
+            let question = Question {
+                text: question,
+                language,
+                vector: vector.as_deref(),
+                filters: &filters,
+                excluded: &excluded,
+            };
             let results = self.0.search(&question, &options)?;
             let mut rows = Vec::with_capacity(results.found.len());
             for found in results.found {

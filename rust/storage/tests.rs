@@ -15,7 +15,9 @@ fn publish(root: &Path, fill: u8) -> u64 {
     writer.file("small", |file| file.put(&[fill; 10])).unwrap();
     writer.file("empty", |_| Ok(())).unwrap();
     writer.file("large", |file| (0..3u8).try_for_each(|part| file.put(&vec![part ^ fill; BLOCK_BYTES - 1]))).unwrap();
-    writer.folder("lexical", |folder| fs::write(folder.join("x"), [fill; 3]).map_err(Error::io("write", folder))).unwrap();
+    writer
+        .folder("lexical", |folder| fs::write(folder.join("x"), [fill; 3]).map_err(Error::io("write", folder)))
+        .unwrap();
     let files = writer.finish().unwrap();
     let tombstones = Some(publisher.tombstones(&id, &[fill, 1, 2]).unwrap());
     let entry =
