@@ -85,5 +85,4 @@ class StaticEmbedder:
     def embed(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
         """Unit vectors, shape ``(len(texts), dimension)``; a text without a known token is a row of zeros."""
 
-def mmr(relevance: Sequence[float], vectors: NDArray[numpy.float32], mmr_lambda: float, k: int) -> list[int]:
-    """The rows that maximal marginal relevance takes, in its order; vectors of shape ``(len(relevance), dimension)``."""
+def mmr(relevance: Sequence[float], vectors: NDArray[numpy.float32], mmr_lambda: float, k: int) -> list[int]: ...
