@@ -19,7 +19,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import msgspec
@@ -291,7 +291,7 @@ class ModelServer:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self.bad_response(f"answered {_described(bytes(content[:512]))} ({_clean(str(error))})") from error
 
-    def lines(self, path: str, body: Mapping[str, Any], *, rejected: str = "") -> Iterator[bytes]:
+    def lines(self, path: str, body: Mapping[str, Any], *, rejected: str = "") -> Generator[bytes]:
         """Post ``body`` to ``path`` and yield the lines of the answer as they come, without their ends and without
         blank ones.
 
@@ -374,7 +374,7 @@ class ModelServer:
         raise AssertionError("unreachable")  # pragma: no cover
 
     def _request(self, path: str, data: bytes | None, clock: Clock, stack: contextlib.ExitStack) -> requests.Response:
-        import requests  # noqa: PLC0415
+        import requests
 
         session = stack.enter_context(requests.Session())
         # Not the session's own reading of the environment: a .netrc entry would replace the key.
@@ -501,7 +501,7 @@ def ollama_url(host: str) -> str:
     name, port = rest, ""
     if match := re.fullmatch(r"(.*?)(?::(\d*))?", rest if not rest.endswith("]") else ""):
         name, port = (match[1], match[2] or "") if match[0] else (rest, "")
-    if name in ("", "0.0.0.0", "[::]"):  # noqa: S104
+    if name in ("", "0.0.0.0", "[::]"):
         name = "[::1]" if name == "[::]" else "127.0.0.1"
     return f"{scheme}://{name}:{port or default}{slash}{path}"
 
@@ -515,7 +515,7 @@ def error_text(value: Any) -> str:
 
 
 def _timed_adapter(clock: Clock) -> requests.adapters.HTTPAdapter:
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+    from requests.adapters import HTTPAdapter
 
     class TimedAdapter(HTTPAdapter):
         def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:

@@ -66,8 +66,8 @@ class EmbeddingCache:
             for batch in _batches(dict.fromkeys(texts)):
                 keys = {_hash(text): text for text in batch}
                 marks = ",".join("?" * len(keys))
-                rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", list(keys))  #
-                noqa: S608 for key, value in rows:
+                rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", list(keys))
+                for key, value in rows:
                     if (vector := _checked(key, value)) is not None:
                         found[keys[key]] = vector
         return found
@@ -98,7 +98,7 @@ class EmbeddingCache:
 
     @contextlib.contextmanager
     def _guarded(self, fingerprint: str) -> Iterator[None]:
-        import sqlite3  # noqa: PLC0415
+        import sqlite3
 
         try:
             yield
@@ -122,7 +122,7 @@ class EmbeddingCache:
             self._forget()
         if connection := self._connections.get(fingerprint):
             return connection
-        import sqlite3  # noqa: PLC0415
+        import sqlite3
 
         path = self.path(fingerprint)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ All vectors leave with length one; a text without any visible character is a row
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.resources
 import re
 import shlex
@@ -66,7 +67,7 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
     KnownModel(r"\be5\b.*instruct", _INSTRUCT, "", 512),
     KnownModel(r"\be5\b", "query: ", "passage: ", 512),
     KnownModel(r"\bbge-m3\b", window_tokens=8192),
-    KnownModel(r"\bbge-(small|base|large)-zh", "为这个句子生成表示以用于检索相关文章：", "", 512),  # noqa: RUF001
+    KnownModel(r"\bbge-(small|base|large)-zh", "为这个句子生成表示以用于检索相关文章：", "", 512),
     KnownModel(r"\bbge-(small|base|large)\b", _REPRESENT, "", 512),
     KnownModel(r"\bnomic-embed-text\b", "search_query: ", "search_document: ", 2048),
     KnownModel(r"\bmxbai-embed\b", _REPRESENT, "", 512),
@@ -94,7 +95,7 @@ def shipped_model(name: str = SHIPPED_TABLE) -> str:
 @lru_cache(maxsize=1)
 def shipped_tokenizer() -> _core.Tokenizer:
     """Return the tokenizer in which chunks, windows and budgets are counted."""
-    from clockify_rag import _core  # noqa: PLC0415
+    from clockify_rag import _core
 
     return _core.Tokenizer(f"{shipped_model()}/tokenizer.json")
 
@@ -126,7 +127,7 @@ class StaticEmbedder:
     @cached_property
     def core(self) -> _core.StaticEmbedder:
         """The core's embedder, which a snapshot can use without the interpreter. Opens the table."""
-        from clockify_rag import _core  # noqa: PLC0415
+        from clockify_rag import _core
 
         return _core.StaticEmbedder(shipped_model() if self._path is None else self._path)
 
@@ -204,7 +205,7 @@ class ModelEmbedder:
         """The width of its vectors. May load the model, or ask the server."""
         if self._width is None:
             self.fingerprint()
-        assert self._width is not None  # noqa: S101
+        assert self._width is not None
         return self._width
 
     def fingerprint(self) -> str:
@@ -243,7 +244,7 @@ class ModelEmbedder:
         )
 
     def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         pieces = self._pieces(texts, prefix)
         owners = [owner for owner, _, _ in pieces]
@@ -278,7 +279,7 @@ class ModelEmbedder:
         return pieces
 
     def _batched(self, texts: list[str]) -> Vectors | None:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         batches = [texts[start : start + self.batch_size] for start in range(0, len(texts), self.batch_size)]
         if not batches:
@@ -296,10 +297,10 @@ class ModelEmbedder:
         return np.concatenate(parts)
 
     def _checked(self, texts: list[str]) -> Vectors:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         rows = self._rows(texts)
-        if rows.ndim != 2 or len(rows) != len(texts):  # noqa: PLR2004
+        if rows.ndim != 2 or len(rows) != len(texts):
             raise self._bad(f"returned {len(rows)} vectors for {len(texts)} texts")
         with self._lock:
             width = self._width = self._width or rows.shape[1]
@@ -338,7 +339,7 @@ class SentenceTransformersEmbedder(ModelEmbedder):
     @cached_property
     def _model(self) -> Any:
         try:
-            from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+            library = importlib.import_module("sentence_transformers")
         except ImportError as error:
             raise MissingExtra(
                 "The embedder 'sentence-transformers' needs packages that are not installed",
@@ -346,7 +347,7 @@ class SentenceTransformersEmbedder(ModelEmbedder):
                 extra="sentence-transformers",
             ) from error
         try:
-            model: Any = SentenceTransformer(
+            model: Any = library.SentenceTransformer(
                 self.model, device=self._device, local_files_only=not self._allow_download, trust_remote_code=False
             )
         except OSError as error:
@@ -361,11 +362,11 @@ class SentenceTransformersEmbedder(ModelEmbedder):
 
     def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
         with self._lock:
-            self._model  # noqa: B018  # its window decides how texts are cut
+            _ = self._model  # its window decides how texts are cut
         return super()._embed(texts, prefix)
 
     def _rows(self, texts: list[str]) -> Vectors:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         rows = self._model.encode(
             texts, batch_size=len(texts), prompt="", convert_to_numpy=True, show_progress_bar=False
@@ -509,7 +510,7 @@ class CachedEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the float32 vectors of passages, shape ``(len(texts), dimension)``, the same bits with and without
         cache."""
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for start in range(0, len(texts), CACHE_BATCH):
@@ -556,14 +557,14 @@ def _cut(word: str, longest: int) -> Iterable[str]:
 
 
 def _signs(width: int) -> Vectors:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     bits = hashlib.shake_256(b"clockify-rag embedder fingerprint").digest(width)
     return np.array([1.0 if bit & 1 else -1.0 for bit in bits], dtype=np.float32)
 
 
 def _array(rows: list[list[float]], bad: Callable[[str], BackendBadResponse]) -> Vectors:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     if len({len(row) for row in rows}) > 1:
         raise bad("returned vectors of different dimensions")
@@ -573,7 +574,7 @@ def _array(rows: list[list[float]], bad: Callable[[str], BackendBadResponse]) ->
 
 
 def _normalised(rows: Vectors) -> Vectors:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     # The largest component first: the squares of very large or very small numbers do not fit.
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)

@@ -42,9 +42,7 @@ class MmrReranker:
             chunk that has none. Without it the order stays as it is.
     """
 
-    def __init__(
-        self, mmr_lambda: float = 0.9, *, vectors: Callable[[Sequence[str]], Vectors] | None = None
-    ) -> None:
+    def __init__(self, mmr_lambda: float = 0.9, *, vectors: Callable[[Sequence[str]], Vectors] | None = None) -> None:
         if not 0 <= mmr_lambda <= 1:
             raise InvalidSetting(f"mmr_lambda is {mmr_lambda}, and must be between 0 and 1", setting="mmr_lambda")
         self.mmr_lambda = mmr_lambda
@@ -58,9 +56,9 @@ class MmrReranker:
             hits: best first.
             top_k: how many are returned at most.
         """
-        if self._vectors is None or self.mmr_lambda == 1 or len(hits) < 2:  # noqa: PLR2004
+        if self._vectors is None or self.mmr_lambda == 1 or len(hits) < 2:
             return _renumbered(hits[:top_k])
-        from clockify_rag import _core  # noqa: PLC0415
+        from clockify_rag import _core
 
         vectors = self._vectors([hit.chunk.id for hit in hits])
         order = _core.mmr([hit.score for hit in hits], vectors, self.mmr_lambda, top_k)
