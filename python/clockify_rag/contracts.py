@@ -12,6 +12,7 @@ Spans are half-open ranges ``(start, end)`` in Unicode code points of a document
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -30,6 +31,19 @@ MAXIMUM_QUESTION_CHARACTERS = 2000
 """The longest question that is searched."""
 
 
+def digest(*parts: str) -> str:
+    """Return 32 hexadecimal digits that identify ``parts``: BLAKE2b-128 over each part's length in bytes and its UTF-8.
+
+    The lengths keep ``("ab", "c")`` and ``("a", "bc")`` apart. The first part names what is identified and its version.
+    """
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode()
+        state.update(len(encoded).to_bytes(8, "little"))
+        state.update(encoded)
+    return state.hexdigest()
+
+
 class FileState(msgspec.Struct, frozen=True):
     """What the operating system said of a file when it was read: equal states mean that it need not be read again."""
 
@@ -40,6 +54,8 @@ class FileState(msgspec.Struct, frozen=True):
     changed_ns: int
     """Time of the last change of the inode, nanoseconds since the epoch."""
     inode: int
+    settings: str = ""
+    """A hash of the source's settings and of the version of the reading that made the document of the file."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
