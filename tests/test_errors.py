@@ -11,6 +11,8 @@ from reference import every_error
 from clockify_rag import errors
 from clockify_rag.errors import ClockifyRagError
 
+ERRORS = tuple(every_error())
+
 EXIT_CODES = {1, 2, 3, 4, 5, 6}
 
 DIVERGENCES: dict[type[ClockifyRagError], type[Exception]] = {
@@ -24,7 +26,7 @@ DIVERGENCES: dict[type[ClockifyRagError], type[Exception]] = {
 }
 
 
-@pytest.mark.parametrize("error", every_error())
+@pytest.mark.parametrize("error", ERRORS)
 def test_each_error_is_total(error: type[ClockifyRagError]) -> None:
     assert error.exit_code in EXIT_CODES
     assert 400 <= error.http_status < 600
@@ -38,7 +40,7 @@ def test_codes_are_unique_and_are_each_classs_own() -> None:
     assert all("code" in vars(error) for error in every_error())
 
 
-@pytest.mark.parametrize("error", every_error())
+@pytest.mark.parametrize("error", ERRORS)
 def test_each_error_survives_pickling(error: type[ClockifyRagError]) -> None:
     raised = error("it failed: \x1b on thing 5", hint="type this", path="a/b", number=5)
     again = pickle.loads(pickle.dumps(raised))
@@ -47,7 +49,7 @@ def test_each_error_survives_pickling(error: type[ClockifyRagError]) -> None:
     assert str(again) == "it failed: \x1b on thing 5"
 
 
-@pytest.mark.parametrize(("error", "standard"), DIVERGENCES.items())
+@pytest.mark.parametrize(("error", "standard"), tuple(DIVERGENCES.items()))
 def test_errors_are_the_standard_ones_too(error: type[ClockifyRagError], standard: type[Exception]) -> None:
     assert issubclass(error, standard)
     with pytest.raises(standard):
