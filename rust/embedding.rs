@@ -53,7 +53,7 @@ enum Rows {
 impl StaticEmbedding {
     /// Opens a folder of model2vec's layout: `model.safetensors` with the tensor `embeddings` (int8, float16 or float32,
     /// one row a token) and optionally `weights` (one number a token, by which its row is scaled) and `mapping` (the row of
-    /// each token), `tokenizer.json` (WordPiece) and `config.json`. The configuration's `normalize` and `max_length` change
+    /// each token), `tokenizer.json` (`WordPiece`) and `config.json`. The configuration's `normalize` and `max_length` change
     /// nothing here: vectors are always of unit length and of the whole text.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl StaticEmbedding {
         }
         let weights = tensors.get("weights").map(|tensor| tensor.floats(&map)).transpose()?;
         let mapping = tensors.get("mapping").map(|tensor| tensor.integers(&map)).transpose()?;
-        let rows = rows(wordpiece.size(), row_count, weights, mapping)?;
+        let rows = rows(wordpiece.size(), row_count, weights.as_deref(), mapping.as_deref())?;
         let table = table.bytes.clone();
         Ok(Self { wordpiece, map, table, kind, dimension, rows, fingerprint: OnceLock::new() })
     }
@@ -229,9 +229,8 @@ fn write_unit(sum: &[f64], out: &mut [f32]) {
 }
 
 /// The row and the weight of each token, checked against the table.
-fn rows(size: usize, row_count: usize, weights: Option<Vec<f32>>, mapping: Option<Vec<u32>>) -> Result<Rows, String> {
-    let lengths = [("weights", weights.as_ref().map(Vec::len)), ("mapping", mapping.as_ref().map(Vec::len))];
-    for (name, length) in lengths {
+fn rows(size: usize, row_count: usize, weights: Option<&[f32]>, mapping: Option<&[u32]>) -> Result<Rows, String> {
+    for (name, length) in [("weights", weights.map(<[f32]>::len)), ("mapping", mapping.map(<[u32]>::len))] {
         if let Some(length) = length.filter(|&length| length < size) {
             return Err(format!("{name} has {length} entries for {size} tokens"));
         }
@@ -239,17 +238,17 @@ fn rows(size: usize, row_count: usize, weights: Option<Vec<f32>>, mapping: Optio
     if mapping.is_none() && row_count != size {
         return Err(format!("embeddings have {row_count} rows for {size} tokens"));
     }
-    if let Some(row) = mapping.iter().flatten().find(|row| **row as usize >= row_count) {
+    if let Some(row) = mapping.into_iter().flatten().find(|row| **row as usize >= row_count) {
         return Err(format!("mapping names row {row} of {row_count}"));
     }
-    if weights.iter().flatten().any(|weight| !weight.is_finite()) {
+    if weights.into_iter().flatten().any(|weight| !weight.is_finite()) {
         return Err("weights has an entry that is no number".to_owned());
     }
     if weights.is_none() && mapping.is_none() {
         return Ok(Rows::Plain);
     }
-    let row = |id: usize| mapping.as_ref().map_or(Some(id as u32), |mapping| mapping.get(id).copied()).unwrap_or(0);
-    let weight = |id: usize| weights.as_ref().map_or(Some(1.0), |weights| weights.get(id).copied()).unwrap_or(0.0);
+    let row = |id: usize| mapping.map_or(Some(id as u32), |mapping| mapping.get(id).copied()).unwrap_or(0);
+    let weight = |id: usize| weights.map_or(Some(1.0), |weights| weights.get(id).copied()).unwrap_or(0.0);
     Ok(Rows::Mapped((0..size).map(|id| (row(id), weight(id))).collect()))
 }
 
