@@ -252,7 +252,11 @@ impl<'a> Chunker<'a> {
             bytes += unit.range.end - unit.range.start;
             let last = end.checked_sub(1).filter(|_| end > start).and_then(|last| units.get(last));
             // A table's later piece brings its header row as a span of its own, so it begins a chunk.
-            let apart = last.is_some_and(|last| unit.header.is_some() && last.header != unit.header);
+            let begun = |header: &Range<u32>| {
+                let mut units = units.get(start..end).unwrap_or_default().iter();
+                units.any(|unit| unit.header.as_ref() == Some(header) || unit.range.contains(&header.start))
+            };
+            let apart = end > start && unit.header.as_ref().is_some_and(|header| !begun(header));
             if end > start && (grown > maximum || bytes > self.bytes_maximum() || apart) {
                 break;
             }
@@ -308,11 +312,13 @@ impl<'a> Chunker<'a> {
         let kind = if self.page.hub { ChunkKind::Hub } else { main_kind(units) };
         let tokens = ranges.iter().map(|range| self.exact_tokens(range)).sum();
         let section = path.key();
+        let anchor = first.anchor.clone().or_else(|| path.anchor());
+        let anchor = anchor.or_else(|| self.nearest_anchor(first.range.start));
         let ordinal = self.ordinals.entry((section.clone(), kind)).or_insert(0);
         let chunk = Chunk {
             kind,
             heading_path: path.headings(),
-            anchor: first.anchor.clone().or_else(|| path.anchor()),
+            anchor,
             section,
             ordinal: *ordinal,
             spans: ranges.into_iter().map(|bytes| self.characters.span(&self.page.text, bytes)).collect(),
@@ -321,6 +327,13 @@ impl<'a> Chunker<'a> {
         };
         *ordinal += 1;
         self.chunks.push(chunk);
+    }
+
+    /// The anchor of the last heading before a place that has one.
+    fn nearest_anchor(&self, at: u32) -> Option<String> {
+        let before = self.page.blocks.partition_point(|block| block.range.start < at);
+        let mut above = self.page.blocks.get(..before)?.iter().rev().filter(|block| block.retrievable);
+        above.find_map(|block| block.heading_level().and(block.anchor.clone()))
     }
 
     /// The tokens of any range, also of one that begins or ends inside a word.
@@ -383,7 +396,15 @@ impl<'a> Chunker<'a> {
         if block.items.is_empty() {
             self.pieces(&block.range, room, &mut |range| units.push(unit(range, true, true)));
         } else {
-            for item in &block.items {
+            let mut items = block.items.as_slice();
+            // A header row does not stand alone at the end of a chunk.
+            if let (Some(header), [_, row, rest @ ..]) = (&repeated, items)
+                && self.fits(&(header.start..row.range.end))
+            {
+                units.push(unit(header.start..row.range.end, true, true));
+                items = rest;
+            }
+            for item in items {
                 let first = units.len();
                 self.pieces(&item.range, room, &mut |range| units.push(unit(range, true, true)));
                 for piece in units.get_mut(first..).unwrap_or_default() {

@@ -24,6 +24,7 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
         .filter(|url| url.starts_with("http://") || url.starts_with("https://"));
     let language = string(&["lang", "language", "locale"]);
     let mut reader = Reader { writer: Writer::new(text.len(), options.slugs)?, code: None, alternative: None, html: None, hidden: 0 };
+    reader.writer.allow_cards();
     reader.writer.own_url(canonical_url.as_deref());
     for event in Parser::new_ext(&unix_lines(body), extensions()) {
         reader.event(event);
