@@ -153,7 +153,10 @@ impl Path {
     }
 
     fn key(&self) -> Vec<String> {
-        self.headings.iter().map(|(_, heading, anchor)| anchor.clone().unwrap_or_else(|| heading.to_lowercase())).collect()
+        self.headings
+            .iter()
+            .map(|(_, heading, anchor)| anchor.clone().unwrap_or_else(|| heading.to_lowercase()))
+            .collect()
     }
 }
 
@@ -242,7 +245,6 @@ impl<'a> Chunker<'a> {
     /// The end of the chunk that begins with unit `start`, of which `room` tokens are already taken.
     fn fill(&self, units: &[Unit], start: usize, room: u32) -> usize {
         let (target, maximum) = (self.options.target, self.options.maximum);
-        let rest: u32 = units.get(start..).unwrap_or_default().iter().map(|unit| unit.tokens).sum();
         let mut size = room;
         let mut end = start;
         let mut bytes = 0;
@@ -262,10 +264,8 @@ impl<'a> Chunker<'a> {
             }
             // A line that ends in a colon introduces what follows; a short rest is no chunk of its own.
             let introduces = last.is_some_and(|last| self.page.slice(&last.range).ends_with(':'));
-            let left = rest + room - size.max(room);
-            let ends_section = size + left <= target + target / 4 && left < target / 4 + unit.tokens.min(target / 4);
-            let stretch = (introduces && !unit.piece) || size < target / 4 && !unit.piece || ends_section;
-            if end > start && grown > target && !stretch {
+            let stretch = !unit.piece && (introduces || size < target / 4);
+            if end > start && grown > target && !stretch && !is_rest(units.get(end..).unwrap_or_default(), target / 4) {
                 break;
             }
             size = grown;
@@ -421,9 +421,7 @@ impl<'a> Chunker<'a> {
 
     /// Cuts a range into pieces of at most `room` tokens: at lines, else at sentences, else at the ends of tokens.
     fn pieces(&self, range: &Range<u32>, room: u32, push: &mut dyn FnMut(Range<u32>)) {
-        let fits = |range: &Range<u32>| {
-            self.tokens(range) <= room && range.end - range.start <= self.bytes_maximum()
-        };
+        let fits = |range: &Range<u32>| self.tokens(range) <= room && range.end - range.start <= self.bytes_maximum();
         if fits(range) {
             push(range.clone());
             return;
@@ -485,6 +483,16 @@ impl<'a> Chunker<'a> {
         }
         at
     }
+}
+
+/// Whether these units are all together no larger than `most`.
+fn is_rest(units: &[Unit], most: u32) -> bool {
+    let mut left = most;
+    units.iter().all(|unit| {
+        let fits = unit.tokens.max(1) <= left;
+        left = left.saturating_sub(unit.tokens.max(1));
+        fits
+    })
 }
 
 /// The kind that most tokens of the units have; running text wins a tie.

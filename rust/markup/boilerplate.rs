@@ -219,7 +219,8 @@ fn judge(page: &mut Page, notes: &[Notes]) -> Vec<bool> {
         let words = if text.len() <= 240 { folded(text) } else { String::new() };
         let is_heading = block.heading_level().is_some();
         let repeats_title = !words.is_empty() && title.as_ref() == Some(&words);
-        let prompt = is_prompt(&words) || note.stats.links == 0 && starts_with_any(&words, &["thanks for your feedback"]);
+        let prompt =
+            is_prompt(&words) || note.stats.links == 0 && starts_with_any(&words, &["thanks for your feedback"]);
         after_prompt = prompt || after_prompt && !is_heading && is_answer_form(text, &words);
         let keep = if is_heading {
             related = RELATED.contains(&words.as_str());

@@ -73,9 +73,7 @@ fn value(yaml: &Yaml<'_>) -> Value {
         Yaml::Value(Scalar::String(text)) => Value::String(text.clone().into_owned()),
         Yaml::Representation(text, ..) => Value::String(text.clone().into_owned()),
         Yaml::Sequence(items) => items.iter().map(value).collect(),
-        Yaml::Mapping(map) => {
-            Value::Object(map.iter().map(|(key, entry)| (key_text(key), value(entry))).collect())
-        }
+        Yaml::Mapping(map) => Value::Object(map.iter().map(|(key, entry)| (key_text(key), value(entry))).collect()),
         Yaml::Tagged(_, inner) => value(inner),
     }
 }

@@ -195,7 +195,11 @@ impl<'a> Survey<'a> {
                 flags |= words(value, is_block);
             }
         }
-        if is_block && self.dom.attribute(id, &LocalName::from("aria-label")).is_some_and(|label| label.eq_ignore_ascii_case("breadcrumb") || label.eq_ignore_ascii_case("breadcrumbs")) {
+        if is_block
+            && self.dom.attribute(id, &LocalName::from("aria-label")).is_some_and(|label| {
+                label.eq_ignore_ascii_case("breadcrumb") || label.eq_ignore_ascii_case("breadcrumbs")
+            })
+        {
             flags |= flag::TRAIL | flag::DROPPED;
         }
         if *name == local_name!("aside") && flags & flag::NOTE == 0 {
@@ -424,8 +428,8 @@ fn words(value: &str, is_block: bool) -> u16 {
                 | "headertabs" => flag::WEAK,
                 "header" => flag::WEAK | flag::NAVIGATION,
                 "toc" => flag::CONTENTS,
-                "note" | "tip" | "warning" | "caution" | "important" | "admonition" | "admonitionblock"
-                | "callout" | "alert" | "danger" | "hint" => flag::NOTE,
+                "note" | "tip" | "warning" | "caution" | "important" | "admonition" | "admonitionblock" | "callout"
+                | "alert" | "danger" | "hint" => flag::NOTE,
                 _ => 0,
             };
         }
@@ -440,7 +444,14 @@ fn hides(style: &str) -> bool {
     style.split(';').any(|rule| {
         matches!(
             rule.trim_end_matches("!important"),
-            "display:none" | "visibility:hidden" | "font-size:0" | "font-size:0px" | "font-size:0em" | "font-size:0rem" | "font-size:0pt" | "font-size:0%"
+            "display:none"
+                | "visibility:hidden"
+                | "font-size:0"
+                | "font-size:0px"
+                | "font-size:0em"
+                | "font-size:0rem"
+                | "font-size:0pt"
+                | "font-size:0%"
         )
     })
 }
@@ -455,7 +466,8 @@ fn head(dom: &Dom) -> Meta {
         let content = || attribute(local_name!("content")).map(str::to_owned);
         match dom.name(id) {
             Some(&local_name!("html")) => {
-                meta.language = attribute(local_name!("lang")).or(attribute(LocalName::from("xml:lang"))).map(str::to_owned);
+                meta.language =
+                    attribute(local_name!("lang")).or(attribute(LocalName::from("xml:lang"))).map(str::to_owned);
             }
             Some(&local_name!("title")) if meta.title_element.is_none() => {
                 meta.title_element = Some(collapsed(&dom.text(id))).filter(|title| !title.is_empty());
@@ -627,7 +639,9 @@ impl Reader<'_> {
     fn block(&mut self, own: Option<&str>) {
         self.writer.end_line();
         // Names of a page's scaffolding are no places in its text.
-        let scaffold = |id: &&str| matches!(*id, "header" | "content" | "main" | "page" | "wrapper" | "container" | "app" | "root");
+        let scaffold = |id: &&str| {
+            matches!(*id, "header" | "content" | "main" | "page" | "wrapper" | "container" | "app" | "root")
+        };
         if let Some(anchor) = own.filter(|id| !scaffold(id)) {
             self.writer.anchor(anchor, false);
         }
@@ -640,7 +654,15 @@ impl Reader<'_> {
         let is_permalink = class.split_ascii_whitespace().any(|word| {
             matches!(
                 word,
-                "headerlink" | "permalink" | "hash-link" | "header-anchor" | "heading-anchor" | "heading-link" | "deep-link" | "anchorjs-link" | "id_link"
+                "headerlink"
+                    | "permalink"
+                    | "hash-link"
+                    | "header-anchor"
+                    | "heading-anchor"
+                    | "heading-link"
+                    | "deep-link"
+                    | "anchorjs-link"
+                    | "id_link"
             )
         });
         let named = self.attribute(id, &local_name!("name")).map(str::to_owned);
@@ -687,12 +709,15 @@ impl Reader<'_> {
 
     fn is_line_number(&self, id: NodeId) -> bool {
         self.attribute(id, &local_name!("class")).is_some_and(|class| {
-            class.split_ascii_whitespace().any(|word| matches!(word, "linenos" | "lineno" | "gutter" | "line-numbers-rows"))
+            class
+                .split_ascii_whitespace()
+                .any(|word| matches!(word, "linenos" | "lineno" | "gutter" | "line-numbers-rows"))
         })
     }
 
     fn code_language(&self, id: NodeId) -> Option<String> {
-        let given = self.attribute(id, &LocalName::from("data-lang")).or(self.attribute(id, &LocalName::from("data-language")));
+        let given =
+            self.attribute(id, &LocalName::from("data-lang")).or(self.attribute(id, &LocalName::from("data-language")));
         if let Some(language) = given {
             return Some(language.to_owned());
         }

@@ -23,7 +23,14 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
     let canonical_url = string(&["canonical_url", "canonical", "url", "permalink"])
         .filter(|url| url.starts_with("http://") || url.starts_with("https://"));
     let language = string(&["lang", "language", "locale"]);
-    let mut reader = Reader { writer: Writer::new(text.len(), options.slugs)?, code: None, alternative: None, html: None, hidden: 0 };
+    let mut reader = Reader {
+        writer: Writer::new(text.len(), options.slugs)?,
+        code: None,
+        alternative: None,
+        html: None,
+        label: None,
+        hidden: 0,
+    };
     reader.writer.allow_cards();
     reader.writer.own_url(canonical_url.as_deref());
     for event in Parser::new_ext(&unix_lines(body), extensions()) {
@@ -56,6 +63,8 @@ struct Reader {
     alternative: Option<String>,
     /// The HTML block being read.
     html: Option<String>,
+    /// The label of the footnote whose first line is to come.
+    label: Option<String>,
     hidden: u32,
 }
 
@@ -91,7 +100,12 @@ impl Reader {
 
     fn start(&mut self, tag: Tag<'_>) {
         match tag {
-            Tag::Paragraph => self.writer.end_line(),
+            Tag::Paragraph => {
+                self.writer.end_line();
+                if let Some(label) = self.label.take() {
+                    self.writer.text(&label);
+                }
+            }
             Tag::Heading { level, id, .. } => self.writer.start_heading(number(level), id.as_deref()),
             Tag::BlockQuote(_) => self.writer.start_quote(),
             Tag::CodeBlock(kind) => {
@@ -110,7 +124,7 @@ impl Reader {
             Tag::DefinitionListDefinition => self.writer.end_line(),
             Tag::FootnoteDefinition(name) => {
                 self.writer.end_line();
-                self.writer.text(&format!("[{name}] "));
+                self.label = Some(format!("[{name}] "));
             }
             Tag::Table(_) => self.writer.start_table(),
             Tag::TableHead => self.writer.start_row(true),

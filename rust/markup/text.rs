@@ -10,7 +10,8 @@ use crate::error::Result;
 /// [`crate::error::Error::DocumentUnreadable`] when the text is longer than 1 GiB.
 pub fn parse_plain(text: &str, _options: &Options) -> Result<Page> {
     let mut writer = Writer::new(text.len(), None)?;
-    let ends = if text.contains('\n') { &['\n', '\u{2028}', '\u{2029}'][..] } else { &['\n', '\r', '\u{2028}', '\u{2029}'] };
+    let ends =
+        if text.contains('\n') { &['\n', '\u{2028}', '\u{2029}'][..] } else { &['\n', '\r', '\u{2028}', '\u{2029}'] };
     for line in text.split(ends) {
         if line.trim().is_empty() {
             writer.end_line();
