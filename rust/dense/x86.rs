@@ -43,6 +43,16 @@ static AVX512: Kernels = Kernels {
     dot_floats: |left, right| unsafe { avx512::dot_floats(left, right) },
 };
 
+/// Asks for `values` to be brought into the cache.
+#[inline(always)]
+pub(super) fn prefetch<T>(values: &[T]) {
+    let start = values.as_ptr().cast::<i8>();
+    for line in (0..size_of_val(values)).step_by(64) {
+        // SAFETY: the instruction belongs to every x86-64, the address lies in `values`, and it is a hint that cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(line)) };
+    }
+}
+
 /// Computes the rows' products four at a time, what is left singly.
 #[inline(always)]
 fn in_fours(
