@@ -46,7 +46,7 @@ pub(crate) fn kernels_in_use() -> Result<&'static Kernels> {
 pub const EXACT_COMPONENTS: u64 = 50_000 * 256;
 
 /// How many times `k` [`Mode::Auto`]'s pool holds.
-pub const OVERSAMPLE: usize = 20;
+pub const OVERSAMPLE: usize = 40;
 
 /// The fewest rows a pool holds.
 pub const MIN_POOL: usize = 1000;
