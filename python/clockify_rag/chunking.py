@@ -76,7 +76,7 @@ class StructureChunker:
 
 
 def _shipped_tokenizer() -> _core.Tokenizer:
-    resource = importlib.resources.files("clockify_rag").joinpath(*VOCABULARY)
+    resource = importlib.resources.files("clockify_rag").joinpath("/".join(VOCABULARY))
     if not resource.is_file():
         raise InternalError(
             f"the installed package lacks its vocabulary {'/'.join(VOCABULARY)}", hint="install clockify-rag again"

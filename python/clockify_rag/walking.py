@@ -75,7 +75,7 @@ _DEPENDENCY_FOLDERS = frozenset(
     {"node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "venv", "virtualenv"}
 )
 _BUILD_FOLDERS = frozenset({"__pycache__", "_build", "_site", "dist", "target"})
-_PERHAPS_DEPENDENCIES = frozenset({"vendor", "third_party", "env", "packages.lock.d"})
+_PERHAPS_DEPENDENCIES = frozenset({"vendor", "third_party", "env"})
 _PERHAPS_BUILD = frozenset({"build", "out", "site", "public"})
 _PROJECT_FILES = frozenset(
     {
