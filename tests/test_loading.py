@@ -428,7 +428,8 @@ def test_a_large_file_is_reported_unread(tmp_path: Path) -> None:
 
 def test_a_file_that_grows_while_it_is_read_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"a.md": "words " * 10})
-    monkeypatch.setattr(walking.Folder, "size", lambda self, key: 1)
+    look = walking.Folder.look
+    monkeypatch.setattr(walking.Folder, "look", lambda self, key: (look(self, key)[0], 1))
     items = FileLoader(maximum_bytes=20).load(source_of(tmp_path), {})
     with pytest.raises(SourceError, match="1 too large"):
         list(items)

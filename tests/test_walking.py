@@ -246,15 +246,10 @@ def test_a_name_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:
     assert skipped(items) == {"caf\ufffd.md": walking.UNREADABLE}
 
 
-def test_very_deep_folders(tmp_path: Path) -> None:
-    deep = tmp_path
-    for _ in range(1200):
-        deep = deep / "d"
-        if len(str(deep)) > 3000:
-            break
-        deep.mkdir()
-    write(tmp_path, pages("a.md"))
-    assert list(documents(load(tmp_path))) == ["a.md"]
+def test_deep_folders(tmp_path: Path) -> None:
+    path = "d/" * 200 + "a.md"
+    write(tmp_path, pages(path))
+    assert list(documents(load(tmp_path))) == [path]
 
 
 # Archives.

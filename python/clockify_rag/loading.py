@@ -379,26 +379,29 @@ class _Reading:
             return self._duplicate(file.path, "another file has this path but for its Unicode form")
         self._seen.add(identity)
         try:
-            state = self._with_settings(self._tree.state(file.key), file.slugs)
+            state, size = self._tree.look(file.key)
+            state = self._with_settings(state, file.slugs)
             document = self._known.get(identity)
             if document is not None and document.file == state:
                 return document
-            content = self._content(file)
+            content = self._content(file, size)
         except (OSError, tarfile.TarError) as error:
             return unreadable(file.path, error)
         if content is None:
-            return self._too_large(file.path, self._tree.size(file.key))
+            return self._too_large(file.path, size)
         if not content:
             return Skipped(file.path, EMPTY)
         return _Unit(identity, file.path, cast("Format", file.format), content, file.slugs, state)
 
-    def _content(self, file: File) -> bytes | None:
-        """A file's bytes; ``None`` when they are too many."""
+    def _content(self, file: File, size: int) -> bytes | None:
+        """A file's bytes, also where it has grown since; ``None`` when they are too many."""
         limit = self._loader.maximum_bytes
-        if self._tree.size(file.key) > limit:
+        if size > limit:
             return None
         with self._tree.open(file.key) as stream:
-            content = stream.read(limit + 1)
+            content = stream.read(size + 1)
+            if len(content) > size:
+                content += stream.read(limit + 1 - len(content))
         return content if len(content) <= limit else None
 
     def _too_large(self, path: str, size: int) -> Skipped:
@@ -420,7 +423,7 @@ class _Reading:
 
     def _lines_file(self, file: File) -> Iterator[_Loaded]:
         try:
-            state = self._with_settings(self._tree.state(file.key), file.slugs)
+            state = self._with_settings(self._tree.look(file.key)[0], file.slugs)
             known = self._known_by_file.get(file.path, [])
             if known and all(document.file == state for document in known):
                 self._seen.update(document.id for document in known)

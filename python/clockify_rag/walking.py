@@ -125,11 +125,8 @@ class Tree(Protocol):
     def entries(self, folder: Any) -> list[_Entry]:
         """Return what lies in a folder; raises ``OSError``."""
 
-    def state(self, key: Any) -> FileState:
-        """Return what tells whether a file changed; raises ``OSError``."""
-
-    def size(self, key: Any) -> int:
-        """Return a file's bytes; raises ``OSError``."""
+    def look(self, key: Any) -> tuple[FileState, int]:
+        """Return what tells whether a file changed, and its size in bytes; raises ``OSError``."""
 
     def open(self, key: Any) -> IO[bytes]:
         """Open a file; raises ``OSError``."""
@@ -173,11 +170,9 @@ class Folder:
             return _Entry(entry.name, False, reason=LINK_LOOP if around else LINK)
         return _Entry(entry.name, False, target, None if os.path.isfile(target) else SPECIAL)
 
-    def state(self, key: str) -> FileState:
-        return state_of(os.stat(key, follow_symlinks=False))
-
-    def size(self, key: str) -> int:
-        return os.stat(key, follow_symlinks=False).st_size
+    def look(self, key: str) -> tuple[FileState, int]:
+        state = state_of(os.stat(key, follow_symlinks=False))
+        return state, state.size
 
     def open(self, key: str) -> IO[bytes]:
         return _open(key)
@@ -277,12 +272,8 @@ class Archive:
     def entries(self, folder: str) -> list[_Entry]:
         return list(self._folders[folder].values())
 
-    def state(self, key: tarfile.TarInfo) -> FileState:
-        del key
-        return self._state
-
-    def size(self, key: tarfile.TarInfo) -> int:
-        return key.size
+    def look(self, key: tarfile.TarInfo) -> tuple[FileState, int]:
+        return self._state, key.size
 
     def open(self, key: tarfile.TarInfo) -> IO[bytes]:
         return cast("IO[bytes]", self._tar.extractfile(key))
