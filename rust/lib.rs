@@ -22,13 +22,17 @@ pub mod chunking;
 pub mod dense;
 pub mod embedding;
 pub mod error;
+pub mod execution;
 pub mod fusion;
 pub mod lexical;
 pub mod markup;
 pub mod mmr;
+pub mod publication;
 #[cfg(feature = "python")]
 mod python;
 pub mod quotes;
+pub mod records;
+pub mod segment;
 pub mod snapshot;
 pub mod storage;
 pub mod wordpiece;

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memmap2::Mmap;
@@ -280,13 +281,19 @@ impl SegmentWriter {
 pub const BLOCK_TABLE: &str = "blocks";
 
 /// A file being written: buffered, and hashed block by block on the way.
-#[derive(Debug)]
 pub struct FileWriter {
     path: PathBuf,
     file: BufWriter<File>,
     hasher: Box<Xxh3>,
     length: u64,
     hashes: Vec<u64>,
+}
+
+impl std::fmt::Debug for FileWriter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = formatter.debug_struct("FileWriter");
+        debug.field("path", &self.path).field("length", &self.length).finish_non_exhaustive()
+    }
 }
 
 impl FileWriter {
@@ -350,7 +357,7 @@ impl FileWriter {
 #[derive(Debug)]
 pub struct Segment {
     directory: PathBuf,
-    files: Vec<(String, BlockFile)>,
+    files: Vec<(String, Arc<BlockFile>)>,
 }
 
 impl Segment {
@@ -387,7 +394,7 @@ impl Segment {
                     format!("its hashes for {} are not the manifest's", entry.name),
                 ));
             }
-            files.push((entry.name.clone(), BlockFile::open(&path, entry.length, hashes)?));
+            files.push((entry.name.clone(), Arc::new(BlockFile::open(&path, entry.length, hashes)?)));
         }
         if !rest.is_empty() {
             return Err(Error::corrupt(&table_path, "it covers more than the manifest's files"));
@@ -405,24 +412,24 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::IndexCorrupt`] when the manifest names no such file.
-    pub fn file(&self, name: &str) -> Result<&BlockFile> {
+    pub fn file(&self, name: &str) -> Result<&Arc<BlockFile>> {
         self.find(name).ok_or_else(|| Error::corrupt(self.directory.join(name), "the manifest does not name it"))
     }
 
     /// The file `name`, if the manifest names it.
     #[must_use]
-    pub fn find(&self, name: &str) -> Option<&BlockFile> {
+    pub fn find(&self, name: &str) -> Option<&Arc<BlockFile>> {
         self.files.iter().find_map(|(own, file)| (own == name).then_some(file))
     }
 
     /// The files below the sub-folder `name`, each with its path inside that folder.
-    pub fn folder<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a BlockFile)> {
+    pub fn folder<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a Arc<BlockFile>)> {
         self.files.iter().filter_map(move |(own, file)| Some((own.strip_prefix(name)?.strip_prefix('/')?, file)))
     }
 
     /// Every file with its name.
     pub fn files(&self) -> impl Iterator<Item = (&str, &BlockFile)> {
-        self.files.iter().map(|(name, file)| (name.as_str(), file))
+        self.files.iter().map(|(name, file)| (name.as_str(), &**file))
     }
 }
 
@@ -438,3 +445,603 @@ fn hash_of_blocks(hashes: &[u64]) -> String {
 pub fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory).and_then(|folder| folder.sync_all()).map_err(Error::io("fsync", directory))
 }
+
+/// The version of the format on disk that this crate writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// How many generations stay when newer ones are published.
+pub const KEPT_GENERATIONS: usize = 3;
+
+/// How old, in seconds, a manifest must be before it is collected: a reader that has just read `CURRENT` may be opening it.
+pub const COLLECTION_AGE_SECONDS: u64 = 60;
+
+/// How the vectors of a generation were made.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct EmbedderEntry {
+    /// The embedder's name in the configuration.
+    pub name: String,
+    /// The hash of its vectors of fixed sentences.
+    pub fingerprint: String,
+    /// The width of its vectors.
+    pub dimension: u32,
+}
+
+/// The fingerprints of what made an index: an index is read only by their equals.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Makers {
+    /// The fingerprint of the analyser that made the terms.
+    pub analyser: String,
+    /// The fingerprint of the chunker and its settings.
+    pub chunker: String,
+    /// How the vectors were made; `None` for an index without vectors.
+    pub embedder: Option<EmbedderEntry>,
+}
+
+/// One segment as a generation uses it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SegmentEntry {
+    /// The name of its folder below `segments/`.
+    pub id: String,
+    /// Documents in it, deleted ones included.
+    pub documents: u32,
+    /// Chunks in it, deleted ones included.
+    pub chunks: u32,
+    /// Its files, the block table last.
+    pub files: Vec<FileEntry>,
+    /// Which rows are deleted in this generation: a file below `tombstones/`.
+    pub tombstones: Option<FileEntry>,
+    /// Documents that are deleted in this generation.
+    pub deleted_documents: u32,
+    /// Chunks that are deleted in this generation.
+    pub deleted_chunks: u32,
+}
+
+/// One generation: everything that a reader must know before it opens a file.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`] when it was written.
+    pub format: u32,
+    /// The generation's number; numbers only grow.
+    pub generation: u64,
+    /// What made the index.
+    pub makers: Makers,
+    /// The segments, oldest first.
+    pub segments: Vec<SegmentEntry>,
+    /// What changed of documents since their segment was written (`generations/<number>.state`), if anything.
+    pub state: Option<FileEntry>,
+}
+
+/// The prefix of a manifest file up to its hash.
+const MANIFEST_PREFIX: &[u8] = b"{\"hash\":\"";
+const MANIFEST_MIDDLE: &[u8] = b"\",\"manifest\":";
+
+impl Manifest {
+    /// The manifest as its file holds it: one JSON object whose first member is the hash of the second's bytes.
+    fn to_bytes(&self) -> Result<(Vec<u8>, String)> {
+        let body = serde_json::to_vec(self)
+            .map_err(|failure| Error::InvalidArgument(format!("the manifest cannot be written: {failure}")))?;
+        let hash = format!("{:032x}", xxh3_128(&body));
+        Ok(([MANIFEST_PREFIX, hash.as_bytes(), MANIFEST_MIDDLE, &body, b"}\n"].concat(), hash))
+    }
+
+    /// Reads a manifest file's bytes and returns it with its hash.
+    fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, String)> {
+        let parts =
+            bytes.strip_prefix(MANIFEST_PREFIX).and_then(|rest| rest.split_at_checked(32)).and_then(|(hash, rest)| {
+                let body = rest.strip_prefix(MANIFEST_MIDDLE)?.strip_suffix(b"}\n")?;
+                Some((std::str::from_utf8(hash).ok()?, body))
+            });
+        let Some((hash, body)) = parts else {
+            return Err(Error::corrupt(path, "it is not a manifest"));
+        };
+        if format!("{:032x}", xxh3_128(body)) != hash {
+            return Err(Error::corrupt(path, "it does not have the hash that it carries"));
+        }
+        #[derive(serde::Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let unreadable = |failure: serde_json::Error| Error::corrupt(path, format!("it cannot be read: {failure}"));
+        let version: Version = serde_json::from_slice(body).map_err(unreadable)?;
+        if version.format != FORMAT {
+            return Err(Error::IndexIncompatible {
+                aspect: "format",
+                found: version.format.to_string(),
+                expected: FORMAT.to_string(),
+            });
+        }
+        Ok((serde_json::from_slice(body).map_err(unreadable)?, hash.to_owned()))
+    }
+}
+
+/// The folders and files of an index.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout of the index in `root`.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_path_buf() }
+    }
+
+    /// The index folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file that names the generation served.
+    #[must_use]
+    pub fn current(&self) -> PathBuf {
+        self.root.join("CURRENT")
+    }
+
+    /// The folder of manifests.
+    #[must_use]
+    pub fn generations(&self) -> PathBuf {
+        self.root.join("generations")
+    }
+
+    /// The manifest of a generation.
+    #[must_use]
+    pub fn manifest(&self, generation: u64) -> PathBuf {
+        self.generations().join(format!("{generation:06}.json"))
+    }
+
+    /// The state file of a generation.
+    #[must_use]
+    pub fn state(&self, generation: u64) -> PathBuf {
+        self.generations().join(format!("{generation:06}.state"))
+    }
+
+    /// The folder of segments.
+    #[must_use]
+    pub fn segments(&self) -> PathBuf {
+        self.root.join("segments")
+    }
+
+    /// The folder of tombstones.
+    #[must_use]
+    pub fn tombstones(&self) -> PathBuf {
+        self.root.join("tombstones")
+    }
+
+    /// Reads `CURRENT`: the generation served and its manifest's hash.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`] when there is none, [`Error::IndexCorrupt`] when it says no generation.
+    pub fn read_current(&self) -> Result<(u64, String)> {
+        let path = self.current();
+        let text = match fs::read(&path) {
+            Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::IndexNotFound { path: self.root.clone() });
+            }
+            Err(source) => return Err(Error::io("read", &path)(source)),
+        };
+        let parts = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
+        match parts.and_then(|(number, hash)| Some((number.parse().ok()?, hash))) {
+            Some((generation, hash)) if hash.len() == 32 && self.line_of(generation, hash) == text => {
+                Ok((generation, hash.to_owned()))
+            }
+            _ => Err(Error::corrupt(&path, "it names no generation")),
+        }
+    }
+
+    #[allow(clippy::unused_self)]
+    fn line_of(&self, generation: u64, hash: &str) -> String {
+        format!("{generation:06} {hash}\n")
+    }
+
+    /// The numbers of all generations whose manifest exists, ascending.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the folder cannot be listed.
+    pub fn list_generations(&self) -> Result<Vec<u64>> {
+        let mut numbers: Vec<u64> =
+            list(&self.generations())?.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Reads and verifies the manifest of `generation`, returning it with its hash and the open file.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] when it is missing or damaged, [`Error::IndexIncompatible`] for another format.
+    pub fn read_manifest(&self, generation: u64) -> Result<(Manifest, String, File)> {
+        let path = self.manifest(generation);
+        let (mut file, _) = open_regular(&path)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut bytes).map_err(Error::io("read", &path))?;
+        let (manifest, hash) = Manifest::from_bytes(&path, &bytes)?;
+        if manifest.generation != generation {
+            return Err(Error::corrupt(&path, format!("it is the manifest of generation {}", manifest.generation)));
+        }
+        Ok((manifest, hash, file))
+    }
+}
+
+/// The names in a folder, sorted; none when there is no such folder.
+fn list(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::io("list", folder)(source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.map_err(Error::io("list", folder))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// An opened generation: its manifest, locked against collection, and the verified maps of its files.
+#[derive(Debug)]
+pub struct Generation {
+    layout: Layout,
+    manifest: Manifest,
+    hash: String,
+    segments: Vec<Arc<Segment>>,
+    tombstones: Vec<Option<BlockFile>>,
+    state: Option<BlockFile>,
+    _lock: File,
+}
+
+impl Generation {
+    /// Opens the generation that is served from the index in `root`.
+    ///
+    /// Needs no permission to write. Every file is mapped before one is used; when one vanished because a newer generation
+    /// was published and this one collected meanwhile, the newer one is opened.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotFound`], [`Error::IndexCorrupt`], [`Error::IndexIncompatible`] or [`Error::Io`].
+    pub fn open(root: &Path) -> Result<Self> {
+        Self::open_after(root, None)
+    }
+
+    /// Opens the generation that is served, sharing the maps of segments that `previous` already has open and verified.
+    ///
+    /// # Errors
+    /// See [`Generation::open`].
+    pub fn open_after(root: &Path, previous: Option<&Self>) -> Result<Self> {
+        let layout = Layout::new(root);
+        let mut current = layout.read_current()?;
+        loop {
+            match Self::open_number(&layout, current.0, &current.1, previous) {
+                Ok(generation) => return Ok(generation),
+                Err(failure) => {
+                    let newer = layout.read_current()?;
+                    if newer == current {
+                        return Err(failure);
+                    }
+                    current = newer;
+                }
+            }
+        }
+    }
+
+    fn open_number(layout: &Layout, number: u64, expected: &str, previous: Option<&Self>) -> Result<Self> {
+        let (manifest, hash, file) = layout.read_manifest(number)?;
+        if expected != hash {
+            return Err(Error::corrupt(layout.manifest(number), "it is not the manifest that CURRENT names"));
+        }
+        lock_shared(&file, &layout.manifest(number))?;
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        let mut tombstones = Vec::with_capacity(manifest.segments.len());
+        for entry in &manifest.segments {
+            check_name(layout, &entry.id)?;
+            entry.files.iter().try_for_each(|file| check_name(layout, &file.name))?;
+            let shared = previous.and_then(|previous| previous.shared(entry));
+            segments.push(match shared {
+                Some(segment) => segment,
+                None => Arc::new(Segment::open(&layout.segments().join(&entry.id), &entry.files)?),
+            });
+            let open = |file: &FileEntry| open_whole(&layout.tombstones(), layout, file);
+            tombstones.push(entry.tombstones.as_ref().map(open).transpose()?);
+        }
+        let state =
+            manifest.state.as_ref().map(|entry| open_whole(&layout.generations(), layout, entry)).transpose()?;
+        Ok(Self { layout: layout.clone(), manifest, hash, segments, tombstones, state, _lock: file })
+    }
+
+    fn shared(&self, entry: &SegmentEntry) -> Option<Arc<Segment>> {
+        let own = self.manifest.segments.iter().position(|own| own.id == entry.id && own.files == entry.files)?;
+        self.segments.get(own).map(Arc::clone)
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The manifest's hash: two generations with one hash are one.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The index folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// The opened segments, in the manifest's order.
+    #[must_use]
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
+    }
+
+    /// The tombstones of each segment, in the manifest's order.
+    #[must_use]
+    pub fn tombstones(&self) -> &[Option<BlockFile>] {
+        &self.tombstones
+    }
+
+    /// The bytes of the state file; empty when there is none.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] when they are not what was written.
+    pub fn state(&self) -> Result<&[u8]> {
+        self.state.as_ref().map_or(Ok(&[]), BlockFile::all)
+    }
+
+    /// Reads every byte of every file and compares it with its hash.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] for the first difference.
+    pub fn verify(&self) -> Result<()> {
+        let files = self.segments.iter().flat_map(|segment| segment.files().map(|(_, file)| file));
+        files.chain(self.tombstones.iter().flatten()).chain(&self.state).try_for_each(BlockFile::reread)
+    }
+}
+
+/// Refuses names in a manifest that would leave the index folder.
+fn check_name(layout: &Layout, name: &str) -> Result<()> {
+    let safe = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    if name.split('/').count() <= 2 && name.split('/').all(safe) {
+        Ok(())
+    } else {
+        Err(Error::corrupt(layout.generations(), format!("a manifest names the file {name:?}")))
+    }
+}
+
+/// Opens a small file whose block hashes are not in a table: it is read, hashed and compared at once.
+fn open_whole(folder: &Path, layout: &Layout, entry: &FileEntry) -> Result<BlockFile> {
+    check_name(layout, &entry.name)?;
+    let path = folder.join(&entry.name);
+    let (mut file, _) = open_regular(&path)?;
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(Error::io("read", &path))?;
+    let hashes: Vec<u64> = bytes.chunks(BLOCK_BYTES).map(xxh3_64).collect();
+    if bytes.len() as u64 != entry.length || hash_of_blocks(&hashes) != entry.hash {
+        return Err(Error::corrupt(&path, "it is not the file that the manifest names"));
+    }
+    Ok(BlockFile::with(path, Data::Owned(bytes), hashes))
+}
+
+/// The one builder of an index: holds the kernel's lock from its creation until it is dropped.
+#[derive(Debug)]
+pub struct Publisher {
+    layout: Layout,
+    current: Option<Generation>,
+    next: u64,
+    segments: u32,
+    _lock: File,
+}
+
+impl Publisher {
+    /// Takes the lock of the index in `root`, creating the folder when it is missing, and clears what a killed build left.
+    ///
+    /// # Errors
+    /// [`Error::IndexLocked`] when another process builds, [`Error::IndexCorrupt`] when the generation that is served
+    /// cannot be opened, [`Error::Io`] when the folder cannot be written.
+    pub fn open(root: &Path) -> Result<Self> {
+        let layout = Layout::new(root);
+        let is_new = !root.exists();
+        for folder in [root.to_path_buf(), layout.generations(), layout.segments(), layout.tombstones()] {
+            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        }
+        let lock = take_lock(root)?;
+        if is_new {
+            // The index is data derived from the sources, never part of the repository they may lie in.
+            write_replacing(&root.join(".gitignore"), b"*\n")?;
+        }
+        let current = match Generation::open(root) {
+            Ok(generation) => Some(generation),
+            Err(Error::IndexNotFound { .. }) => None,
+            Err(failure) => return Err(failure),
+        };
+        let last = layout.list_generations()?.last().copied().unwrap_or(0);
+        let next = last.max(current.as_ref().map_or(0, |generation| generation.manifest.generation)) + 1;
+        let publisher = Self { layout, current, next, segments: 0, _lock: lock };
+        publisher.clear_leftovers()?;
+        Ok(publisher)
+    }
+
+    /// The generation that is served while this one is built.
+    #[must_use]
+    pub fn current(&self) -> Option<&Generation> {
+        self.current.as_ref()
+    }
+
+    /// The number that the next published generation will have.
+    #[must_use]
+    pub fn next_generation(&self) -> u64 {
+        self.next
+    }
+
+    /// The index folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// Starts a new segment and returns its id and the writer of its files.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when its folder cannot be created.
+    pub fn segment(&mut self) -> Result<(String, SegmentWriter)> {
+        let id = format!("{:06}-{}", self.next, self.segments);
+        self.segments += 1;
+        let writer = SegmentWriter::create(&self.layout.segments().join(&id))?;
+        Ok((id, writer))
+    }
+
+    /// Writes the tombstones of `segment` for the next generation.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn tombstones(&self, segment: &str, bytes: &[u8]) -> Result<FileEntry> {
+        write_whole(&self.layout.tombstones(), &format!("{segment}.{:06}", self.next), bytes)
+    }
+
+    /// Publishes the next generation: durable when this returns.
+    ///
+    /// The order is: files (already durable), folders, manifest, `CURRENT`; each synchronised before the next, so that a
+    /// crash at any point leaves the old generation served, or the new one whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when anything cannot be written; the old generation is then still served.
+    pub fn publish(&mut self, makers: Makers, segments: Vec<SegmentEntry>, state: &[u8]) -> Result<u64> {
+        let generation = self.next;
+        let name = format!("{generation:06}.state");
+        let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
+        let manifest = Manifest { format: FORMAT, generation, makers, segments, state };
+        sync_directory(&self.layout.segments())?;
+        sync_directory(&self.layout.tombstones())?;
+        let (bytes, hash) = manifest.to_bytes()?;
+        write_replacing(&self.layout.manifest(generation), &bytes)?;
+        write_replacing(&self.layout.current(), self.layout.line_of(generation, &hash).as_bytes())?;
+        if let Some(parent) = self.layout.root().parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_directory(parent)?;
+        }
+        self.current = Some(Generation::open_after(self.layout.root(), self.current.as_ref())?);
+        self.next += 1;
+        self.segments = 0;
+        self.collect()?;
+        Ok(generation)
+    }
+
+    /// Removes generations that are neither among the last [`KEPT_GENERATIONS`] nor young nor open somewhere, and then the
+    /// files that no generation names.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when something cannot be removed.
+    pub fn collect(&self) -> Result<()> {
+        let numbers = self.layout.list_generations()?;
+        let served = self.current.as_ref().map_or(0, |generation| generation.manifest.generation);
+        for &number in numbers.iter().rev().skip(KEPT_GENERATIONS).filter(|&&number| number != served) {
+            let path = self.layout.manifest(number);
+            let (file, metadata) = open_regular(&path)?;
+            let age = metadata.modified().ok().and_then(|time| time.elapsed().ok()).map_or(0, |age| age.as_secs());
+            if age >= COLLECTION_AGE_SECONDS && try_lock_exclusive(&file) {
+                remove_file(&path)?;
+            }
+        }
+        self.clear_leftovers()
+    }
+
+    /// Removes segments, tombstones and state files that no manifest names, and temporary files.
+    fn clear_leftovers(&self) -> Result<()> {
+        let mut named = std::collections::HashSet::new();
+        for number in self.layout.list_generations()? {
+            let (manifest, _, _) = self.layout.read_manifest(number)?;
+            for segment in manifest.segments {
+                named.insert(self.layout.segments().join(&segment.id));
+                named.extend(segment.tombstones.map(|file| self.layout.tombstones().join(file.name)));
+            }
+            named.extend(manifest.state.map(|file| self.layout.generations().join(file.name)));
+            named.insert(self.layout.manifest(number));
+        }
+        for folder in [self.layout.segments(), self.layout.tombstones(), self.layout.generations()] {
+            for name in list(&folder)? {
+                let path = folder.join(name);
+                if named.contains(&path) {
+                    continue;
+                }
+                if path.is_dir() {
+                    fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
+                } else {
+                    remove_file(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(Error::io("remove", path))
+}
+
+/// Writes a new file whole, durable but for its folder.
+fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry> {
+    let mut writer = FileWriter::create(&folder.join(name))?;
+    writer.put(bytes)?;
+    let (length, hashes) = writer.finish()?;
+    sync_directory(folder)?;
+    Ok(FileEntry { name: name.to_owned(), length, hash: hash_of_blocks(&hashes) })
+}
+
+/// Replaces `path` by `bytes` in one step: a temporary file, made durable, renamed over it, the folder made durable.
+fn write_replacing(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    match fs::remove_file(&temporary) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &temporary)(source));
+        }
+        _ => {}
+    }
+    let mut writer = FileWriter::create(&temporary)?;
+    writer.put(bytes)?;
+    writer.finish()?;
+    fs::rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Takes the builder's lock, which the kernel releases when the process ends, however it ends.
+fn take_lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let read = std::io::Read::read_to_string(&mut file, &mut holder);
+            let holder = read.ok().and_then(|_| holder.trim().parse().ok());
+            return Err(Error::IndexLocked { path: root.to_path_buf(), holder });
+        }
+        Err(fs::TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(Error::io("write", &path))?;
+    Ok(file)
+}
+
+/// Holds a reader's lock on a manifest as long as `file` lives.
+fn lock_shared(file: &File, path: &Path) -> Result<()> {
+    file.lock_shared().map_err(Error::io("lock", path))
+}
+
+fn try_lock_exclusive(file: &File) -> bool {
+    file.try_lock().is_ok()
+}
+
+#[cfg(test)]
+mod tests;

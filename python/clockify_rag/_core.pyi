@@ -84,3 +84,167 @@ class StaticEmbedder:
     def fingerprint(self) -> str: ...
     def embed(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
         """Unit vectors, shape ``(len(texts), dimension)``; a text without a known token is a row of zeros."""
+
+ChunkRow = tuple[
+    str,  # id
+    bytes,  # record
+    str,  # headings, as one text to be searched
+    list[tuple[int, int]],  # spans, code points
+    list[tuple[int, int]],  # repeated spans
+    list[str],  # filters, as field=value
+    int,  # tokens
+]
+DocumentRow = tuple[
+    str,  # id
+    bytes,  # record
+    str,  # canonical text
+    str,  # title
+    str,  # language
+    list[str],  # headings, each once
+    list[str],  # filters, as field=value
+    list[ChunkRow],
+]
+SegmentInfo = tuple[str, int, int, int, int]
+"""Id, documents, chunks, deleted documents, deleted chunks."""
+
+EmbedderInfo = tuple[str, str, int]
+"""Name, fingerprint, dimension."""
+
+FoundRow = tuple[
+    bytes,  # chunk record
+    str,  # chunk text
+    bytes,  # document record
+    float,  # score: relevance, or its place in the diversified order
+    float,  # fused relevance
+    float | None,  # BM25F of the chunk
+    float | None,  # cosine of the chunk
+    float | None,  # BM25F of the document
+    float | None,  # cosine of the document
+]
+
+@final
+class SearchOptions:
+    """How a generation is searched; immutable."""
+
+    def __new__(
+        cls,
+        *,
+        top_k: int,
+        candidates: int,
+        k1: float,
+        b: tuple[float, float, float],
+        weights: tuple[float, float, float],
+        dense_weight: float,
+        document_weight: float,
+        mmr_lambda: float | None,
+    ) -> SearchOptions: ...
+
+@final
+class Found:
+    """What a search found, and how long its parts took."""
+
+    @property
+    def rows(self) -> list[FoundRow]: ...
+    @property
+    def idf_coverage(self) -> float: ...
+    @property
+    def best_cosine(self) -> float | None: ...
+    @property
+    def timings_ms(self) -> dict[str, float]: ...
+
+@final
+class Snapshot:
+    """One opened generation; safe to use from many threads."""
+
+    @staticmethod
+    def open(path: str, previous: Snapshot | None = None) -> Snapshot:
+        """Open the generation that is served, sharing with ``previous`` what both use."""
+    @property
+    def generation(self) -> int: ...
+    @property
+    def analyser(self) -> str: ...
+    @property
+    def chunker(self) -> str: ...
+    @property
+    def embedder(self) -> EmbedderInfo | None: ...
+    @property
+    def documents(self) -> int: ...
+    @property
+    def chunks(self) -> int: ...
+    @property
+    def bytes(self) -> int:
+        """The size of the files this generation uses."""
+    def segments(self) -> list[SegmentInfo]: ...
+    def state(self) -> bytes: ...
+    def is_current(self) -> bool:
+        """Whether ``CURRENT`` still names this generation."""
+    def document_records(self, segment: str | None = None) -> list[bytes]:
+        """The records of the documents that live, of one segment or of all, by id."""
+    def document_record(self, document_id: str) -> bytes | None: ...
+    def text(self, document_id: str) -> str | None: ...
+    def chunks_of(self, document_id: str) -> list[tuple[bytes, str]]:
+        """The records and texts of a document's chunks in reading order."""
+    def chunk(self, chunk_id: str) -> tuple[bytes, str, bytes] | None:
+        """A chunk's record and text and its document's record."""
+    def vectors_of(self, document_id: str) -> NDArray[numpy.float32]:
+        """The vectors of a document's chunks, shape ``(chunks, dimension)``."""
+    def search(
+        self,
+        question: str,
+        language: str,
+        filters: Sequence[Sequence[str]],
+        excluded: Sequence[str],
+        options: SearchOptions,
+        embedder: StaticEmbedder | None = None,
+        vector: NDArray[numpy.float32] | None = None,
+    ) -> Found:
+        """Search by words, and by meaning where an embedder or the question's vector is given.
+
+        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``.
+        """
+    def explain(
+        self,
+        question: str,
+        language: str,
+        options: SearchOptions,
+        chunk_id: str,
+    ) -> str:
+        """BM25F of one chunk and of its document in the textbook's letters, as JSON."""
+    def verify(self) -> None:
+        """Read every byte and compare it with its hash."""
+
+@final
+class Writer:
+    """The one builder of an index; holds its lock until it is closed."""
+
+    def __new__(cls, path: str) -> Writer: ...
+    @property
+    def next_generation(self) -> int: ...
+    def snapshot(self) -> Snapshot | None:
+        """The generation that is served now."""
+    def add_segment(self, documents: Sequence[DocumentRow], vectors: NDArray[numpy.float32] | None) -> None:
+        """Write documents, ascending by id, as a segment of the next generation."""
+    def publish(
+        self,
+        *,
+        deleted: Sequence[str],
+        dropped: Sequence[str],
+        chunker: str,
+        embedder: EmbedderInfo | None,
+        state: bytes,
+    ) -> int:
+        """Make the next generation the one that is served; durable when this returns."""
+    def close(self) -> None:
+        """Give back the lock; what was not published is removed by the next builder."""
+
+def analyse(text: str, language: str) -> list[tuple[str, int, int, int]]:
+    """The terms of a text: term, first and last code point, position."""
+
+def analyser_fingerprint() -> str: ...
+def question_terms(question: str, language: str) -> list[str]: ...
+def mmr(relevance: Sequence[float], vectors: NDArray[numpy.float32], mmr_lambda: float, k: int) -> list[int]: ...
+def set_threads(threads: int) -> None:
+    """Set the size of the process-wide pool; 0 means one thread for each core."""
+
+def simd() -> str:
+    """The name of the SIMD level that the kernels use."""

@@ -135,6 +135,25 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     """Exactly the slices of the canonical text at ``spans``, joined by one newline."""
 
+    def locate(self, start: int, end: int) -> Span | None:
+        """Return where the code points ``start`` to ``end`` of ``text`` stand in the document; ``None`` across two slices."""
+        offset = 0
+        for first, last in self.spans:
+            length = last - first
+            if offset <= start and end <= offset + length:
+                return first + start - offset, first + end - offset
+            offset += length + 1
+        return None
+
+    def slice(self, span: Span) -> str | None:
+        """Return the document's characters at ``span`` as ``text`` has them; ``None`` where it is not within one slice."""
+        offset = 0
+        for first, last in self.spans:
+            if first <= span[0] <= span[1] <= last:
+                return self.text[offset + span[0] - first : offset + span[1] - first]
+            offset += last - first + 1
+        return None
+
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A question as it was understood."""
@@ -183,6 +202,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     dropped: int = 0
     """How many hits did not fit."""
+    generation: int = 0
+    """The generation the hits are from; what marks them off in a prompt is derived from it."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +213,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     quotes: tuple[tuple[int, Span], ...] = ()
     """For text taken from sources: the hit's place in the context from 0, and the span of the document it was taken from."""
     incomplete: bool = False
+    """Whether the text broke off before its end."""
+    failure: Failure | None = None
+    """Why it broke off."""
     sent_to: tuple[str, ...] = ()
 
 

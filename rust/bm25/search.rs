@@ -1,0 +1,468 @@
+//! Exact top-k by windows of rows: MaxScore inside a window, windows in the order of what they can reach.
+//!
+//! Every window has, per term, the greatest bound of the blocks that reach into it. Terms whose bounds together cannot lift a
+//! row over the threshold do not open it: only the others add their scores to an array of the window's rows, and the rows
+//! that may still pass are looked up in the lists of the rest. The threshold is the k-th best sum so far; what is within a
+//! rounding margin of it at the end is scored again in the question's order.
+
+use std::cell::RefCell;
+
+use super::{QueryTerm, Scorer, length_of_code, tf_of_code};
+use crate::bitmap::Bitmap;
+use crate::error::Result;
+use crate::lexical::{BLOCK, FIELDS, List, Lists, PerField, Postings, Skip};
+
+/// Rows of a window: its scores fill half of a first-level cache.
+const WINDOW: usize = 4096;
+/// When no more rows than this are allowed, each is scored rather than searched for.
+const FEW_ROWS: u32 = 256;
+const NONE: u32 = u32::MAX;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// The `k` rows of `segment` with the highest scores, best first and equal scores by row; only rows of `allowed`, when it
+/// is given, and only rows with a score above 0.
+///
+/// # Errors
+/// [`crate::error::Error::IndexCorrupt`] when a list cannot be read; [`crate::error::Error::InvalidArgument`] for a term
+/// whose weight or idf is no positive number.
+pub fn top_k(
+    segment: &Postings,
+    terms: &[QueryTerm],
+    scorer: &Scorer,
+    allowed: Option<&Bitmap>,
+    k: usize,
+) -> Result<Vec<(u32, f32)>> {
+    let lists = segment.lists(scorer.level)?;
+    let rows = match allowed {
+        _ if k == 0 => return Ok(Vec::new()),
+        Some(allowed) if allowed.count() <= FEW_ROWS => allowed.iter().take_while(|&row| row < lists.rows()).collect(),
+        _ => SCRATCH.with_borrow_mut(|scratch| {
+            Search::prepare(scorer, lists, terms, scratch)?.candidates(allowed, k, scratch)
+        })?,
+    };
+    let scores = score_rows(segment, terms, scorer, &rows)?;
+    let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
+    ranked.sort_unstable_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
+    ranked.truncate(k);
+    Ok(ranked)
+}
+
+/// The score of each of `rows`, which ascend; 0 for a row without any of the terms.
+///
+/// # Errors
+/// As [`top_k`].
+pub fn score_rows(segment: &Postings, terms: &[QueryTerm], scorer: &Scorer, rows: &[u32]) -> Result<Vec<f32>> {
+    let lists = segment.lists(scorer.level)?;
+    let mut scores = vec![0.0; rows.len()];
+    for term in terms {
+        let factor = scorer.factor(term)?;
+        let Some(ordinal) = term.ordinal else {
+            continue;
+        };
+        find(&lists.list(ordinal)?, rows, |index, frequencies| {
+            scores[index] += scorer.term_score(factor, frequencies, lists.lengths(rows[index]));
+        })?;
+    }
+    Ok(scores)
+}
+
+/// Calls `sink` with the index and the frequencies of each of `rows`, which ascend, that `list` has.
+pub(super) fn find(list: &List<'_>, rows: &[u32], mut sink: impl FnMut(usize, PerField<u32>)) -> Result<()> {
+    let mut decoded = Decoded::default();
+    let (mut index, mut block) = (0, 0);
+    while let Some(&row) = rows.get(index) {
+        block = list.find_block(block, row);
+        if block == list.blocks() {
+            break;
+        }
+        decoded.rows(list, block)?;
+        let mut at = 0;
+        let last = list.skip(block).last();
+        while let Some(&row) = rows.get(index).filter(|&&row| row <= last) {
+            at += decoded.rows[at..].partition_point(|&own| own < row);
+            if decoded.rows[at] == row {
+                sink(index, decoded.frequencies(list, block, at)?);
+            }
+            index += 1;
+        }
+    }
+    let Some(&last) = rows.last().filter(|_| index < rows.len()) else {
+        return Ok(());
+    };
+    for posting in list.tail() {
+        let posting = posting?;
+        if posting.row > last {
+            break;
+        }
+        if let Ok(found) = rows[index..].binary_search(&posting.row) {
+            index += found;
+            sink(index, posting.frequencies);
+        }
+    }
+    Ok(())
+}
+
+/// One decoded block of a list.
+struct Decoded {
+    block: usize,
+    rows: [u32; BLOCK],
+    frequencies_of: usize,
+    body: [u32; BLOCK],
+    outside: Vec<(u8, u32, u32)>,
+    scores_of: usize,
+    scores: [f32; BLOCK],
+}
+
+impl Default for Decoded {
+    fn default() -> Self {
+        Self {
+            block: usize::MAX,
+            rows: [0; BLOCK],
+            frequencies_of: usize::MAX,
+            body: [0; BLOCK],
+            outside: Vec::new(),
+            scores_of: usize::MAX,
+            scores: [0.0; BLOCK],
+        }
+    }
+}
+
+impl Decoded {
+    fn forget(&mut self) {
+        (self.block, self.frequencies_of, self.scores_of) = (usize::MAX, usize::MAX, usize::MAX);
+    }
+
+    #[inline]
+    fn rows(&mut self, list: &List<'_>, block: usize) -> Result<()> {
+        if self.block != block {
+            self.forget();
+            list.decode_rows(block, &mut self.rows)?;
+            self.block = block;
+        }
+        Ok(())
+    }
+
+    fn all_frequencies(&mut self, list: &List<'_>, block: usize) -> Result<()> {
+        if self.frequencies_of != block {
+            self.frequencies_of = usize::MAX;
+            self.outside.clear();
+            let outside = &mut self.outside;
+            let exceptions = list.decode_frequencies(block, &mut self.body)?;
+            exceptions.for_each(|at, title, headings| outside.push((at as u8, title, headings)))?;
+            self.frequencies_of = block;
+        }
+        Ok(())
+    }
+
+    fn frequencies(&mut self, list: &List<'_>, block: usize, at: usize) -> Result<PerField<u32>> {
+        self.all_frequencies(list, block)?;
+        let outside = self.outside.binary_search_by_key(&at, |entry| usize::from(entry.0));
+        let (title, headings) = outside.map_or((0, 0), |index| (self.outside[index].1, self.outside[index].2));
+        Ok([title, headings, self.body[at]])
+    }
+
+    /// Scores all rows of a block, summed in no promised order of fields.
+    fn scores(&mut self, scorer: &Scorer, lists: &Lists<'_>, list: &List<'_>, block: usize, factor: f32) -> Result<()> {
+        self.rows(list, block)?;
+        if self.scores_of == block {
+            return Ok(());
+        }
+        self.all_frequencies(list, block)?;
+        let mut lengths = [0.0; BLOCK];
+        for (length, &row) in lengths.iter_mut().zip(&self.rows) {
+            *length = lists.body_length(row) as i32 as f32;
+        }
+        let body = FIELDS - 1;
+        let k1 = scorer.parameters.k1;
+        let (weight, fixed, slope) =
+            (scorer.parameters.weights[body], k1 * scorer.fixed[body], k1 * scorer.slope[body]);
+        for ((score, &tf), &length) in self.scores.iter_mut().zip(&self.body).zip(&lengths) {
+            let frequency = weight * (tf as i32 as f32);
+            *score = factor * frequency / (frequency + (fixed + slope * length)).max(f32::MIN_POSITIVE);
+        }
+        for &(at, title, headings) in &self.outside {
+            let at = usize::from(at);
+            let frequencies = [title, headings, self.body[at]];
+            self.scores[at] = scorer.term_score(factor, frequencies, lists.lengths(self.rows[at]));
+        }
+        self.scores_of = block;
+        Ok(())
+    }
+}
+
+/// What one thread keeps from search to search.
+#[derive(Default)]
+struct Scratch {
+    /// Per term: the block decoded last, and the tail.
+    terms: Vec<TermScratch>,
+    /// Sums of the rows of a window; 0 between windows.
+    sums: Vec<f32>,
+    /// Rows of a window that may pass, with their sums.
+    candidates: Vec<(u32, f32)>,
+    /// The best rows so far.
+    pool: Vec<(u32, f32)>,
+}
+
+#[derive(Default)]
+struct TermScratch {
+    decoded: Decoded,
+    tail: Vec<(u32, f32)>,
+    /// The bound of each block.
+    blocks: Vec<f32>,
+    /// The bound of each window, and its first block.
+    windows: Vec<(f32, u32)>,
+}
+
+/// One search of one segment.
+struct Search<'a> {
+    scorer: &'a Scorer,
+    lists: Lists<'a>,
+    /// Per term with any effect: its list and factor.
+    terms: Vec<(List<'a>, f32)>,
+    windows: usize,
+    /// 1 less the share by which two sums of the same scores may differ.
+    margin: f32,
+}
+
+impl<'a> Search<'a> {
+    fn prepare(scorer: &'a Scorer, lists: Lists<'a>, terms: &[QueryTerm], scratch: &mut Scratch) -> Result<Self> {
+        let mut found = Vec::with_capacity(terms.len());
+        for term in terms {
+            let factor = scorer.factor(term)?;
+            if let Some(ordinal) = term.ordinal.filter(|_| factor > 0.0) {
+                found.push((lists.list(ordinal)?, factor));
+            }
+        }
+        let margin = 1.0 - (found.len() as f32 + 16.0) * f32::EPSILON * 4.0;
+        let search = Self { scorer, lists, terms: found, windows: (lists.rows() as usize).div_ceil(WINDOW), margin };
+        if scratch.terms.len() < search.terms.len() {
+            scratch.terms.resize_with(search.terms.len(), TermScratch::default);
+        }
+        scratch.sums.resize(WINDOW, 0.0);
+        scratch.sums.fill(0.0);
+        let bounds = Bounds::new(scorer);
+        for ((list, factor), term) in search.terms.iter().zip(&mut scratch.terms) {
+            search.prepare_term(&bounds, list, *factor, term)?;
+        }
+        Ok(search)
+    }
+
+    fn prepare_term(&self, bounds: &Bounds<'_>, list: &List<'_>, factor: f32, term: &mut TermScratch) -> Result<()> {
+        term.decoded.forget();
+        term.blocks.clear();
+        term.windows.clear();
+        term.windows.resize(self.windows, (0.0, NONE));
+        let mut first = 0;
+        for block in 0..list.blocks() {
+            let skip = list.skip(block);
+            let bound = bounds.of(skip, factor);
+            let last = skip.last() as usize;
+            for window in &mut term.windows[first / WINDOW..=last / WINDOW] {
+                window.0 = window.0.max(bound);
+                window.1 = window.1.min(block as u32);
+            }
+            term.blocks.push(bound);
+            first = last + 1;
+        }
+        term.tail.clear();
+        for posting in list.tail() {
+            let posting = posting?;
+            let score = self.scorer.term_score(factor, posting.frequencies, self.lists.lengths(posting.row));
+            let window = &mut term.windows[posting.row as usize / WINDOW];
+            window.0 = window.0.max(score);
+            term.tail.push((posting.row, score));
+        }
+        Ok(())
+    }
+
+    /// Every row whose score may be among the best `k`, ascending, and few others.
+    fn candidates(&self, allowed: Option<&Bitmap>, k: usize, scratch: &mut Scratch) -> Result<Vec<u32>> {
+        let terms = &scratch.terms[..self.terms.len()];
+        let reach = |window: usize| terms.iter().map(|term| term.windows[window].0).sum::<f32>();
+        let mut order: Vec<(f32, usize)> = (0..self.windows).map(|window| (reach(window), window)).collect();
+        order.sort_unstable_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)));
+        scratch.pool.clear();
+        let mut threshold = 0.0;
+        for (reach, window) in order {
+            if reach <= 0.0 || reach < threshold * self.margin {
+                break;
+            }
+            if allowed.is_some_and(|allowed| !any_in_window(allowed, window)) {
+                continue;
+            }
+            self.search_window(window, threshold * self.margin, allowed, scratch)?;
+            let pool = &mut scratch.pool;
+            if pool.len() > k {
+                pool.select_nth_unstable_by(k - 1, |left, right| right.1.total_cmp(&left.1));
+                threshold = pool[k - 1].1;
+                pool.retain(|candidate| candidate.1 >= threshold * self.margin);
+            }
+        }
+        let mut rows: Vec<u32> = scratch.pool.iter().map(|candidate| candidate.0).collect();
+        rows.sort_unstable();
+        Ok(rows)
+    }
+
+    /// Puts every row of the window whose sum reaches `threshold` into the pool.
+    fn search_window(
+        &self,
+        window: usize,
+        threshold: f32,
+        allowed: Option<&Bitmap>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let base = (window * WINDOW) as u32;
+        let mut order: Vec<(f32, usize)> = Vec::with_capacity(self.terms.len());
+        for index in 0..self.terms.len() {
+            let bound = scratch.terms[index].windows[window].0;
+            if bound > 0.0 {
+                order.push((bound, index));
+            }
+        }
+        order.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
+        let reach: f32 = order.iter().map(|(bound, _)| bound).sum();
+
+        // The terms of the least bounds, as many as together stay below the threshold.
+        let mut optional = 0;
+        let mut rest = 0.0;
+        while let Some((bound, _)) = order.get(optional).filter(|(bound, _)| rest + bound < threshold) {
+            rest += bound;
+            optional += 1;
+        }
+        for &(bound, index) in &order[optional..] {
+            self.add_term(index, window, threshold - (reach - bound), scratch)?;
+        }
+        let Scratch { sums, candidates, terms, pool } = scratch;
+        candidates.clear();
+        collect(sums, base, (threshold - rest) * self.margin, allowed, candidates);
+        for &(bound, index) in order[..optional].iter().rev() {
+            candidates.retain(|candidate| candidate.1 + rest >= threshold);
+            rest -= bound;
+            self.complete(index, window, &mut terms[index], candidates)?;
+        }
+        pool.extend(candidates.iter().filter(|candidate| candidate.1 >= threshold));
+        Ok(())
+    }
+
+    /// Adds the scores of one term's rows in the window; a block that cannot reach `needed` is left out.
+    fn add_term(&self, index: usize, window: usize, needed: f32, scratch: &mut Scratch) -> Result<()> {
+        let (list, factor) = &self.terms[index];
+        let TermScratch { decoded, tail, blocks, windows } = &mut scratch.terms[index];
+        let sums = &mut scratch.sums[..WINDOW];
+        let base = (window * WINDOW) as u32;
+        let end = base as usize + WINDOW;
+        let mut block = windows[window].1 as usize;
+        while block < list.blocks() && (list.first(block) as usize) < end {
+            if blocks[block] >= needed {
+                decoded.scores(self.scorer, &self.lists, list, block, *factor)?;
+                for (row, score) in decoded.rows.iter().zip(&decoded.scores) {
+                    if let Some(sum) = sums.get_mut(row.wrapping_sub(base) as usize) {
+                        *sum += score;
+                    }
+                }
+            }
+            block += 1;
+        }
+        let start = tail.partition_point(|posting| posting.0 < base);
+        for &(row, score) in &tail[start..] {
+            match sums.get_mut((row - base) as usize) {
+                Some(sum) => *sum += score,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one term's scores to the candidates of a window, which ascend.
+    fn complete(
+        &self,
+        index: usize,
+        window: usize,
+        term: &mut TermScratch,
+        candidates: &mut [(u32, f32)],
+    ) -> Result<()> {
+        let (list, factor) = &self.terms[index];
+        let TermScratch { decoded, tail, windows, .. } = term;
+        let mut block = windows[window].1 as usize;
+        let mut next = 0;
+        while let Some(&(row, _)) = candidates.get(next) {
+            block = list.find_block(block, row);
+            if block >= list.blocks() {
+                break;
+            }
+            decoded.rows(list, block)?;
+            let last = list.skip(block).last();
+            let mut at = 0;
+            while let Some((row, sum)) = candidates.get_mut(next).filter(|candidate| candidate.0 <= last) {
+                at += decoded.rows[at..].partition_point(|own| own < row);
+                if decoded.rows[at] == *row {
+                    let frequencies = decoded.frequencies(list, block, at)?;
+                    *sum += self.scorer.term_score(*factor, frequencies, self.lists.lengths(*row));
+                }
+                next += 1;
+            }
+        }
+        for (row, sum) in &mut candidates[next..] {
+            if let Ok(found) = tail.binary_search_by_key(row, |posting| posting.0) {
+                *sum += tail[found].1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves the rows whose sums reach `threshold` to `candidates` and sets all sums to 0.
+fn collect(sums: &mut [f32], base: u32, threshold: f32, allowed: Option<&Bitmap>, candidates: &mut Vec<(u32, f32)>) {
+    let threshold = threshold.max(f32::MIN_POSITIVE);
+    for (group, sums) in sums.chunks_mut(16).enumerate() {
+        if sums.iter().fold(false, |any, &sum| any | (sum >= threshold)) {
+            let base = base + group as u32 * 16;
+            for (offset, &sum) in sums.iter().enumerate() {
+                let row = base + offset as u32;
+                if sum >= threshold && allowed.is_none_or(|allowed| allowed.contains(row)) {
+                    candidates.push((row, sum));
+                }
+            }
+        }
+        sums.fill(0.0);
+    }
+}
+
+fn any_in_window(allowed: &Bitmap, window: usize) -> bool {
+    const WORDS: usize = WINDOW / 64;
+    let words = allowed.words();
+    let end = words.len().min((window + 1) * WORDS);
+    words.get(window * WORDS..end).unwrap_or_default().iter().any(|&word| word != 0)
+}
+
+/// Bounds of blocks for one scorer.
+struct Bounds<'a> {
+    scorer: &'a Scorer,
+    /// The normaliser of each field for each code of a length.
+    normalisers: PerField<[f32; 256]>,
+}
+
+impl<'a> Bounds<'a> {
+    fn new(scorer: &'a Scorer) -> Self {
+        let normaliser = |field, code: usize| scorer.normaliser(field, length_of_code(code as u8) as f32);
+        let normalisers = std::array::from_fn(|field| std::array::from_fn(|code| normaliser(field, code)));
+        Self { scorer, normalisers }
+    }
+
+    /// What no row of the block exceeds, rounding apart.
+    fn of(&self, skip: Skip<'_>, factor: f32) -> f32 {
+        let frequency = |field: usize, (tf, length): (u8, u8)| {
+            self.scorer.parameters.weights[field] * tf_of_code(tf) / self.normalisers[field][usize::from(length)]
+        };
+        let [one, two, three] = skip.body_bounds().map(|point| frequency(FIELDS - 1, point));
+        let mut greatest = one.max(two).max(three);
+        if skip.exceptions() > 0 {
+            let [title, headings, body] = skip.exception_bound();
+            greatest = greatest.max(frequency(0, title) + frequency(1, headings) + frequency(2, body));
+        }
+        self.scorer.saturated(factor, greatest)
+    }
+}
