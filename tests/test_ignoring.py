@@ -54,12 +54,12 @@ from clockify_rag.walking import UNSUPPORTED, File, Folder, Walk, start_of
     ],
 )
 def test_one_rule(rules: str, path: str, folder: bool, decided: bool | None) -> None:
-    assert IgnoreRules(rules).decide(path, folder) is decided
+    assert IgnoreRules(rules).decide(path, folder=folder) is decided
 
 
 def test_hostile_patterns_come_to_an_end() -> None:
-    assert IgnoreRules("*a" * 40 + "b").decide("a" * 200, False) is None
-    assert IgnoreRules("**/a/" * 30 + "b").decide("a/" * 60 + "c", False) is None
+    assert IgnoreRules("*a" * 40 + "b").decide("a" * 200, folder=False) is None
+    assert IgnoreRules("**/a/" * 30 + "b").decide("a/" * 60 + "c", folder=False) is None
 
 
 _NAMES = ["a", "b", "ab", "a.md", "b.md", "keep", "x[1]", "a b", "#c", "!d", ".h", "aab", "b*", " e "]
@@ -97,8 +97,8 @@ def test_random_trees_are_walked_as_git_walks_them(tmp_path: Path, seed: int) ->
         ["git", "ls-files", "-z", "--others", "--exclude-standard"], cwd=root, capture_output=True, check=True
     )
     visible = {path for path in listed.stdout.decode().split("\0") if path and not _hidden(path)}
-    walk = Walk(Folder(str(root)), Source(name="s", location=str(root)), True)
-    walked = walk.files(start_of(str(root), True, False))
+    walk = Walk(Folder(str(root)), Source(name="s", location=str(root)), ignore=True)
+    walked = walk.files(start_of(str(root), ignore=True, include=False))
     assert {item.path for item in walked if isinstance(item, File) or item.reason == UNSUPPORTED} == visible
 
 

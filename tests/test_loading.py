@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,40 +25,7 @@ from clockify_rag.loading import (
     sources,
     url_of,
 )
-
-
-def write(root: Path, files: Mapping[str, str | bytes]) -> Path:
-    for path, content in files.items():
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return root
-
-
-def source_of(location: Path, **fields: Any) -> Source:
-    return Source(name=fields.pop("name", "docs"), location=str(location), **fields)
-
-
-def load(location: Path, known: Mapping[str, Document] | None = None, **fields: Any) -> list[Any]:
-    return list(FileLoader().load(source_of(location, **fields), known or {}))
-
-
-def documents(items: list[Any]) -> dict[str, Document]:
-    found = [item.document if isinstance(item, LoadedDocument) else item for item in items]
-    return {item.path: item for item in found if isinstance(item, Document)}
-
-
-def skipped(items: list[Any]) -> dict[str, str]:
-    return {item.path: item.reason for item in items if isinstance(item, Skipped)}
-
-
-def known_of(items: list[Any]) -> dict[str, Document]:
-    return {document.id: document for document in documents(items).values()}
-
-
-def only(location: Path, **fields: Any) -> Document:
-    (document,) = documents(load(location, **fields)).values()
-    return document
+from folders import documents, known_of, load, only, skipped, source_of, write
 
 
 def test_it_is_a_loader() -> None:
@@ -70,7 +36,7 @@ def test_it_is_a_loader() -> None:
 
 
 def test_every_format_is_read_in_order_of_path(tmp_path: Path) -> None:
-    files = {
+    files: dict[str, str | bytes] = {
         "b.md": "# B\n\nText of b.\n",
         "a/z.markdown": "# Z\n\nText of z.\n",
         "a.html": "<html><head><title>A</title></head><body><main><h1>A</h1><p>Text of a.</p></main></body></html>",
@@ -111,9 +77,9 @@ def test_ids_are_what_they_were() -> None:
     assert document_id_of_url("https://a.example/") != document_id_of_url("https://a.example")
 
 
-_names = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(
-    lambda name: not name.startswith(".") and name.strip() == name
-)
+_names = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12
+).filter(lambda name: not name.startswith(".") and name.strip() == name)
 
 
 @given(st.tuples(_names, _names), st.tuples(_names, _names))
@@ -146,7 +112,7 @@ def test_unicode_forms_are_one_path_and_a_clash_is_reported(tmp_path: Path) -> N
     two = only(write(tmp_path / "two", {decomposed: "Words.\n"}))
     assert (one.id, one.path) == (two.id, two.path)
     write(tmp_path / "one", {decomposed: "Other words.\n"})
-    if len(os.listdir(tmp_path / "one")) == 1:
+    if len(list((tmp_path / "one").iterdir())) == 1:
         pytest.skip("this file system holds them as one file")
     items = load(tmp_path / "one")
     assert list(documents(items)) == [composed]
@@ -157,7 +123,7 @@ def test_unicode_forms_are_one_path_and_a_clash_is_reported(tmp_path: Path) -> N
 
 def test_paths_that_differ_by_case_are_two_documents(tmp_path: Path) -> None:
     write(tmp_path, {"Guide.md": "Words.\n", "guide.md": "Words.\n"})
-    if len(os.listdir(tmp_path)) == 1:
+    if len(list(tmp_path.iterdir())) == 1:
         pytest.skip("this file system does not tell them apart")
     assert len({document.id for document in documents(load(tmp_path)).values()}) == 2
 
@@ -206,6 +172,7 @@ def test_a_language_is_the_source_s_or_detected(tmp_path: Path) -> None:
         ("how-to_start.md", "Words.\n", "how to start"),
         ("setup/index.md", "Words.\n", "setup"),
         ("README.md", "Words.\n", "README"),
+        ("all.jsonl", '{"id": "version-1.2", "text": "Words."}', "version 1.2"),
     ],
 )
 def test_a_page_without_a_title_has_its_name(tmp_path: Path, path: str, text: str, title: str) -> None:
@@ -279,7 +246,7 @@ def test_unchanged_files_are_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
     open_file = walking._open
 
     def noting(path: str) -> Any:
-        opened.append(os.path.basename(path))
+        opened.append(Path(path).name)
         return open_file(path)
 
     monkeypatch.setattr(walking, "_open", noting)
@@ -389,7 +356,9 @@ def test_broken_lines_are_reported_with_their_number(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_document_is_reported_and_the_rest_is_read(tmp_path: Path) -> None:
-    write(tmp_path, {"a.md": b"\xc3\x28 not UTF-8 \xff\xfe\xfd", "b.md": "# B\n\nWords.\n", "c.md": "", "d.md": " \n\n"})
+    write(
+        tmp_path, {"a.md": b"\xc3\x28 not UTF-8 \xff\xfe\xfd", "b.md": "# B\n\nWords.\n", "c.md": "", "d.md": " \n\n"}
+    )
     items = load(tmp_path)
     assert list(documents(items)) == ["b.md"]
     assert skipped(items) == {"a.md": walking.UNREADABLE, "c.md": walking.EMPTY, "d.md": walking.EMPTY}
@@ -410,7 +379,7 @@ def test_a_file_without_permission_is_reported(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(walking, "_open", refusing)
     items = load(tmp_path)
     assert list(documents(items)) == ["b.md"]
-    (error,) = (item.error for item in items if isinstance(item, Skipped))
+    (error,) = (item.error for item in items if isinstance(item, Skipped) and item.error)
     assert error.message == "a.md cannot be read: Permission denied"
     assert ".ragignore" in error.hint
 
@@ -461,9 +430,15 @@ def test_a_location_that_is_none(tmp_path: Path) -> None:
 
 
 def test_limits_that_cannot_be() -> None:
-    for setting in ("maximum_bytes", "maximum_archive_bytes", "maximum_archive_members", "batch_documents", "batch_bytes"):
+    for setting in (
+        "maximum_bytes",
+        "maximum_archive_bytes",
+        "maximum_archive_members",
+        "batch_documents",
+        "batch_bytes",
+    ):
         with pytest.raises(InvalidSetting, match=setting):
-            FileLoader(**{setting: 0})
+            FileLoader(**{setting: 0})  # type: ignore[arg-type]
 
 
 # Sources.
@@ -479,6 +454,8 @@ def test_sources_are_named_after_their_locations(tmp_path: Path) -> None:
     assert [source.name for source in made] == ["help.center", "manual", "questions"]
     assert all(source.base_url == "https://x.example" and source.tags == ("t",) for source in made)
     assert source_name("/") == "root"
+    (tmp_path / "latest").symlink_to("help.center")
+    assert source_name(str(tmp_path / "latest")) == "latest"
 
 
 def test_a_location_with_an_equals_sign_is_a_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,16 +469,20 @@ def test_two_sources_of_one_name_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="two sources are named docs") as caught:
         sources([tmp_path / "a" / "docs", tmp_path / "b" / "docs"])
     assert f"docs-2={tmp_path / 'b' / 'docs'}" in caught.value.hint
-    assert [source.name for source in sources([tmp_path / "a" / "docs", caught.value.hint.split(": ")[1]])] == ["docs", "docs-2"]
+    assert [source.name for source in sources([tmp_path / "a" / "docs", caught.value.hint.split(": ")[1]])] == [
+        "docs",
+        "docs-2",
+    ]
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"base_url": "help.example"}, {"base_url": "http://[x"}, {"url_style": "php"}, {"slugs": "word"}, {"name": ""}],
+    [{"base_url": "help.example"}, {"base_url": "http://[x"}, {"url_style": "php"}, {"slugs": "word"}, {"name": ""}, {"location": ""}],
 )
 def test_settings_of_a_source_that_cannot_be(tmp_path: Path, fields: dict[str, Any]) -> None:
+    source = msgspec.structs.replace(source_of(tmp_path), **fields)
     with pytest.raises(InvalidSetting) as caught:
-        load(tmp_path, **fields)
+        list(FileLoader().load(source, {}))
     assert caught.value.hint
 
 

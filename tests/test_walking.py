@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_loading import documents, known_of, load, skipped, source_of, write
 
 from clockify_rag import _core, walking
 from clockify_rag.contracts import LoadedDocument, Skipped
 from clockify_rag.errors import SourceError
 from clockify_rag.loading import FileLoader
+from folders import documents, known_of, load, skipped, source_of, write
 
 PAGE = "# Page\n\nWords.\n"
 
@@ -29,7 +29,14 @@ def test_what_a_build_leaves_out(tmp_path: Path) -> None:
     write(
         tmp_path,
         pages(
-            *["guide/a.md", ".hidden.md", ".git/x.md", "node_modules/p/README.md", "docs/venv/b.md", "__pycache__/c.md"],
+            *[
+                "guide/a.md",
+                ".hidden.md",
+                ".git/x.md",
+                "node_modules/p/README.md",
+                "docs/venv/b.md",
+                "__pycache__/c.md",
+            ],
             *["target/d.md", "dist/e.md", "old/f.md", "old/keep.md", "guide/draft.md", "guide/deep/draft.md"],
             *["build/g.md", "vendor/h.md", "guide/build/i.md", "guide/vendor/j.md", "env2/k.md", "cached/l.md"],
             *["index/m.md", "private/n.md"],
@@ -134,9 +141,9 @@ def test_the_generator_is_found(
     asked: list[str | None] = []
     parse = _core.parse
 
-    def noting(format: Any, contents: Any, slugs: Any = None) -> Any:
+    def noting(markup: Any, contents: Any, slugs: Any = None) -> Any:
         asked.append(slugs)
-        return parse(format, contents, slugs)
+        return parse(markup, contents, slugs)
 
     monkeypatch.setattr(_core, "parse", noting)
     site = write(tmp_path / "site-of-one", {**pages("docs/a.md"), **files})
@@ -151,9 +158,9 @@ def test_the_nearest_generator_counts(tmp_path: Path, monkeypatch: pytest.Monkey
     asked: list[tuple[str | None, int]] = []
     parse = _core.parse
 
-    def noting(format: Any, contents: Any, slugs: Any = None) -> Any:
+    def noting(markup: Any, contents: Any, slugs: Any = None) -> Any:
         asked.append((slugs, len(contents)))
-        return parse(format, contents, slugs)
+        return parse(markup, contents, slugs)
 
     monkeypatch.setattr(_core, "parse", noting)
     load(write(tmp_path, {**pages("a.md", "in/b.md", "in/deep/c.md", "z.md"), "in/mkdocs.yml": ""}))
@@ -202,7 +209,7 @@ def test_a_file_that_became_a_link_or_a_pipe_is_not_opened(tmp_path: Path) -> No
     (tmp_path / "link").symlink_to("secret.md")
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe"):
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match=r"symbolic links|regular file"):
             walking._open(str(tmp_path / name))
 
 
@@ -298,7 +305,7 @@ def test_an_archive_is_walked_as_a_folder(tmp_path: Path, packed: bool) -> None:
 
 
 def test_members_made_to_harm_are_refused(tmp_path: Path) -> None:
-    members = {
+    members: dict[str, str | tarfile.TarInfo] = {
         **pages("good.md", "/etc/absolute.md", "../up.md", "a/../../up.md"),
         "link.md": special("link.md", tarfile.SYMTYPE, "/etc/passwd"),
         "hard.md": special("hard.md", tarfile.LNKTYPE, "good.md"),
@@ -347,8 +354,8 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     assert path.stat().st_size < 100_000
     with pytest.raises(SourceError, match="more than 20 MB"):
         list(FileLoader(maximum_archive_bytes=20_000_000).load(source_of(path), {}))
+    many = archive(tmp_path / "many.tar.gz", pages("a.md", "b.md", "c.md"))
     with pytest.raises(SourceError, match="more than 2 members"):
-        many = archive(tmp_path / "many.tar.gz", pages("a.md", "b.md", "c.md"))
         list(FileLoader(maximum_archive_members=2).load(source_of(many), {}))
 
 
@@ -357,7 +364,9 @@ def test_damaged_archives_are_refused_whole(tmp_path: Path) -> None:
     plain = gzip.decompress(whole)
     broken = bytearray(plain)
     broken[1024 * 10 + 3] ^= 1
-    for number, content in enumerate((whole[:-20], whole[:30], b"", b"no tar", plain[:5000], bytes(broken), whole[:40] + b"x" * 50)):
+    for number, content in enumerate(
+        (whole[:-20], whole[:30], b"", b"no tar", plain[:5000], bytes(broken), whole[:40] + b"x" * 50)
+    ):
         path = tmp_path / f"{number}.tar.gz"
         path.write_bytes(content)
         with pytest.raises(SourceError, match="cannot be read"):
