@@ -477,7 +477,14 @@ def test_two_sources_of_one_name_are_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"base_url": "help.example"}, {"base_url": "http://[x"}, {"url_style": "php"}, {"slugs": "word"}, {"name": ""}, {"location": ""}],
+    [
+        {"base_url": "help.example"},
+        {"base_url": "http://[x"},
+        {"url_style": "php"},
+        {"slugs": "word"},
+        {"name": ""},
+        {"location": ""},
+    ],
 )
 def test_settings_of_a_source_that_cannot_be(tmp_path: Path, fields: dict[str, Any]) -> None:
     source = msgspec.structs.replace(source_of(tmp_path), **fields)
