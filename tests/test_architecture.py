@@ -19,6 +19,20 @@ from clockify_rag import config, errors
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "python" / "clockify_rag"
+CORE_USERS = {
+    "index",
+    "retrieval",
+    "reranking",
+    "packing",
+    "verification",
+    "loading",
+    "chunking",
+    "embedding",
+    "query",
+    "pipeline",
+}
+"""The only modules that may import the compiled core: stages that compute, and the pipeline that sets its threads."""
+
 HEAVY = ("torch", "sentence_transformers", "numpy", "requests", "rich", "pydantic", "usearch", "pathspec")
 
 
@@ -49,6 +63,21 @@ def test_layers_hold() -> None:
     assert tool is not None
     done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_core_is_known_to_few() -> None:
+    knowing = set()
+    for file in SOURCES.rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body.clear()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (
+                node.module == "clockify_rag._core" or "_core" in {alias.name for alias in node.names}
+            ):
+                knowing.add(file.stem)
+    assert knowing <= CORE_USERS
 
 
 def test_public_names_are_exact() -> None:
