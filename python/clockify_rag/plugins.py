@@ -44,7 +44,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     "understanders": {"plain": "clockify_rag.query:PlainUnderstander"},
     "retrievers": {"hybrid": "clockify_rag.retrieval:HybridRetriever"},
     "rerankers": {"mmr": "clockify_rag.reranking:MmrReranker", "none": "clockify_rag.reranking:NoReranker"},
-    "packers": {"by-relevance": "clockify_rag.packing:BudgetPacker"},
+    "packers": {"by-relevance": "clockify_rag.packing:RelevancePacker"},
     "generators": {
         "extractive": "clockify_rag.generation:ExtractiveGenerator",
         "ollama": "clockify_rag.generation:OllamaGenerator",
