@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Step = bytes | float | Literal["close", "reset", "hang"]
 Script = Sequence[Step]
@@ -53,7 +53,7 @@ class FakeServer:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> FakeServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -176,7 +176,9 @@ def ollama_embeddings(vector: Callable[[str], Sequence[float]]) -> Callable[[Req
     return lambda request: answer({"model": "m", "embeddings": [list(vector(text)) for text in request.json["input"]]})
 
 
-def openai_embeddings(vector: Callable[[str], Sequence[float]], *, backwards: bool = False) -> Callable[[Request], Script]:
+def openai_embeddings(
+    vector: Callable[[str], Sequence[float]], *, backwards: bool = False
+) -> Callable[[Request], Script]:
     """Return a script that answers ``/v1/embeddings``, its rows in any order, as the protocol allows."""
 
     def script(request: Request) -> Script:

@@ -6,8 +6,8 @@ import pickle
 import sys
 import time
 import traceback
-from email.utils import format_datetime
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -26,6 +26,12 @@ from clockify_rag.errors import (
 )
 
 QUICK = Deadlines(connect=1.0, first=0.4, between=0.3, total=1.0)
+
+
+def _repeat(times: int, *steps: fake.Step) -> list[fake.Step]:
+    return list(steps) * times
+
+
 KEY = "sk-very-secret-0123456789"
 
 
@@ -50,7 +56,10 @@ def test_without_a_body_the_request_is_a_get() -> None:
 
 
 def test_lines_arrive_before_the_answer_ends_however_it_is_framed() -> None:
-    for framing in (fake.chunked([b'{"a":1}\r\n', b'{"b"', b":2}\n\n: alive\n"], "x"), [fake.head(), b'{"a":1}\n{"b":2}']):
+    for framing in (
+        fake.chunked([b'{"a":1}\r\n', b'{"b"', b":2}\n\n: alive\n"], "x"),
+        [fake.head(), b'{"a":1}\n{"b":2}'],
+    ):
         with fake.serving([*framing[:2], 0.05, *framing[2:]]) as server:
             assert list(client(server).lines("/", {})) == [b'{"a":1}', b'{"b":2}']
 
@@ -59,11 +68,11 @@ def test_leaving_a_stream_early_hangs_up() -> None:
     with fake.serving([fake.head(), b"1\n", *([b"x" * 65_536 + b"\n"] * 400)]) as server:
         lines = client(server).lines("/", {})
         assert next(lines) == b"1"
-        lines.close()  # type: ignore[attr-defined]
+        lines.close()
         assert server.disconnected.wait(5)
 
 
-DRIBBLE = [b"x", 0.05] * 100
+DRIBBLE: list[fake.Step] = [b"x", 0.05] * 100
 
 MISBEHAVIOURS: dict[str, tuple[fake.Script, type[BackendError], str]] = {
     "silent": (["hang"], BackendTimeout, "sent nothing within 0.4 s"),
@@ -87,7 +96,11 @@ MISBEHAVIOURS: dict[str, tuple[fake.Script, type[BackendError], str]] = {
     "429": (fake.answer({"error": {"code": "slow"}}, "429 No"), BackendRejected, "429 slow"),
     "redirect": ([fake.head("302 Found", Location="http://example.com/")], BackendBadResponse, "redirect"),
     "gzip": (fake.answer(b"x", Content_Encoding="gzip"), BackendBadResponse, "encoding 'gzip'"),
-    "too long": ([fake.head(), *([b"x" * 999] * 20)], BackendBadResponse, "more than 10000 bytes|line of more than 2000"),
+    "too long": (
+        [fake.head(), *([b"x" * 999] * 20)],
+        BackendBadResponse,
+        "more than 10000 bytes|line of more than 2000",
+    ),
 }
 
 
@@ -106,13 +119,13 @@ def test_every_misbehaviour_is_a_typed_error_in_time(name: str, way: str) -> Non
     assert error.fields["url"] == server.url
     told = "".join(traceback.format_exception(error)) + repr(error.fields) + error.hint + repr(client_)
     assert KEY not in told
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 @pytest.mark.parametrize("way", ["json", "lines"])
 def test_the_total_deadline_holds_though_bytes_keep_coming(way: str) -> None:
     piece = b"1" if way == "json" else b"1\n"
-    with fake.serving([fake.head(), *([piece, 0.05] * 60)]) as server:
+    with fake.serving([fake.head(), *_repeat(60, piece, 0.05)]) as server:
         start = time.monotonic()
         with pytest.raises(BackendTimeout, match="did not finish within 1 s") as caught:
             client(server).json("/", {}) if way == "json" else list(client(server).lines("/", {}))
@@ -127,7 +140,10 @@ def test_a_line_that_never_ends_is_a_stall_though_bytes_keep_coming() -> None:
 
 
 def test_comments_of_a_stream_do_not_count_as_its_first_line() -> None:
-    with fake.serving([fake.head(), *([b": working\n\n", 0.1] * 20)]) as server, pytest.raises(BackendTimeout) as caught:
+    with (
+        fake.serving([fake.head(), *_repeat(20, b": working\n\n", 0.1)]) as server,
+        pytest.raises(BackendTimeout) as caught,
+    ):
         list(client(server).lines("/", {}))
     assert caught.value.fields == {"url": server.url, "deadline": "first", "seconds": 0.4}
 
@@ -164,12 +180,15 @@ def test_nobody_there_names_what_to_type() -> None:
 
 
 def test_a_name_without_an_address_is_unavailable() -> None:
-    with pytest.raises(BackendUnavailable, match="no address|cannot be reached"):
+    with pytest.raises(BackendUnavailable, match="cannot be reached"):
         ModelServer("http://no-such-host.invalid", deadlines=QUICK).json("/")
 
 
 def test_a_server_without_tls_is_unavailable_over_tls() -> None:
-    with fake.serving([b"no\r\n\r\n"]) as server, pytest.raises(BackendUnavailable, match="secure connection|broke|closed"):
+    with (
+        fake.serving([b"no\r\n\r\n"]) as server,
+        pytest.raises(BackendUnavailable, match="cannot be reached"),
+    ):
         ModelServer(server.url.replace("http:", "https:"), deadlines=QUICK).json("/", {})
 
 
@@ -200,9 +219,9 @@ def test_a_request_that_was_sent_is_not_sent_again() -> None:
 
 
 def test_a_missing_model_gets_the_hint_of_the_caller() -> None:
-    with fake.serving(fake.answer({"error": "model 'x' not found"}, "404 Not Found")) as server:
-        with pytest.raises(BackendRejected, match="model 'x' not found") as caught:
-            client(server).json("/", {}, rejected="ollama pull x")
+    script = fake.answer({"error": "model 'x' not found"}, "404 Not Found")
+    with fake.serving(script) as server, pytest.raises(BackendRejected, match="model 'x' not found") as caught:
+        client(server).json("/", {}, rejected="ollama pull x")
     assert caught.value.hint == "ollama pull x"
     assert caught.value.fields["status"] == 404
 
@@ -303,7 +322,9 @@ def test_error_objects_of_both_kinds_are_read() -> None:
 
 
 @given(st.lists(st.floats(0, 1), max_size=20), st.floats(0.1, 3), st.floats(0.1, 3), st.floats(0.1, 3))
-def test_the_clock_never_leaves_more_than_a_deadline(steps: list[float], first: float, between: float, total: float) -> None:
+def test_the_clock_never_leaves_more_than_a_deadline(
+    steps: list[float], first: float, between: float, total: float
+) -> None:
     now = [0.0]
     clock = Clock(Deadlines(first=first, between=between, total=total), lambda: now[0])
     last, limit = 0.0, first
@@ -324,4 +345,7 @@ def test_constructing_imports_nothing_heavy() -> None:
     import subprocess
 
     code = "import sys, clockify_rag._http as h; h.ModelServer.ollama(); sys.exit('requests' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, env={"PYTHONPATH": ":".join(sys.path)}).returncode
+        == 0
+    )

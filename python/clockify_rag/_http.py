@@ -20,6 +20,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import msgspec
@@ -57,6 +58,7 @@ _WAITING = {
 _PAUSE_SECONDS = 0.25
 _READ_BYTES = 65_536
 _SHOWN_CHARACTERS = 200
+_SUCCESS, _REDIRECTION = 2, 3
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +126,8 @@ class Clock:
 
     def remaining(self) -> float:
         """Return the seconds until the nearest deadline; raises ``TimeoutError`` when it has passed, and remembers
-        which."""
+        which.
+        """
         now = self._now()
         span = self._deadlines.first if self._phase == "first" else self._deadlines.between
         phase, left = min(
@@ -253,7 +256,8 @@ class ModelServer:
         retries: int = 1,
     ) -> ModelServer:
         """Return the OpenAI-compatible server at ``url`` (with its ``/v1``), by default OpenAI's, key by
-        ``OPENAI_API_KEY``."""
+        ``OPENAI_API_KEY``.
+        """
         return cls(
             _OPENAI_URL if url is None else url,
             name="the OpenAI-compatible server",
@@ -358,12 +362,12 @@ class ModelServer:
             last = attempt == self._retries
             try:
                 response = self._request(path, data, clock, stack)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - three libraries raise errors of their own; all become ours
                 # Refused before anything was sent: a server that is being restarted.
                 if last or not _refused(error) or not clock.wait(_PAUSE_SECONDS):
                     self.fail(error, clock)
                 continue
-            if 200 <= response.status_code < 300:
+            if response.status_code // 100 == _SUCCESS:
                 encoding = response.headers.get("Content-Encoding", "identity").lower()
                 if encoding != "identity":
                     raise self.bad_response(f"answered in the encoding {_clean(encoding)!r}, which was not asked for")
@@ -403,7 +407,7 @@ class ModelServer:
     def _status_error(self, response: requests.Response, clock: Clock, rejected: str) -> BackendError:
         status = response.status_code
         reason = self._reason(response, clock)
-        if 300 <= status < 400:
+        if status // 100 == _REDIRECTION:
             return self.bad_response(f"answered {status}, a redirect, which is not followed")
         if status in (502, 503, 504):
             return BackendUnavailable(
@@ -417,11 +421,11 @@ class ModelServer:
             hint = self._key_hint
         elif status in (400, 404) and "model" in reason.lower():
             hint = rejected
-        elif status == 404:
+        elif status == HTTPStatus.NOT_FOUND:
             hint = "check the path of the server's address"
-        elif status == 429:
+        elif status == HTTPStatus.TOO_MANY_REQUESTS:
             hint = "wait, or raise the limit at the server"
-        elif status >= 500:
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             hint = "look at the server's log"
         return self.rejected(f"{status} {reason}", hint, status)
 
@@ -477,7 +481,7 @@ class _Answer:
         while True:
             try:
                 piece = self._response.raw.read1(_READ_BYTES, decode_content=False)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 self._server.fail(error, self.clock)
             if not piece:
                 return
@@ -489,7 +493,8 @@ class _Answer:
 
 def ollama_url(host: str) -> str:
     """Return the URL that ``OLLAMA_HOST`` means: scheme and port may be missing, and every address means this
-    machine."""
+    machine.
+    """
     host = host.strip().strip("\"'").rstrip("/")
     scheme, separator, rest = host.partition("://")
     if not separator:
@@ -501,7 +506,7 @@ def ollama_url(host: str) -> str:
     name, port = rest, ""
     if match := re.fullmatch(r"(.*?)(?::(\d*))?", rest if not rest.endswith("]") else ""):
         name, port = (match[1], match[2] or "") if match[0] else (rest, "")
-    if name in ("", "0.0.0.0", "[::]"):
+    if name in ("", "0.0.0.0", "[::]"):  # noqa: S104 - the address a server listens on, not ours
         name = "[::1]" if name == "[::]" else "127.0.0.1"
     return f"{scheme}://{name}:{port or default}{slash}{path}"
 

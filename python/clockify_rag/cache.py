@@ -66,7 +66,7 @@ class EmbeddingCache:
             for batch in _batches(dict.fromkeys(texts)):
                 keys = {_hash(text): text for text in batch}
                 marks = ",".join("?" * len(keys))
-                rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", list(keys))
+                rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", list(keys))  # noqa: S608 - question marks
                 for key, value in rows:
                     if (vector := _checked(key, value)) is not None:
                         found[keys[key]] = vector
@@ -74,7 +74,8 @@ class EmbeddingCache:
 
     def put(self, fingerprint: str, vectors: Mapping[str, bytes]) -> None:
         """Store the vectors of some texts; one write for each thousand, each of which lasts when the process is
-        killed."""
+        killed.
+        """
         with self._lock, self._guarded(fingerprint):
             connection = self._open(fingerprint)
             for batch in _batches(vectors):

@@ -252,7 +252,7 @@ def load(
     for key, (option, value) in (overrides or {}).items():
         merged.add(tuple(key.split(".")), value, Origin("command line", option), strict=True)
     if project is not None and "index.path" not in merged.origins:
-        merged.add(("index", "path"), str(project.parent / INDEX_FOLDER), Origin("default"), strict=True)
+        merged.tables["index"] = {"path": str(project.parent / INDEX_FOLDER)}
     return Configuration(settings=merged.settings(), file=file, origins=merged.origins)
 
 

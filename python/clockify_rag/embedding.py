@@ -300,7 +300,7 @@ class ModelEmbedder:
         import numpy as np
 
         rows = self._rows(texts)
-        if rows.ndim != 2 or len(rows) != len(texts):
+        if rows.ndim != 2 or len(rows) != len(texts):  # noqa: PLR2004 - rows and columns
             raise self._bad(f"returned {len(rows)} vectors for {len(texts)} texts")
         with self._lock:
             width = self._width = self._width or rows.shape[1]
@@ -509,7 +509,8 @@ class CachedEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the float32 vectors of passages, shape ``(len(texts), dimension)``, the same bits with and without
-        cache."""
+        cache.
+        """
         import numpy as np
 
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)

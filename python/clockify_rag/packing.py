@@ -16,7 +16,7 @@ from clockify_rag.embedding import Counter, shipped_tokenizer, windows
 from clockify_rag.errors import InvalidSetting
 
 
-class BudgetPacker:
+class RelevancePacker:
     """Takes the best hits under a budget of tokens.
 
     Args:
@@ -33,7 +33,11 @@ class BudgetPacker:
         self.pack_top = pack_top
         self._tokenizer = tokenizer
 
-    def pack(self, query: Query, hits: Sequence[Hit]) -> Context:
+    def pack(
+        self,
+        query: Query,  # noqa: ARG002 - the Protocol's
+        hits: Sequence[Hit],
+    ) -> Context:
         """Return the hits that fit, best first.
 
         Args:
@@ -57,7 +61,8 @@ class BudgetPacker:
 
     def _beginning(self, text: str) -> tuple[str, int]:
         """Return the first sentences of ``text`` that fit, or the first words where no sentence does; and their
-        tokens."""
+        tokens.
+        """
         tokenizer = self._tokenizer or shipped_tokenizer()
         spans = sentences.units(text)
         counts = tokenizer.count([text[start:end] for start, end in spans])

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 class NoReranker:
     """Leaves the order as it is."""
 
-    def rerank(self, query: Query, hits: Sequence[Hit], *, top_k: int) -> list[Hit]:
+    def rerank(
+        self,
+        query: Query,  # noqa: ARG002 - the Protocol's
+        hits: Sequence[Hit],
+        *,
+        top_k: int,
+    ) -> list[Hit]:
         """Return the first ``top_k`` hits.
 
         Args:
@@ -48,7 +54,13 @@ class MmrReranker:
         self.mmr_lambda = mmr_lambda
         self._vectors = vectors
 
-    def rerank(self, query: Query, hits: Sequence[Hit], *, top_k: int) -> list[Hit]:
+    def rerank(
+        self,
+        query: Query,  # noqa: ARG002 - the Protocol's
+        hits: Sequence[Hit],
+        *,
+        top_k: int,
+    ) -> list[Hit]:
         """Return at most ``top_k`` hits in the order in which they are taken.
 
         Args:
@@ -56,7 +68,7 @@ class MmrReranker:
             hits: best first.
             top_k: how many are returned at most.
         """
-        if self._vectors is None or self.mmr_lambda == 1 or len(hits) < 2:
+        if self._vectors is None or self.mmr_lambda == 1 or len(hits) <= 1:
             return _renumbered(hits[:top_k])
         from clockify_rag import _core
 

@@ -25,6 +25,7 @@ _ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
 _END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
+_SHORT, _ENDING = 3, 4
 _ABBREVIATIONS = frozenset(
     """
     approx ca cf dept dr eg e.g est etc ex fig hr hrs i.e ie incl inc jr ltd max min mr mrs ms mt nr no nos p pp resp sr
@@ -136,7 +137,7 @@ def words(text: str) -> list[str]:
         if _UNSPACED.search(word):
             found.extend(word[i : i + 2] for i in range(max(1, len(word) - 1)))
         else:
-            found.append(re.split("['’]", word)[0] if len(word) > 3 else word)
+            found.append(re.split("['’]", word)[0] if len(word) > _SHORT else word)
     return found
 
 
@@ -159,10 +160,14 @@ def alike(one: str, other: str) -> bool:
     if one == other:
         return True
     shorter, longer = sorted((one, other), key=len)
-    if len(shorter) < 4 or len(longer) - len(shorter) > 4 or any(character.isdigit() for character in longer):
+    if (
+        len(shorter) <= _SHORT
+        or len(longer) - len(shorter) > _ENDING
+        or any(character.isdigit() for character in longer)
+    ):
         return False
     common = next((i for i, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
-    return common >= 4 and common >= len(shorter) - 1 and 5 * common >= 3 * len(longer)
+    return common > _SHORT and common >= len(shorter) - 1 and 5 * common >= 3 * len(longer)
 
 
 class Overlap:

@@ -218,7 +218,8 @@ class _Verification:
 
     def _markers_of(self, match: re.Match[str]) -> list[_Marker]:
         """Return the markers that stand for a quotation: the next ones before another quotation or the paragraph's
-        end."""
+        end.
+        """
         limit = len(self.text)
         if following := _QUOTES.search(self.text, match.end()):
             limit = following.start()
