@@ -21,8 +21,6 @@ from clockify_rag.loading import (
     document_id,
     document_id_of_given,
     document_id_of_url,
-    source_name,
-    sources,
     url_of,
 )
 from folders import documents, known_of, load, only, skipped, source_of, write
@@ -442,37 +440,6 @@ def test_limits_that_cannot_be() -> None:
 
 
 # Sources.
-
-
-def test_sources_are_named_after_their_locations(tmp_path: Path) -> None:
-    write(tmp_path, {"help.center/a.md": "x", "b/manual.tar.gz": b"", "c/faq.jsonl": b""})
-    made = sources(
-        [tmp_path / "help.center", str(tmp_path / "b" / "manual.tar.gz"), f"questions={tmp_path / 'c' / 'faq.jsonl'}"],
-        base_url="https://x.example",
-        tags=["t"],
-    )
-    assert [source.name for source in made] == ["help.center", "manual", "questions"]
-    assert all(source.base_url == "https://x.example" and source.tags == ("t",) for source in made)
-    assert source_name("/") == "root"
-    (tmp_path / "latest").symlink_to("help.center")
-    assert source_name(str(tmp_path / "latest")) == "latest"
-
-
-def test_a_location_with_an_equals_sign_is_a_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write(tmp_path, {"a=b/c.md": "x"})
-    assert [(source.name, source.location) for source in sources(["a=b"])] == [("a=b", "a=b")]
-
-
-def test_two_sources_of_one_name_are_an_error(tmp_path: Path) -> None:
-    write(tmp_path, {"a/docs/x.md": "x", "b/docs/x.md": "x"})
-    with pytest.raises(SourceError, match="two sources are named docs") as caught:
-        sources([tmp_path / "a" / "docs", tmp_path / "b" / "docs"])
-    assert f"docs-2={tmp_path / 'b' / 'docs'}" in caught.value.hint
-    assert [source.name for source in sources([tmp_path / "a" / "docs", caught.value.hint.split(": ")[1]])] == [
-        "docs",
-        "docs-2",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ is allowed. Without a file and without a variable nothing is converted at all, w
 from __future__ import annotations
 
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -28,6 +30,11 @@ ENVIRONMENT_PREFIX: Final = "CLOCKIFY_RAG_"
 
 LEVELS: Final = 2
 """A setting has a table and a name; an entry of a setting that is itself a table is one level deeper."""
+
+SOURCE_ENDINGS: Final = (
+    ".tar.gz", ".tgz", ".tar", ".jsonl", ".markdown", ".md", ".mdx", ".html", ".htm", ".xhtml", ".txt", ".text",
+)
+"""Endings of files that are left out of a source's name."""
 
 INDEX_FOLDER: Final = ".clockify-rag"
 """The index beside a configuration file, or in the working directory, where none is named."""
@@ -292,8 +299,10 @@ def typed_sources(
         for name, (option, value) in (changes or {}).items()
     }
     configured = {Path(table.location).resolve(): table for table in settings.sources}
+    typed = [typed_source(given) for given in locations]
     tables = [
-        configured.get(Path(location).resolve()) or SourceSettings(location=location) for location in locations
+        configured.get(Path(location).resolve()) or SourceSettings(location=location, name=name)
+        for name, location in typed
     ] or settings.sources
     if not tables:
         raise InvalidSetting("there is no source to build from", hint="clockify-rag build FOLDER, or clockify-rag init")
@@ -302,14 +311,22 @@ def typed_sources(
     )
 
 
+def typed_source(given: str) -> tuple[str, str]:
+    """Return the name and the location of a source as it is typed: ``LOCATION``, or ``NAME=LOCATION``."""
+    name, equals, location = given.partition("=")
+    if equals and location and re.fullmatch(r"[\w.-]+", name) and not os.path.lexists(given):
+        return unicodedata.normalize("NFC", name), location
+    return default_source_name(given), given
+
+
 def default_source_name(location: str | Path) -> str:
-    """Return the name of the folder, file or archive at ``location``, without the ending of an archive."""
-    name = Path(location).resolve().name
-    for ending in (".tar.gz", ".tgz", ".jsonl.gz", ".jsonl"):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return name or "documents"
+    """Return the name of the folder, file or archive at ``location``, without an ending. A link is not followed, so that
+    what ``latest`` points to may change without changing the name."""
+    name = unicodedata.normalize("NFC", os.path.basename(os.path.abspath(location)))  # noqa: PTH100, PTH119 - no link is followed
+    for ending in SOURCE_ENDINGS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return name or "root"
 
 
 def check_source_names(sources: tuple[Source, ...]) -> None:
@@ -319,7 +336,7 @@ def check_source_names(sources: tuple[Source, ...]) -> None:
         if source.name in locations:
             raise InvalidSetting(
                 f"two sources are named {source.name!r}: {locations[source.name]} and {source.location}",
-                hint=f"give one a name of its own in {FILE_NAME}: [[sources]] name = ... location = {source.location!r}",
+                hint=f"give one a name of its own: {source.name}-2={source.location}",
                 name=source.name,
             )
         locations[source.name] = source.location

@@ -85,66 +85,6 @@ def document_id_of_given(source: str, given: str) -> str:
 # Sources.
 
 
-def source_name(location: str) -> str:
-    """Return the name a source at ``location`` has by default: its folder's or archive's, without suffixes."""
-    name = os.path.basename(os.path.abspath(location))
-    lowered = name.lower()
-    for suffix in (*ARCHIVES, *FORMATS):
-        if lowered.endswith(suffix) and len(name) > len(suffix):
-            return nfc(name[: -len(suffix)])
-    return nfc(name) or "root"
-
-
-def sources(
-    locations: Iterable[str | os.PathLike[str]],
-    *,
-    base_url: str | None = None,
-    url_style: Literal["html", "directory", "md"] = "html",
-    slugs: str | None = None,
-    language: str | None = None,
-    version: str | None = None,
-    tags: Sequence[str] = (),
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-) -> list[Source]:
-    """Return a source for each of ``locations``, named after it, or as ``name=location`` says.
-
-    Raises:
-        SourceError: two of them have one name.
-        InvalidSetting: ``base_url``, ``url_style`` or ``slugs`` is none.
-    """
-    made: dict[str, Source] = {}
-    for given in locations:
-        name, location = _named(os.fspath(given))
-        if name in made:
-            raise SourceError(
-                f"two sources are named {name}: {made[name].location} and {location}",
-                hint=f"name one of them yourself: {name}-2={location}",
-                name=name,
-            )
-        made[name] = Source(
-            name=name,
-            location=location,
-            base_url=base_url,
-            url_style=url_style,
-            slugs=slugs,
-            language=language,
-            version=version,
-            tags=tuple(tags),
-            include=tuple(include),
-            exclude=tuple(exclude),
-        )
-        _check_settings(made[name])
-    return list(made.values())
-
-
-def _named(given: str) -> tuple[str, str]:
-    name, equals, location = given.partition("=")
-    if equals and location and re.fullmatch(r"[\w.-]+", name) and not os.path.lexists(given):
-        return nfc(name), location
-    return source_name(given), given
-
-
 def _check_settings(source: Source) -> None:
     def refuse(setting: str, value: str, hint: str) -> InvalidSetting:
         return InvalidSetting(f"{setting} of source {source.name} cannot be {value!r}", hint=hint, setting=setting)

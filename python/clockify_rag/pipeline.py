@@ -18,7 +18,7 @@ import msgspec
 
 from clockify_rag import _core, plugins
 from clockify_rag.cache import EmbeddingCache
-from clockify_rag.config import Settings
+from clockify_rag.config import Settings, check_source_names, typed_source
 from clockify_rag.config import load as load_settings
 from clockify_rag.contracts import (
     Answer,
@@ -128,7 +128,7 @@ class Pipeline:
 
     def build(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[Source | str | Path],
         *,
         only: bool = False,
         strict: bool = False,
@@ -140,7 +140,7 @@ class Pipeline:
         Documents of other sources stay. A document that cannot be read this time keeps its last state, marked stale.
 
         Args:
-            sources: what to read.
+            sources: what to read; a folder, file or archive may be given by its location alone.
             only: make the index exactly these sources.
             strict: publish nothing when a document cannot be read.
             checksum: read every file, also those whose size, times and inode did not change.
@@ -151,7 +151,9 @@ class Pipeline:
             IndexLocked: another process builds this index.
             StoreError: the index cannot be written. The old generation is then still served.
         """
-        return _Build(self, sources, only, strict, checksum, progress or _silent).run()
+        named = tuple(source if isinstance(source, Source) else _source(str(source)) for source in sources)
+        check_source_names(named)
+        return _Build(self, named, only, strict, checksum, progress or _silent).run()
 
     def search(
         self,
@@ -556,10 +558,12 @@ class _Build:
             return
         if self.strict:
             raise _strict_error(skipped)
-        if known := paths.get(skipped.path):
-            self.counts["stale"] += 1
-            self.seen.add(known.id)
-            writer.keep(msgspec.structs.replace(known, stale=True))
+        below = skipped.path + "/"
+        for path, known in paths.items():
+            if path == skipped.path or path.startswith(below):
+                self.counts["stale"] += 1
+                self.seen.add(known.id)
+                writer.keep(msgspec.structs.replace(known, stale=True))
 
     def _embed(self, batch: Sequence[tuple[Document, Sequence[Chunk]]]) -> list[Vectors | None]:
         """Return the vectors of each document's chunks; ``None`` where the embedder does not know the language."""
@@ -590,6 +594,11 @@ class _Build:
             return 0
         texts = [_digest(snapshot.text(document.id) or "") for document in removed]
         return sum(text in texts for text in self.added.values())
+
+
+def _source(given: str) -> Source:
+    name, location = typed_source(given)
+    return Source(name=name, location=location)
 
 
 def embedded_text(document: Document, chunk: Chunk) -> str:
