@@ -24,7 +24,7 @@ const VOCABULARY: usize = 200_000;
 const CHUNKS_PER_DOCUMENT: usize = 10;
 const QUESTIONS: usize = 200;
 
-/// SplitMix64: the same corpus on every machine.
+/// `SplitMix64`: the same corpus on every machine.
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! Exact top-k by windows of rows: MaxScore inside a window, windows in the order of what they can reach.
+//! Exact top-k by windows of rows: `MaxScore` inside a window, windows in the order of what they can reach.
 //!
 //! Every window has, per term, the greatest bound of the blocks that reach into it. Terms whose bounds together cannot lift a
 //! row over the threshold do not open it: only the others add their scores to an array of the window's rows, and the rows
@@ -427,7 +427,7 @@ fn collect(sums: &[f32], threshold: f32, candidates: &mut Vec<u32>) {
     let threshold = threshold.max(f32::MIN_POSITIVE);
     candidates.clear();
     for (group, sums) in sums.chunks(32).enumerate() {
-        if sums.iter().fold(false, |any, &sum| any | (sum >= threshold)) {
+        if sums.iter().copied().fold(0.0, f32::max) >= threshold {
             let first = group as u32 * 32;
             candidates.extend(sums.iter().zip(first..).filter(|(sum, _)| **sum >= threshold).map(|(_, offset)| offset));
         }

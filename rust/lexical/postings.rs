@@ -347,7 +347,9 @@ fn push_posting(out: &mut Vec<u8>, gap: u32, frequencies: PerField<u32>) {
         [0, 0, body] if body < u32::from(ESCAPE) => out.push(body as u8),
         [title, headings, body] => {
             out.push(ESCAPE);
-            [body, title, headings].into_iter().for_each(|frequency| push_varint(out, u64::from(frequency)));
+            for frequency in [body, title, headings] {
+                push_varint(out, u64::from(frequency));
+            }
         }
     }
 }
@@ -559,10 +561,6 @@ pub(crate) struct Lists<'a> {
 impl<'a> Lists<'a> {
     pub(crate) fn rows(&self) -> u32 {
         self.rows
-    }
-
-    pub(crate) fn terms(&self) -> u32 {
-        self.offsets.len() as u32 - 1
     }
 
     #[inline]
@@ -819,6 +817,7 @@ impl<'a> List<'a> {
     }
 
     /// Calls `sink` with every posting in order.
+    #[cfg(test)]
     pub(crate) fn for_each(&self, mut sink: impl FnMut(Posting)) -> Result<()> {
         let (mut rows, mut body) = ([0; BLOCK], [0; BLOCK]);
         for block in 0..self.blocks() {
