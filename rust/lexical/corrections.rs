@@ -36,13 +36,16 @@ impl Corrections {
             .into_par_iter()
             .with_min_len(1024)
             .map(|ordinal| {
-                let entry = [ordinal, count(&chunk_lists, &chunks, ordinal)?, count(&document_lists, &documents, ordinal)?];
+                let entry =
+                    [ordinal, count(&chunk_lists, &chunks, ordinal)?, count(&document_lists, &documents, ordinal)?];
                 Ok((entry[1] > 0 || entry[2] > 0).then_some(entry))
             })
             .filter_map(Result::transpose)
             .collect::<Result<_>>()?;
         let taken = |lists: &Lists<'_>, rows: &[u32]| {
-            let add = |sum: Statistics, &row: &u32| sum.plus(Statistics { rows: 1, totals: lists.lengths(row).map(u64::from) });
+            let add = |sum: Statistics, &row: &u32| {
+                sum.plus(Statistics { rows: 1, totals: lists.lengths(row).map(u64::from) })
+            };
             rows.iter().fold(Statistics::default(), add)
         };
         Ok(Self { chunks: taken(&chunk_lists, &chunks), documents: taken(&document_lists, &documents), entries })
@@ -82,19 +85,25 @@ impl Corrections {
     /// # Errors
     /// [`Error::IndexCorrupt`] when the bytes are not of this form or exceed their own totals.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        Self::parse(bytes).ok_or_else(|| Error::corrupt(Path::new("tombstones"), "it holds no list of frequency corrections"))
+        Self::parse(bytes)
+            .ok_or_else(|| Error::corrupt(Path::new("tombstones"), "it holds no list of frequency corrections"))
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (header, entries) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-        let mut numbers = header.strip_prefix(&MAGIC)?.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
-        let mut level = || Some(Statistics { rows: numbers.next()?, totals: [numbers.next()?, numbers.next()?, numbers.next()?] });
+        let mut numbers =
+            header.strip_prefix(&MAGIC)?.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        let mut level =
+            || Some(Statistics { rows: numbers.next()?, totals: [numbers.next()?, numbers.next()?, numbers.next()?] });
         let (chunks, documents) = (level()?, level()?);
         let (entries, []) = entries.as_chunks::<ENTRY_BYTES>() else {
             return None;
         };
-        let word = |entry: &[u8; ENTRY_BYTES], at: usize| u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
-        let entries: Vec<[u32; 3]> = entries.iter().map(|entry| [word(entry, 0), word(entry, 4), word(entry, 8)]).collect();
+        let word = |entry: &[u8; ENTRY_BYTES], at: usize| {
+            u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]])
+        };
+        let entries: Vec<[u32; 3]> =
+            entries.iter().map(|entry| [word(entry, 0), word(entry, 4), word(entry, 8)]).collect();
         let rising = entries.windows(2).all(|pair| pair[0][0] < pair[1][0]);
         let bounded = |entry: &[u32; 3]| u64::from(entry[1]) <= chunks.rows && u64::from(entry[2]) <= documents.rows;
         (rising && entries.iter().all(bounded)).then_some(Self { chunks, documents, entries })

@@ -106,4 +106,3 @@ impl FileHandle for VerifiedFile {
         Ok(OwnedBytes::new(self.clone()).slice(range))
     }
 }
-

@@ -133,7 +133,9 @@ impl LevelBuilder {
         for (bytes, ends) in parts {
             for end in ends {
                 let offset = u32::try_from(data.len() + end).map_err(|_| {
-                    Error::InvalidArgument("a segment's posting lists would exceed 4 GiB; index fewer documents at a time".into())
+                    Error::InvalidArgument(
+                        "a segment's posting lists would exceed 4 GiB; index fewer documents at a time".into(),
+                    )
                 })?;
                 offsets.push(offset);
             }
@@ -144,7 +146,12 @@ impl LevelBuilder {
 }
 
 /// Writes the whole file: `ordinals` lists the terms as they were met in the order of the dictionary.
-pub(super) fn write(writer: &mut FileWriter, ordinals: &[u32], chunks: &LevelBuilder, documents: &LevelBuilder) -> Result<()> {
+pub(super) fn write(
+    writer: &mut FileWriter,
+    ordinals: &[u32],
+    chunks: &LevelBuilder,
+    documents: &LevelBuilder,
+) -> Result<()> {
     let levels = [chunks, documents];
     let statistics = levels.map(LevelBuilder::statistics);
     let (chunk_offsets, chunk_data) = chunks.encode(ordinals)?;
@@ -364,10 +371,15 @@ fn push_exception(out: &mut Vec<u8>, [title, headings, _]: PerField<u32>) {
     }
 }
 
+#[inline]
 fn take_exception(bytes: &mut &[u8]) -> Option<(u32, u32)> {
     let (&byte, rest) = bytes.split_first()?;
     *bytes = rest;
-    if byte == ESCAPE { Some((take_u32(bytes)?, take_u32(bytes)?)) } else { Some((u32::from(byte >> 4), u32::from(byte & 15))) }
+    if byte == ESCAPE {
+        Some((take_u32(bytes)?, take_u32(bytes)?))
+    } else {
+        Some((u32::from(byte >> 4), u32::from(byte & 15)))
+    }
 }
 
 /// One row of a list.
@@ -451,7 +463,8 @@ impl Postings {
             return Ok(None);
         };
         let count = |index: usize| word(header.as_chunks::<4>().0, 2 + index);
-        let long = |index: usize| header.as_chunks::<8>().0.get(3 + index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let long =
+            |index: usize| header.as_chunks::<8>().0.get(3 + index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let terms = count(0);
         let mut at = HEADER_BYTES as u64;
         let mut section = |length: u64| {
@@ -698,7 +711,10 @@ impl Exceptions<'_> {
     pub(crate) fn for_each(mut self, mut sink: impl FnMut(usize, u32, u32)) -> Result<()> {
         while self.mask != 0 {
             let Some((title, headings)) = take_exception(&mut self.bytes) else {
-                return Err(Error::corrupt(self.path.unwrap_or(Path::new("postings")), "a block's exceptions end early"));
+                return Err(Error::corrupt(
+                    self.path.unwrap_or(Path::new("postings")),
+                    "a block's exceptions end early",
+                ));
             };
             sink(self.mask.trailing_zeros() as usize, title, headings);
             self.mask &= self.mask - 1;
@@ -823,7 +839,8 @@ impl<'a> List<'a> {
         for block in 0..self.blocks() {
             self.decode_rows(block, &mut rows)?;
             let mut outside = [(0, 0); BLOCK];
-            self.decode_frequencies(block, &mut body)?.for_each(|at, title, headings| outside[at] = (title, headings))?;
+            self.decode_frequencies(block, &mut body)?
+                .for_each(|at, title, headings| outside[at] = (title, headings))?;
             for ((&row, &body), (title, headings)) in rows.iter().zip(&body).zip(outside) {
                 sink(Posting { row, frequencies: [title, headings, body] });
             }

@@ -108,7 +108,8 @@ pub fn write(segment: &mut SegmentWriter, documents: &[DocumentText<'_>]) -> Res
 }
 
 fn text_bytes(documents: &[DocumentText<'_>]) -> usize {
-    let chunk = |chunk: &ChunkText<'_>| chunk.headings.len() + chunk.body.iter().map(|piece| piece.text.len()).sum::<usize>();
+    let chunk =
+        |chunk: &ChunkText<'_>| chunk.headings.len() + chunk.body.iter().map(|piece| piece.text.len()).sum::<usize>();
     documents.iter().flat_map(|document| &document.chunks).map(chunk).sum()
 }
 
@@ -210,7 +211,8 @@ impl Placed {
     fn append(&mut self, field: usize, tokens: &[(u32, u32)]) {
         let range = &FIELD_POSITIONS[field];
         let base = range.start.saturating_add(self.next[field]);
-        self.tokens.extend(tokens.iter().map(|&(term, position)| (term, base.saturating_add(position).min(range.end - 1))));
+        self.tokens
+            .extend(tokens.iter().map(|&(term, position)| (term, base.saturating_add(position).min(range.end - 1))));
         if let Some(&(_, last)) = tokens.last() {
             self.next[field] = self.next[field].saturating_add(last).saturating_add(TEXT_GAP);
         }
