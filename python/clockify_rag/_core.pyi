@@ -193,13 +193,14 @@ class Snapshot:
         question: str,
         language: str,
         filters: Sequence[Sequence[str]],
+        excluded: Sequence[str],
         options: SearchOptions,
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
-        A chunk passes when it has one value of each of the groups in ``filters``.
+        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``.
         """
     def explain(
         self,

@@ -12,6 +12,7 @@ Spans are half-open ranges ``(start, end)`` in Unicode code points of a document
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -30,6 +31,16 @@ MAXIMUM_QUESTION_CHARACTERS = 2000
 """The longest question that is searched."""
 
 
+def digest(*parts: str) -> str:
+    """Return 32 hexadecimal digits that identify ``parts``: BLAKE2b-128 over each part's length in bytes and its UTF-8.
+
+    The lengths keep ``("ab", "c")`` and ``("a", "bc")`` apart. The first part names what is identified and its version.
+    """
+    encoded = [part.encode() for part in parts]
+    prefixed = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
+    return hashlib.blake2b(prefixed, digest_size=16).hexdigest()
+
+
 class FileState(msgspec.Struct, frozen=True):
     """What the operating system said of a file when it was read: equal states mean that it need not be read again."""
 
@@ -40,6 +51,8 @@ class FileState(msgspec.Struct, frozen=True):
     changed_ns: int
     """Time of the last change of the inode, nanoseconds since the epoch."""
     inode: int
+    settings: str = ""
+    """A hash of the source's settings and of the version of the reading that made the document of the file."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +135,25 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     """Exactly the slices of the canonical text at ``spans``, joined by one newline."""
 
+    def locate(self, start: int, end: int) -> Span | None:
+        """Return where the code points ``start`` to ``end`` of ``text`` stand in the document; ``None`` across two slices."""
+        offset = 0
+        for first, last in self.spans:
+            length = last - first
+            if offset <= start and end <= offset + length:
+                return first + start - offset, first + end - offset
+            offset += length + 1
+        return None
+
+    def slice(self, span: Span) -> str | None:
+        """Return the document's characters at ``span`` as ``text`` has them; ``None`` where it is not within one slice."""
+        offset = 0
+        for first, last in self.spans:
+            if first <= span[0] <= span[1] <= last:
+                return self.text[offset + span[0] - first : offset + span[1] - first]
+            offset += last - first + 1
+        return None
+
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A question as it was understood."""
@@ -170,6 +202,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     dropped: int = 0
     """How many hits did not fit."""
+    generation: int = 0
+    """The generation the hits are from; what marks them off in a prompt is derived from it."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +213,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     quotes: tuple[tuple[int, Span], ...] = ()
     """For text taken from sources: the hit's place in the context from 0, and the span of the document it was taken from."""
     incomplete: bool = False
+    """Whether the text broke off before its end."""
+    failure: Failure | None = None
+    """Why it broke off."""
     sent_to: tuple[str, ...] = ()
 
 

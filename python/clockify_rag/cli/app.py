@@ -1,0 +1,324 @@
+# No `from __future__ import annotations` here: the parser would have to evaluate every annotation again at each start.
+"""What can be typed: commands, arguments and options. What a command does is imported when it is run."""
+
+import sys
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+Question = Annotated[
+    str, typer.Argument(metavar="QUESTION", help="The question, in quotation marks.", show_default=False)
+]
+IndexFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--index", metavar="DIR", help="Folder of the index. [default: the configuration's, else .clockify-rag]"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TopK = Annotated[int | None, typer.Option("--top-k", metavar="N", help="Hits to return. [default: 12]")]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FIELD=VALUE",
+        help="Only chunks where source, language, kind, tags or version is VALUE. Repeat it: one value of each field must match.",
+    ),
+]
+Lexical = Annotated[bool, typer.Option("--lexical", help="Search words only, without vectors.")]
+
+
+class PipeClosedError(Exception):
+    """The reader of standard output went away."""
+
+
+class _Plain:
+    """Converts parameters here, and lets a closed pipe pass the parser.
+
+    The parser would validate each parameter by a pydantic adapter, whose import takes longer than a search; ours are strings,
+    whole numbers, flags and lists of strings. On a closed pipe it would end the process with a status of its own.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, help included."""
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            parameter.process_value = partial(_convert, parameter)
+        return parameters
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse; prints help where it is asked for."""
+        try:
+            return super().make_context(*arguments, **options)  # type: ignore[misc]
+        except BrokenPipeError as error:
+            raise PipeClosedError from error
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            result = super().invoke(ctx)  # type: ignore[misc]
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise PipeClosedError from error
+        return result
+
+
+class PlainCommand(_Plain, TyperCommand):
+    """A command."""
+
+
+class PlainGroup(_Plain, TyperGroup):
+    """A group of commands."""
+
+
+app = typer.Typer(
+    cls=PlainGroup,
+    help="Answer questions from documentation, on this machine, and prove what is quoted.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(cls=PlainGroup, help="Show settings.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_app, name="config")
+
+
+def command() -> Any:
+    """Return the parser."""
+    return typer.main.get_command(app)
+
+
+@app.callback(invoke_without_command=True)
+def clockify_rag(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell on standard error what is done.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    """Answer questions from documentation, on this machine, and prove what is quoted."""
+    if version:
+        from clockify_rag import __version__
+
+        print(f"clockify-rag {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
+    if verbose:
+        import logging
+
+        from clockify_rag.telemetry import log_to_stderr
+
+        log_to_stderr(logging.DEBUG)
+
+
+@app.command(cls=PlainCommand)
+def init(
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")] = False,
+) -> None:
+    """Write a commented clockify-rag.toml for this folder."""
+    from clockify_rag.cli import configuring
+
+    configuring.init(force=force)
+
+
+@app.command(cls=PlainCommand)
+def build(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Folders, files or archives. [default: the configuration's]"),
+    ] = None,
+    index: IndexFolder = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", metavar="URL", help="Address under which the pages are published.")
+    ] = None,
+    url_style: Annotated[
+        str | None,
+        typer.Option("--url-style", metavar="STYLE", help="How a path becomes an address: html, directory or md."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Name of the source. [default: its folder's or archive's]"),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", metavar="CODE", help="Language of pages that do not say theirs.")
+    ] = None,
+    only: Annotated[bool, typer.Option("--only", help="Remove every other source from the index.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Build nothing if a page cannot be read.")] = False,
+    checksum: Annotated[bool, typer.Option("--checksum", help="Read every file, even if it looks unchanged.")] = False,
+    no_ignore: Annotated[
+        bool, typer.Option("--no-ignore", help="Read hidden, ignored, dependency and build paths too.")
+    ] = False,
+    embedder: Annotated[
+        str | None, typer.Option("--embedder", metavar="NAME", help="Component that embeds. [default: static]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the index from sources, or update it."""
+    from clockify_rag.cli import building
+
+    raise typer.Exit(
+        building.build(
+            sources or [],
+            index=index,
+            changes={"base_url": base_url, "url_style": url_style, "name": name, "language": language},
+            only=only,
+            strict=strict,
+            checksum=checksum,
+            no_ignore=no_ignore,
+            embedder=embedder,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command(cls=PlainCommand)
+def search(
+    question: Question,
+    index: IndexFolder = None,
+    top_k: TopK = None,
+    filters: Filters = None,
+    lexical: Lexical = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the sections that a question is about."""
+    from clockify_rag.cli import asking
+
+    asking.search(question, index=index, top_k=top_k, filters=filters or [], lexical=lexical, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def ask(
+    question: Question,
+    index: IndexFolder = None,
+    top_k: TopK = None,
+    filters: Filters = None,
+    lexical: Lexical = False,
+    generator: Annotated[
+        str | None, typer.Option("--generator", metavar="NAME", help="Component that writes. [default: extractive]")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Model of the generator.")] = None,
+    fail_on_refusal: Annotated[
+        bool, typer.Option("--fail-on-refusal", help="End with status 7 if the documentation does not say.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question with citations, or refuse."""
+    from clockify_rag.cli import asking
+
+    raise typer.Exit(
+        asking.ask(
+            question,
+            index=index,
+            top_k=top_k,
+            filters=filters or [],
+            lexical=lexical,
+            generator=generator,
+            model=model,
+            fail_on_refusal=fail_on_refusal,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command(cls=PlainCommand)
+def explain(
+    question: Question,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CHUNK|DOCUMENT]",
+            help="Id of a chunk, or a page: why this one stands where it stands.",
+            show_default=False,
+        ),
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why hits stand where they stand."""
+    from clockify_rag.cli import asking
+
+    asking.explain(question, target, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def show(
+    document: Annotated[
+        str, typer.Argument(metavar="DOCUMENT[#ANCHOR]", help="Id, path, source/path or address.", show_default=False)
+    ],
+    span: Annotated[
+        str | None,
+        typer.Option("--span", metavar="A:B", help="Only the characters from A up to B, as a citation names them."),
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a page, a section, or a citation's span."""
+    from clockify_rag.cli import reading
+
+    reading.show(document, span=span, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def documents(
+    source: Annotated[str | None, typer.Option("--source", metavar="NAME", help="Only those of this source.")] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the pages of the index."""
+    from clockify_rag.cli import reading
+
+    reading.documents(source=source, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def info(index: IndexFolder = None, as_json: AsJson = False) -> None:
+    """Tell what the index holds and what made it."""
+    from clockify_rag.cli import reading
+
+    reading.info(index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def doctor(
+    index: IndexFolder = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Prove that building, searching and asking open no socket.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the installation, the configuration and the index."""
+    from clockify_rag.cli import checking
+
+    raise typer.Exit(checking.doctor(index=index, offline=offline, as_json=as_json))
+
+
+@config_app.callback()
+def config() -> None:
+    """Show settings."""
+
+
+@config_app.command("show", cls=PlainCommand)
+def config_show(
+    origin: Annotated[bool, typer.Option("--origin", help="Tell for each value what set it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print every setting."""
+    from clockify_rag.cli import configuring
+
+    configuring.show(origin=origin, as_json=as_json)
+
+
+def _convert(parameter: Any, context: typer.Context, value: Any) -> Any:
+    if value is None and (parameter.multiple or parameter.nargs == -1):
+        value = ()
+    if value is not None and parameter.type_descriptor.annotation is int:
+        try:
+            value = int(value)
+        except ValueError:
+            raise typer.BadParameter(f"{value!r} is not a whole number", ctx=context, param=parameter) from None
+    if parameter.required and parameter.value_is_missing(value):
+        from typer._click.exceptions import MissingParameter
+
+        raise MissingParameter(ctx=context, param=parameter)
+    return value if parameter.callback is None else parameter.callback(context, parameter, value)

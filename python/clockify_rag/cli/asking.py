@@ -1,0 +1,147 @@
+"""``search``, ``ask`` and ``explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from clockify_rag import errors
+from clockify_rag.cli import opening, output
+from clockify_rag.contracts import Answer, Failure
+
+if TYPE_CHECKING:
+    from clockify_rag.pipeline import Pipeline
+
+REFUSED: Final = 7
+"""The exit status of a refusal, for those who ask for it."""
+
+
+def search(
+    question: str, *, index: str | None, top_k: int | None, filters: Sequence[str], lexical: bool, as_json: bool
+) -> None:
+    """Print the ranking for ``question``."""
+    wanted = opening.parse_filters(filters)
+    configuration = opening.load(
+        ("index.path", "--index", index),
+        ("retrieval.top_k", "--top-k", top_k),
+        ("retrieval.lexical", "--lexical", lexical or None),
+    )
+    retrieval = configuration.settings.retrieval
+    result = opening.pipeline(configuration).search(
+        opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical
+    )
+    if as_json:
+        output.print_json(output.search_fields(result))
+        return
+    output.print_hits(output.Printer(), result.hits)
+    if not result.hits:
+        output.note("no hits")
+    elif result.lexical_only:
+        output.note("searched words only, without vectors")
+
+
+def ask(
+    question: str,
+    *,
+    index: str | None,
+    top_k: int | None,
+    filters: Sequence[str],
+    lexical: bool,
+    generator: str | None,
+    model: str | None,
+    fail_on_refusal: bool,
+    as_json: bool,
+) -> int:
+    """Print the answer to ``question`` and return the exit status."""
+    wanted = opening.parse_filters(filters)
+    configuration = opening.load(
+        ("index.path", "--index", index),
+        ("retrieval.top_k", "--top-k", top_k),
+        ("retrieval.lexical", "--lexical", lexical or None),
+        ("generation.generator", "--generator", generator),
+        ("generation.model", "--model", model),
+    )
+    retrieval = configuration.settings.retrieval
+    answer = opening.pipeline(configuration).ask(
+        opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical
+    )
+    if as_json:
+        fields = output.answer_fields(answer)
+        output.print_json(fields if answer.failure is None else {**fields, "error": answer.failure})
+    else:
+        _print_answer(output.Printer(), answer)
+    if answer.failure is not None:
+        output.note(f"error: {answer.failure.message}")
+        if answer.failure.hint:
+            output.note(f"hint: {answer.failure.hint}")
+        return _status(answer.failure)
+    return REFUSED if answer.refused and fail_on_refusal else 0
+
+
+def explain(question: str, target: str | None, *, index: str | None, as_json: bool) -> None:
+    """Print why hits stand where they stand."""
+    configuration = opening.load(("index.path", "--index", index))
+    explanation = _explanation(opening.pipeline(configuration), opening.typed(question), target)
+    if as_json:
+        output.print_json(explanation)
+    else:
+        print_tree(output.Printer(), explanation)
+
+
+def _explanation(pipeline: Pipeline, question: str, target: str | None) -> dict[str, Any]:
+    """Explain the hits, and the chunk ``target``, or every chunk of the page that it names."""
+    if target is None or pipeline.index.chunk(target) is not None:
+        return pipeline.explain(question, target)
+    chunks = pipeline.index.chunks(pipeline.index.find(opening.typed(target)).id)
+    explanation = pipeline.explain(question)
+    explanation["chunks"] = [pipeline.explain(question, chunk.id)["chunk"] for chunk in chunks]
+    return explanation
+
+
+def print_tree(printer: output.Printer, value: Mapping[str, Any], indent: int = 0) -> None:
+    """Print nested values as indented lines ``name: value``."""
+    margin = "  " * indent
+    for name, inner in value.items():
+        if isinstance(inner, Mapping):
+            printer.line(f"{margin}{name}:", "bold")
+            print_tree(printer, inner, indent + 1)
+        elif isinstance(inner, list | tuple) and any(isinstance(item, Mapping) for item in inner):
+            printer.line(f"{margin}{name}:", "bold")
+            for number, item in enumerate(inner, start=1):
+                printer.line(f"{margin}  {number}.")
+                print_tree(printer, item if isinstance(item, Mapping) else {"value": item}, indent + 2)
+        else:
+            printer.line(f"{margin}{name}: {_scalar(inner)}")
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_scalar(item) for item in value)
+    return "-" if value is None else output.one_line(str(value))
+
+
+def _print_answer(printer: output.Printer, answer: Answer) -> None:
+    if answer.failure is not None:
+        output.print_hits(printer, answer.hits)
+        return
+    for line in answer.answer.splitlines():
+        printer.line(line)
+    if answer.citations:
+        printer.line()
+    for citation in answer.citations:
+        printer.line(f"[{citation.marker}] {output.one_line(output.citation_place(citation))}", "cyan")
+        printer.line(f'    "{output.one_line(citation.quote)}"')
+    if answer.refused and answer.hits:
+        output.note(f"refused: {answer.reason}; clockify-rag search prints the pages that come nearest")
+    if answer.sent_to:
+        output.note(f"the question was sent to {', '.join(answer.sent_to)}")
+
+
+def _status(failure: Failure) -> int:
+    """Return the exit status of the error that a failure tells of."""
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, errors.ClockifyRagError) and error.code == failure.code:
+            return error.exit_code
+    return errors.BackendError.exit_code

@@ -1,0 +1,621 @@
+"""Settings: what can be set, where it is read from, and which place set it.
+
+Defaults < ``clockify-rag.toml`` < ``CLOCKIFY_RAG_`` environment < command line, merged field by field. The structs below are the
+only list of settings: the documentation, the file that ``init`` writes and the messages about bad values are made from their
+types and descriptions. Each value is converted alone, because only then a message can name the file, the key, the value and what
+is allowed. Without a file and without a variable nothing is converted at all, which keeps a start short.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta
+
+from clockify_rag.contracts import Source
+from clockify_rag.errors import ConfigError, InvalidSetting, UnknownSetting
+
+FILE_NAME: Final = "clockify-rag.toml"
+"""The name of a configuration file."""
+
+ENVIRONMENT_PREFIX: Final = "CLOCKIFY_RAG_"
+"""How the names of environment variables that are settings begin; levels are separated by two underscores."""
+
+LEVELS: Final = 2
+"""A setting has a table and a name; an entry of a setting that is itself a table is one level deeper."""
+
+INDEX_FOLDER: Final = ".clockify-rag"
+"""The index beside a configuration file, or in the working directory, where none is named."""
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration file."""
+
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Weight = Annotated[float, Meta(ge=0, le=1000)]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+Arguments = dict[str, Any]
+
+
+class IndexSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[index]``: where the index lies."""
+
+    path: Annotated[
+        str, Meta(description="Folder of the index; relative to this file. Default: `.clockify-rag` beside this file")
+    ] = INDEX_FOLDER
+
+
+class SourceSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[[sources]]``: what ``build`` reads when it is given no source."""
+
+    location: Annotated[str, Meta(min_length=1, description="A folder, a file or an archive; relative to this file")]
+    name: Annotated[str | None, Meta(description="Name of the source; by default that of its folder or archive")] = None
+    base_url: Annotated[str | None, Meta(description="Address under which the pages are published")] = None
+    url_style: Annotated[
+        Literal["html", "directory", "md"], Meta(description="How a path becomes an address below `base_url`")
+    ] = "html"
+    slugs: Annotated[
+        Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"] | None,
+        Meta(description="Generator whose anchors headings without an id get; detected when not set"),
+    ] = None
+    language: Annotated[str | None, Meta(description="ISO 639-1 code of pages that do not say theirs")] = None
+    version: Annotated[str | None, Meta(description="Version of the product that the pages describe")] = None
+    tags: Annotated[tuple[str, ...], Meta(description="Tags of every page")] = ()
+    include: Annotated[tuple[str, ...], Meta(description="Patterns of paths to read; all when empty")] = ()
+    exclude: Annotated[tuple[str, ...], Meta(description="Patterns of paths to leave out")] = ()
+
+
+class LoadingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[loading]``: reading sources."""
+
+    loader: Annotated[str, Meta(description="Component that reads sources")] = "files"
+    ignore: Annotated[bool, Meta(description="Skip hidden, ignored, dependency and build paths")] = True
+    maximum_bytes: Annotated[int, Meta(ge=1, le=2**31, description="Largest file that is read, in bytes")] = 50_000_000
+    arguments: Annotated[Arguments, Meta(description="Arguments of the loader")] = {}
+
+
+class ChunkingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[chunking]``: cutting pages into chunks."""
+
+    chunker: Annotated[str, Meta(description="Component that cuts pages")] = "structure"
+    target: Annotated[int, Meta(ge=1, le=100_000, description="Tokens that a chunk should have")] = 400
+    maximum: Annotated[int, Meta(ge=1, le=100_000, description="Tokens that a chunk has at most")] = 800
+    overlap: Annotated[
+        float, Meta(ge=0, le=0.5, description="Share of a chunk that the next one of its section repeats")
+    ] = 0.15
+    arguments: Annotated[Arguments, Meta(description="Arguments of the chunker")] = {}
+
+
+class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[embedding]``: turning text into vectors."""
+
+    embedder: Annotated[str, Meta(description="Component that embeds, or `none`; the index remembers which")] = "static"
+    model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
+    url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
+    arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
+
+
+class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[retrieval]``: finding chunks."""
+
+    understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
+    retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
+    top_k: Annotated[int, Meta(ge=1, le=1000, description="Hits returned")] = 12
+    candidates: Annotated[
+        int, Meta(ge=1, le=10_000, description="Candidates taken from the lexical and from the dense ranking, each")
+    ] = 100
+    lexical: Annotated[bool, Meta(description="Do not use vectors")] = False
+    k1: Annotated[float, Meta(ge=0, le=10, description="BM25F: how soon repeated words stop counting")] = 1.2
+    b: Annotated[Share, Meta(description="BM25F: how much long chunks are discounted")] = 0.75
+    title_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the page's title")] = 2.0
+    heading_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the headings above a chunk")] = 1.0
+    body_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the chunk itself")] = 1.0
+    dense_weight: Annotated[
+        float | None,
+        Meta(description="Weight of the cosine in fusion; by default the embedder's: static 1.25, MiniLM 2.3, else 1"),
+    ] = None
+    document_weight: Annotated[
+        Weight, Meta(description="Weight of the whole document's evidence in a chunk's score")
+    ] = 0.5
+    arguments: Annotated[Arguments, Meta(description="Arguments of the retriever")] = {}
+
+
+class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[reranking]``: ordering hits again."""
+
+    reranker: Annotated[str, Meta(description="Component that orders hits again")] = "mmr"
+    mmr_lambda: Annotated[
+        Share, Meta(description="Maximal marginal relevance: 1 is relevance only, less is more variety")
+    ] = 0.9
+    arguments: Annotated[Arguments, Meta(description="Arguments of the reranker")] = {}
+
+
+class PackingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[packing]``: choosing what a generator is shown."""
+
+    packer: Annotated[str, Meta(description="Component that chooses the generator's context")] = "by-relevance"
+    pack_top: Annotated[int, Meta(ge=1, le=1000, description="Hits that a generator is shown at most")] = 6
+    budget_tokens: Annotated[
+        int, Meta(ge=16, le=10_000_000, description="Tokens that a generator is shown at most")
+    ] = 3000
+    arguments: Annotated[Arguments, Meta(description="Arguments of the packer")] = {}
+
+
+class GenerationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[generation]``: writing answers."""
+
+    generator: Annotated[str, Meta(description="Component that writes answers")] = "extractive"
+    model: Annotated[str | None, Meta(description="Model of the generator, where it has a choice")] = None
+    url: Annotated[str | None, Meta(description="Address of the generator's server, where it has one")] = None
+    connect_seconds: Annotated[Seconds, Meta(description="Longest wait for a connection, in seconds")] = 2.0
+    first_token_seconds: Annotated[Seconds, Meta(description="Longest wait for the first token, in seconds")] = 60.0
+    between_tokens_seconds: Annotated[Seconds, Meta(description="Longest wait between two tokens, in seconds")] = 20.0
+    total_seconds: Annotated[Seconds, Meta(description="Longest time for one answer, in seconds")] = 300.0
+    refusals: Annotated[
+        dict[str, str],
+        Meta(description="Sentence that refuses an answer, by ISO 639-1 code of the question's language"),
+    ] = {}
+    arguments: Annotated[Arguments, Meta(description="Arguments of the generator")] = {}
+
+
+class VerificationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[verification]``: proving answers."""
+
+    verifier: Annotated[str, Meta(description="Component that proves an answer's quotations")] = "quotes"
+    arguments: Annotated[Arguments, Meta(description="Arguments of the verifier")] = {}
+
+
+class ExecutionSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[execution]``: how the machine is used."""
+
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(description="Threads of the core; by default one per processor core"),
+    ] = None
+
+
+class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings. ``Settings()`` are the defaults; ``load`` reads what the user set."""
+
+    index: IndexSettings = IndexSettings()
+    sources: tuple[SourceSettings, ...] = ()
+    loading: LoadingSettings = LoadingSettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    reranking: RerankingSettings = RerankingSettings()
+    packing: PackingSettings = PackingSettings()
+    generation: GenerationSettings = GenerationSettings()
+    verification: VerificationSettings = VerificationSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The place that set a value."""
+
+    layer: Literal["default", "file", "environment", "command line"]
+    where: str = ""
+    """The file, the variable or the option."""
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.where}".rstrip()
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings, and where each of them came from."""
+
+    settings: Settings
+    file: Path | None
+    """The configuration file that was read."""
+    origins: Mapping[str, Origin]
+    """Dotted key to origin, for the keys that are not defaults."""
+
+    def origin(self, key: str) -> Origin:
+        """Return the origin of ``key``, such as ``retrieval.top_k``."""
+        return self.origins.get(key, Origin("default"))
+
+
+def load(
+    *,
+    directory: str | Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, tuple[str, Any]] | None = None,
+) -> Configuration:
+    """Read all layers and merge them.
+
+    Args:
+        directory: where the search for a configuration file begins; by default the working directory.
+        environment: the variables; by default those of the process.
+        overrides: dotted key to the option that set it and its value, such as ``{"retrieval.top_k": ("--top-k", 5)}``.
+
+    Raises:
+        UnknownSetting: a key or variable names no setting.
+        InvalidSetting: a value is not allowed.
+        ConfigError: the file cannot be read or is not TOML.
+    """
+    environment = os.environ if environment is None else environment
+    start = Path.cwd() if directory is None else Path(directory).absolute()
+    project = _nearest_file(start)
+    file = project or _user_file(environment)
+    merged = _Merged()
+    if file is not None:
+        _add_file(merged, file)
+    for name in sorted(environment):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _add_variable(merged, name, environment[name])
+    for key, (option, value) in (overrides or {}).items():
+        merged.add(tuple(key.split(".")), value, Origin("command line", option), strict=True)
+    if project is not None and "index.path" not in merged.origins:
+        merged.tables["index"] = {"path": str(project.parent / INDEX_FOLDER)}
+    return Configuration(settings=merged.settings(), file=file, origins=merged.origins)
+
+
+def configured_sources(settings: Settings) -> tuple[Source, ...]:
+    """Return the sources of ``[[sources]]``, each with a name.
+
+    Raises:
+        InvalidSetting: two sources have one name.
+    """
+    sources = tuple(
+        Source(
+            name=table.name or default_source_name(table.location),
+            **{field: getattr(table, field) for field in table.__struct_fields__ if field != "name"},
+        )
+        for table in settings.sources
+    )
+    check_source_names(sources)
+    return sources
+
+
+def typed_sources(
+    locations: Sequence[str], settings: Settings, changes: Mapping[str, tuple[str, Any]] | None = None
+) -> tuple[Source, ...]:
+    """Return the sources that were typed, or the configured ones where none was.
+
+    Args:
+        locations: folders, files or archives; one that is configured too keeps what its table says.
+        settings: where ``[[sources]]`` are.
+        changes: field of a source to the option that changes it and its value, for all of them.
+
+    Raises:
+        InvalidSetting: a change is not allowed, two sources have one name, or there is no source at all.
+    """
+    fields = {field.name: field.type for field in msgspec.structs.fields(SourceSettings)}
+    changed = {
+        name: _convert(("sources", name), value, fields[name], Origin("command line", option), strict=True)
+        for name, (option, value) in (changes or {}).items()
+    }
+    configured = {Path(table.location).resolve(): table for table in settings.sources}
+    tables = [
+        configured.get(Path(location).resolve()) or SourceSettings(location=location) for location in locations
+    ] or settings.sources
+    if not tables:
+        raise InvalidSetting("there is no source to build from", hint="clockify-rag build FOLDER, or clockify-rag init")
+    return configured_sources(
+        msgspec.structs.replace(settings, sources=tuple(msgspec.structs.replace(table, **changed) for table in tables))
+    )
+
+
+def default_source_name(location: str | Path) -> str:
+    """Return the name of the folder, file or archive at ``location``, without the ending of an archive."""
+    name = Path(location).resolve().name
+    for ending in (".tar.gz", ".tgz", ".jsonl.gz", ".jsonl"):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+            break
+    return name or "documents"
+
+
+def check_source_names(sources: tuple[Source, ...]) -> None:
+    """Raise ``InvalidSetting`` where two sources have one name."""
+    locations: dict[str, str] = {}
+    for source in sources:
+        if source.name in locations:
+            raise InvalidSetting(
+                f"two sources are named {source.name!r}: {locations[source.name]} and {source.location}",
+                hint=f"give one a name of its own in {FILE_NAME}: [[sources]] name = ... location = {source.location!r}",
+                name=source.name,
+            )
+        locations[source.name] = source.location
+
+
+def every_key() -> Iterator[tuple[str, str, Any]]:
+    """Yield for every setting its dotted key, its description and its default; keys of ``[[sources]]`` begin ``sources[].``."""
+    for table in msgspec.structs.fields(Settings):
+        struct, prefix = (SourceSettings, "sources[]") if table.name == "sources" else (table.type, table.name)
+        for field in msgspec.structs.fields(struct):
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            yield f"{prefix}.{field.name}", _description(field.type), default
+
+
+class _Merged:
+    """The layers that were read so far: raw tables of converted values, and who set them."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, Any] = {}
+        self.origins: dict[str, Origin] = {}
+
+    def add(self, path: tuple[str, ...], value: Any, origin: Origin, *, strict: bool) -> None:
+        """Set the value at ``path``, which may be a whole table; raises what ``load`` raises."""
+        tables = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+        if path and path[0] not in tables:
+            _unknown(path, 0, tables, origin)
+        if path and path[0] == "sources":
+            self.tables["sources"] = _sources(path, value, origin, strict=strict)
+            self.origins["sources"] = origin
+            return
+        if len(path) < LEVELS and isinstance(value, Mapping):
+            for name, inner in value.items():
+                self.add((*path, str(name)), inner, origin, strict=strict)
+            return
+        if len(path) < LEVELS:
+            _invalid(path, value, origin, "a table")
+        fields = {field.name: field.type for field in msgspec.structs.fields(tables[path[0]])}
+        if path[1] not in fields:
+            _unknown(path, 1, fields, origin)
+        self._set(path, value, fields[path[1]], origin, strict=strict)
+
+    def _set(self, path: tuple[str, ...], value: Any, kind: Any, origin: Origin, *, strict: bool) -> None:
+        table = self.tables.setdefault(path[0], {})
+        keyed = _plain(kind)
+        if _is_dictionary(keyed):
+            self._set_entries(table, path, value, keyed, origin, strict=strict)
+            return
+        if len(path) > LEVELS:
+            _unknown(path, 2, {}, origin)
+        converted = _convert(path, value, kind, origin, strict=strict)
+        if path[1] in COMPONENTS.values() and table.get(path[1]) != converted:
+            self._forget_arguments(path[0], origin.layer)
+        table[path[1]] = converted
+        self.origins[".".join(path)] = origin
+
+    def _set_entries(
+        self, table: dict[str, Any], path: tuple[str, ...], value: Any, kind: Any, origin: Origin, *, strict: bool
+    ) -> None:
+        if len(path) == LEVELS:
+            entries = _convert(path, _loose(value) if not strict else value, kind, origin, strict=strict)
+        elif len(path) == LEVELS + 1:
+            inner = kind.__args__[1]
+            raw = _loose(value) if not strict and inner is Any else value
+            entries = {path[2]: _convert(path, raw, inner, origin, strict=strict)}
+        else:
+            _unknown(path, 3, {}, origin)
+        table.setdefault(path[1], {}).update(entries)
+        self.origins.update({".".join((path[0], path[1], name)): origin for name in entries})
+
+    def _forget_arguments(self, table: str, layer: str) -> None:
+        """Drop arguments that a lower layer gave to the component that is now replaced."""
+        prefix = f"{table}.arguments."
+        lower = [key for key, origin in self.origins.items() if key.startswith(prefix) and origin.layer != layer]
+        for key in lower:
+            del self.origins[key]
+            del self.tables[table]["arguments"][key.removeprefix(prefix)]
+
+    def settings(self) -> Settings:
+        """Return the settings; raises ``InvalidSetting`` where values do not go together."""
+        types = {field.name: field.type for field in msgspec.structs.fields(Settings)} if self.tables else {}
+        settings = Settings(
+            **{name: value if name == "sources" else types[name](**value) for name, value in self.tables.items()}
+        )
+        if settings.chunking.target > settings.chunking.maximum:
+            key = "chunking.target" if "chunking.target" in self.origins else "chunking.maximum"
+            raise InvalidSetting(
+                f"{_named(self.origins[key])}: chunking.target is {settings.chunking.target}, "
+                f"which is above chunking.maximum, {settings.chunking.maximum}",
+                hint="set chunking.target to at most chunking.maximum",
+                key=key,
+                value=getattr(settings.chunking, key.removeprefix("chunking.")),
+                origin=str(self.origins[key]),
+            )
+        return settings
+
+
+COMPONENTS: Final[Mapping[str, str]] = {
+    "loaders": "loader",
+    "chunkers": "chunker",
+    "embedders": "embedder",
+    "understanders": "understander",
+    "retrievers": "retriever",
+    "rerankers": "reranker",
+    "packers": "packer",
+    "generators": "generator",
+    "verifiers": "verifier",
+}
+"""For every entry-point group (without ``clockify_rag.``) the setting that names its component."""
+
+
+def _nearest_file(start: Path) -> Path | None:
+    for folder in (start, *start.parents):
+        file = folder / FILE_NAME
+        if file.is_file():
+            return file
+    return None
+
+
+def _user_file(environment: Mapping[str, str]) -> Path | None:
+    file = user_folder(environment)
+    return file / FILE_NAME if file is not None and (file / FILE_NAME).is_file() else None
+
+
+def user_folder(environment: Mapping[str, str]) -> Path | None:
+    """Return the user's configuration folder of this package; ``None`` where there is no home."""
+    if environment.get("XDG_CONFIG_HOME"):
+        return Path(environment["XDG_CONFIG_HOME"]) / "clockify-rag"
+    home = environment.get("HOME")
+    if not home:
+        return None
+    if sys.platform == "darwin":
+        return Path(home) / "Library" / "Application Support" / "clockify-rag"
+    return Path(home) / ".config" / "clockify-rag"
+
+
+def _add_file(merged: _Merged, file: Path) -> None:
+    import tomllib
+
+    try:
+        tables = tomllib.loads(file.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {file}: {error.strerror}", hint="make the file readable", file=str(file)
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8: {error.reason} at byte {error.start}", file=str(file)) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(
+            f"{file} is not TOML: {error}", hint="strings need quotation marks", file=str(file)
+        ) from error
+    merged.add((), tables, Origin("file", str(file)), strict=True)
+    _resolve_paths(merged, file.parent)
+
+
+def _resolve_paths(merged: _Merged, folder: Path) -> None:
+    """Make the paths that a file names relative to the file."""
+    if "index.path" in merged.origins:
+        merged.tables["index"]["path"] = str(folder / Path(merged.tables["index"]["path"]).expanduser())
+    if "sources" in merged.origins:
+        merged.tables["sources"] = tuple(
+            msgspec.structs.replace(source, location=str(folder / Path(source.location).expanduser()))
+            for source in merged.tables["sources"]
+        )
+
+
+def _add_variable(merged: _Merged, name: str, value: str) -> None:
+    path = tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+    merged.add(path, value, Origin("environment", name), strict=False)
+
+
+def _loose(value: Any) -> Any:
+    """Return what a variable's text means as JSON, or else the text."""
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeEncodeError, TypeError):
+        return value
+
+
+def _sources(path: tuple[str, ...], value: Any, origin: Origin, *, strict: bool) -> tuple[SourceSettings, ...]:
+    tables = value if strict else _loose(value)
+    if len(path) > 1 or not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        _invalid(path, value, origin, "a list of tables, each with a location")
+    fields = {field.name: field.type for field in msgspec.structs.fields(SourceSettings)}
+    sources = []
+    for number, table in enumerate(tables):
+        place = f"sources[{number}]"
+        for name in table:
+            if name not in fields:
+                _unknown((place, name), 1, fields, origin)
+        if "location" not in table:
+            _invalid((place, "location"), None, origin, "a folder, a file or an archive")
+        converted = {
+            name: _convert((place, name), inner, fields[name], origin, strict=True) for name, inner in table.items()
+        }
+        sources.append(SourceSettings(**converted))
+    return tuple(sources)
+
+
+def _convert(path: tuple[str, ...], value: Any, kind: Any, origin: Origin, *, strict: bool) -> Any:
+    if not strict and isinstance(value, str) and _is_tuple(_plain(kind)):
+        loose = _loose(value)
+        value = loose if isinstance(loose, list) else [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 - only NaN differs from itself
+        _invalid(path, value, origin, _allowed(kind))
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        _invalid(path, value, origin, _allowed(kind))
+
+
+def _invalid(path: tuple[str, ...], value: Any, origin: Origin, allowed: str) -> NoReturn:
+    key = ".".join(path)
+    shown = repr(value) if not isinstance(value, bool) else str(value).lower()
+    raise InvalidSetting(
+        f"{_named(origin)}: {key} is {shown}, which is not {allowed}",
+        hint=f"set {_target(origin, path)} to {allowed}",
+        key=key,
+        value=value,
+        origin=str(origin),
+    )
+
+
+def _unknown(path: tuple[str, ...], depth: int, known: Mapping[str, Any], origin: Origin) -> NoReturn:
+    import difflib
+
+    key = ".".join(path)
+    nearest = difflib.get_close_matches(path[depth], known, n=1, cutoff=0.5)
+    if nearest:
+        hint = f"did you mean {_target(origin, (*path[:depth], nearest[0], *path[depth + 1 :]))}?"
+    elif known:
+        hint = f"there are: {', '.join(known)}"
+    else:
+        hint = f"{'.'.join(path[:depth])} has no tables below it"
+    raise UnknownSetting(f"{_named(origin)}: there is no setting {key}", hint=hint, key=key, origin=str(origin))
+
+
+def _named(origin: Origin) -> str:
+    return origin.where or origin.layer
+
+
+def _target(origin: Origin, path: tuple[str, ...]) -> str:
+    if origin.layer == "environment" and not path[0].startswith("sources"):
+        return ENVIRONMENT_PREFIX + "__".join(path).upper()
+    return origin.where if origin.layer == "command line" else ".".join(path)
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type without its annotations."""
+    while hasattr(kind, "__metadata__"):
+        kind = kind.__origin__
+    return kind
+
+
+def _is_dictionary(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is dict
+
+
+def _is_tuple(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is tuple
+
+
+def _description(kind: Any) -> str:
+    while hasattr(kind, "__metadata__"):
+        for meta in kind.__metadata__:
+            if meta.description:
+                return str(meta.description)
+        kind = kind.__origin__
+    return ""
+
+
+def _allowed(kind: Any) -> str:
+    """Return the values that a type allows, in words."""
+    from msgspec import inspect
+
+    return _words(inspect.type_info(kind))
+
+
+def _words(info: Any) -> str:
+    from msgspec import inspect
+
+    if isinstance(info, inspect.Metadata):
+        return _words(info.type)
+    if isinstance(info, inspect.UnionType):
+        return " or ".join(_words(part) for part in info.types if not isinstance(part, inspect.NoneType))
+    if isinstance(info, inspect.LiteralType):
+        return "one of " + ", ".join(str(value) for value in info.values)
+    named: dict[Any, str] = {
+        inspect.IntType: "a whole number",
+        inspect.FloatType: "a number",
+        inspect.BoolType: "true or false",
+        inspect.VarTupleType: "a list of strings",
+        inspect.DictType: "a table",
+    }
+    return named.get(type(info), "a string") + _range(info)
+
+
+def _range(info: Any) -> str:
+    limits = (("from", "ge"), ("above", "gt"), ("to", "le"))
+    return "".join(f" {word} {limit}" for word, name in limits if (limit := getattr(info, name, None)) is not None)

@@ -1,0 +1,585 @@
+"""Embedders: text to unit vectors, by the shipped table or by a model of the user's choice.
+
+The static table needs no download and no other process, so it is the default; it knows English only. The others differ
+only in how one batch of strings becomes one batch of rows. What a model needs besides is done here once for all: its
+prefixes for questions and passages, windows for texts longer than it can read (their vectors are averaged by length, so
+nothing is truncated silently), batches, workers, and a check of every row that comes back, before anything is stored.
+
+All vectors leave with length one; a text without any visible character is a row of zeros, which is no evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.resources
+import re
+import shlex
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from clockify_rag._http import Deadlines, ModelServer
+from clockify_rag.cache import EmbeddingCache
+from clockify_rag.contracts import Embedder
+from clockify_rag.errors import BackendBadResponse, InvalidSetting, MissingExtra
+
+if TYPE_CHECKING:
+    from clockify_rag import _core
+    from clockify_rag.contracts import Vectors
+
+SHIPPED_TABLE = "docs-static-256-int8"
+"""The folder, under ``models`` of this package, of the table that is the default."""
+
+CACHE_BATCH = 1000
+"""Texts that ``CachedEmbedder`` looks up and stores at once."""
+
+_PROBE_PASSAGES = (
+    "To reset a password, open the settings page, choose Security, and follow the link that is sent by e-mail.",
+    "Invoices can be exported to CSV once they have been approved; drafts are left out.",
+    "Error 429: too many requests. Wait until the time given in the Retry-After header has passed.",
+    "The quick brown fox jumps over the lazy dog.",
+)
+_PROBE_QUESTIONS = ("How do I change who can see a project?", "What happens to my data when a trial ends?")
+_MARGIN = 0.9
+_LONGEST_WORD = 100
+
+
+class KnownModel(msgspec.Struct, frozen=True):
+    """What the makers of a family of models say about its use."""
+
+    pattern: str
+    """A regular expression that the model's name contains."""
+    question_prefix: str = ""
+    passage_prefix: str = ""
+    window_tokens: int | None = None
+    """The longest input in the model's tokens."""
+
+
+_REPRESENT = "Represent this sentence for searching relevant passages: "
+_INSTRUCT = "Instruct: Given a question, retrieve passages of documentation that answer it\nQuery: "
+
+KNOWN_MODELS: tuple[KnownModel, ...] = (
+    KnownModel(r"\be5\b.*instruct", _INSTRUCT, "", 512),
+    KnownModel(r"\be5\b", "query: ", "passage: ", 512),
+    KnownModel(r"\bbge-m3\b", window_tokens=8192),
+    KnownModel(r"\bbge-(small|base|large)-zh", "为这个句子生成表示以用于检索相关文章：", "", 512),
+    KnownModel(r"\bbge-(small|base|large)\b", _REPRESENT, "", 512),
+    KnownModel(r"\bnomic-embed-text\b", "search_query: ", "search_document: ", 2048),
+    KnownModel(r"\bmxbai-embed\b", _REPRESENT, "", 512),
+    KnownModel(r"\bsnowflake-arctic-embed.*(v2|2\b)", "query: ", "", 8192),
+    KnownModel(r"\bsnowflake-arctic-embed\b", _REPRESENT, "", 512),
+    KnownModel(r"\bembeddinggemma\b", "task: search result | query: ", "title: none | text: ", 2048),
+    KnownModel(r"\bqwen3-embedding\b", _INSTRUCT, "", 8192),
+    KnownModel(r"\ball-minilm\b", window_tokens=256),
+    KnownModel(r"\btext-embedding-(3|ada)\b", window_tokens=8191),
+)
+"""The models whose prefixes and windows are known by name; the first that matches counts."""
+
+
+def known_model(name: str) -> KnownModel:
+    """Return what is known of the model ``name``: without prefixes and window where that is nothing."""
+    folded = name.casefold().replace("_", "-")
+    return next((known for known in KNOWN_MODELS if re.search(known.pattern, folded)), KnownModel(""))
+
+
+def shipped_model(name: str = SHIPPED_TABLE) -> str:
+    """Return the path of a model's folder in this package."""
+    return str(importlib.resources.files("clockify_rag").joinpath("models", name))
+
+
+@lru_cache(maxsize=1)
+def shipped_tokenizer() -> _core.Tokenizer:
+    """Return the tokenizer in which chunks, windows and budgets are counted."""
+    from clockify_rag import _core
+
+    return _core.Tokenizer(f"{shipped_model()}/tokenizer.json")
+
+
+class Counter(Protocol):
+    """Counts tokens; the core's ``Tokenizer`` is one."""
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text."""
+
+
+class StaticEmbedder:
+    """The default: a table of one vector per token, averaged in the core. English only.
+
+    Args:
+        path: a folder in model2vec's layout; by default the table that is shipped.
+    """
+
+    languages: tuple[str, ...] | None = ("en",)
+    """The languages it knows; ``None`` when that is not known."""
+    sent_to: tuple[str, ...] = ()
+    windowed = 0
+
+    def __init__(self, path: str | None = None) -> None:
+        self._path = path
+        if path is not None:
+            self.languages = None
+
+    @cached_property
+    def core(self) -> _core.StaticEmbedder:
+        """The core's embedder, which a snapshot can use without the interpreter. Opens the table."""
+        from clockify_rag import _core
+
+        return _core.StaticEmbedder(shipped_model() if self._path is None else self._path)
+
+    @property
+    def dimension(self) -> int:
+        """The width of its vectors. Opens the table."""
+        return self.core.dimension
+
+    def fingerprint(self) -> str:
+        """Return the core's hash of what the table does."""
+        return self.core.fingerprint()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return the float32 unit vectors of passages, shape ``(len(texts), dimension)``."""
+        return self.core.embed(texts)
+
+    def embed_questions(self, texts: Sequence[str]) -> Vectors:
+        """Return the same for questions, which the table does not tell from passages."""
+        return self.core.embed(texts)
+
+
+class ModelEmbedder:
+    """What all embedders that run a model share. Subclasses say how one batch of strings becomes rows.
+
+    Args:
+        model: the model's name.
+        question_prefix: put before questions; by default what is known of the model.
+        passage_prefix: put before passages; by default what is known of the model.
+        window_tokens: the longest input in the model's tokens. A tenth is kept free, because tokens are counted in the
+            shipped vocabulary and not in the model's. By default what is known of the model; ``None`` then means no
+            limit.
+        batch_size: texts in one request.
+        workers: requests at the same time.
+        tokenizer: counts tokens; by default that of the shipped vocabulary.
+    """
+
+    languages: tuple[str, ...] | None = None
+    """The languages it knows; ``None`` when that is not known."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        question_prefix: str | None = None,
+        passage_prefix: str | None = None,
+        window_tokens: int | None = None,
+        batch_size: int = 32,
+        workers: int = 1,
+        tokenizer: Counter | None = None,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("workers", workers), ("window_tokens", window_tokens or 1)):
+            if value < 1:
+                raise InvalidSetting(f"{name} of an embedder is {value}, and must be at least 1", setting=name)
+        known = known_model(model)
+        self.model = model
+        self.question_prefix = known.question_prefix if question_prefix is None else question_prefix
+        self.passage_prefix = known.passage_prefix if passage_prefix is None else passage_prefix
+        self.window_tokens = window_tokens or known.window_tokens
+        self.batch_size = batch_size
+        self.workers = workers
+        self.windowed = 0
+        """How many texts were longer than the window so far, and are averages of several windows."""
+        self._tokenizer = tokenizer
+        self._lock = threading.RLock()
+        self._width: int | None = None
+        self._fingerprint: str | None = None
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """Hosts other than this machine that see the texts."""
+        return ()
+
+    @property
+    def dimension(self) -> int:
+        """The width of its vectors. May load the model, or ask the server."""
+        if self._width is None:
+            self.fingerprint()
+        assert self._width is not None
+        return self._width
+
+    def fingerprint(self) -> str:
+        """Return a hash of what it does. May load the model, or ask the server.
+
+        It is the hash of one projection of each of six fixed sentences' unit vectors on random signs, to one decimal,
+        and of width, prefixes and window. Few and coarse numbers, because the same model differs in the sixth decimal
+        from machine to machine: rounding all of 6 x 384 numbers to three decimals would disagree on most pairs of
+        machines, these six disagree on one in ten thousand, and still tell models apart.
+        """
+        with self._lock:
+            if self._fingerprint is None:
+                rows = [*self.embed(_PROBE_PASSAGES), *self.embed_questions(_PROBE_QUESTIONS)]
+                signs = _signs(len(rows[0]))
+                projections = [round(float(row @ signs), 1) + 0.0 for row in rows]
+                parts = [len(rows[0]), self.question_prefix, self.passage_prefix, self.window_tokens, projections]
+                self._fingerprint = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
+            return self._fingerprint
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return the float32 unit vectors of passages, shape ``(len(texts), dimension)``."""
+        return self._embed(texts, self.passage_prefix)
+
+    def embed_questions(self, texts: Sequence[str]) -> Vectors:
+        """Return the float32 unit vectors of questions, shape ``(len(texts), dimension)``."""
+        return self._embed(texts, self.question_prefix)
+
+    def _rows(self, texts: list[str]) -> Vectors:
+        """Return the vectors of one batch, unchecked."""
+        raise NotImplementedError
+
+    def _bad(self, what: str) -> BackendBadResponse:
+        """Return the error that says that the model ``what``."""
+        return BackendBadResponse(
+            f"The embedding model {self.model!r} {what}", hint="try another model", model=self.model
+        )
+
+    def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
+        import numpy as np
+
+        pieces = self._pieces(texts, prefix)
+        owners = [owner for owner, _, _ in pieces]
+        weights = np.array([weight for _, _, weight in pieces], dtype=np.float32)
+        rows = self._batched([prefix + piece for _, piece, _ in pieces])
+        if rows is None:
+            return np.zeros((len(texts), self.dimension if texts else self._width or 0), dtype=np.float32)
+        vectors = np.zeros((len(texts), rows.shape[1]), dtype=np.float32)
+        np.add.at(vectors, owners, rows * weights[:, None])
+        return _normalised(vectors)
+
+    def _pieces(self, texts: Sequence[str], prefix: str) -> list[tuple[int, str, int]]:
+        """Return for each text its windows: the text's row, the window, and the window's tokens."""
+        filled = [(row, text) for row, text in enumerate(texts) if text.strip()]
+        if self.window_tokens is None:
+            return [(row, text, 1) for row, text in filled]
+        tokenizer = self._tokenizer or shipped_tokenizer()
+        counts = tokenizer.count([prefix, *(text for _, text in filled)])
+        limit = max(8, int(self.window_tokens * _MARGIN) - counts[0] - 2)
+        pieces: list[tuple[int, str, int]] = []
+        longer = 0
+        for (row, text), count in zip(filled, counts[1:], strict=True):
+            # An unbroken run of characters counts as one unknown token here and as many in the model.
+            if count <= limit and len(text) <= limit * _LONGEST_WORD // 10:
+                pieces.append((row, text, max(count, 1)))
+                continue
+            found = list(windows(text, limit, tokenizer))
+            longer += len(found) > 1
+            pieces += [(row, piece, tokens) for piece, tokens in found]
+        with self._lock:
+            self.windowed += longer
+        return pieces
+
+    def _batched(self, texts: list[str]) -> Vectors | None:
+        import numpy as np
+
+        batches = [texts[start : start + self.batch_size] for start in range(0, len(texts), self.batch_size)]
+        if not batches:
+            return None
+        if self.workers == 1 or len(batches) == 1:
+            parts = [self._checked(batch) for batch in batches]
+        else:
+            with ThreadPoolExecutor(min(self.workers, len(batches))) as pool:
+                futures = [pool.submit(self._checked, batch) for batch in batches]
+                try:
+                    parts = [future.result() for future in futures]
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        return np.concatenate(parts)
+
+    def _checked(self, texts: list[str]) -> Vectors:
+        import numpy as np
+
+        rows = self._rows(texts)
+        if rows.ndim != 2 or len(rows) != len(texts):  # noqa: PLR2004 - rows and columns
+            raise self._bad(f"returned {len(rows)} vectors for {len(texts)} texts")
+        with self._lock:
+            width = self._width = self._width or rows.shape[1]
+        if rows.shape[1] != width or not width:
+            raise self._bad(f"returned vectors of {rows.shape[1]} dimensions where {width} were expected")
+        if not np.isfinite(rows).all():
+            raise self._bad("returned a vector with a number that is not finite")
+        if not rows.any(axis=1).all():
+            raise self._bad("returned a vector of zeros")
+        return _normalised(rows)
+
+
+class SentenceTransformersEmbedder(ModelEmbedder):
+    """A model that runs in this process by ``sentence-transformers`` (an extra).
+
+    Args:
+        model: a name or a folder.
+        device: such as ``cpu`` or ``cuda``; chosen by the library when not given.
+        allow_download: whether a model that is not on this machine may be fetched.
+        **options: those of ``ModelEmbedder``.
+    """
+
+    def __init__(
+        self,
+        model: str = "sentence-transformers/all-MiniLM-L6-v2",
+        *,
+        device: str | None = None,
+        allow_download: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, **options)
+        self._device = device
+        self._allow_download = allow_download
+        self._given_window = bool(options.get("window_tokens"))
+
+    @cached_property
+    def _model(self) -> Any:
+        try:
+            library = importlib.import_module("sentence_transformers")
+        except ImportError as error:
+            raise MissingExtra(
+                "The embedder 'sentence-transformers' needs packages that are not installed",
+                hint='pip install "clockify-rag[sentence-transformers]"',
+                extra="sentence-transformers",
+            ) from error
+        try:
+            model: Any = library.SentenceTransformer(
+                self.model, device=self._device, local_files_only=not self._allow_download, trust_remote_code=False
+            )
+        except OSError as error:
+            raise InvalidSetting(
+                f"The embedding model {self.model!r} cannot be loaded: it is not on this machine, or not whole",
+                hint="give the path of its folder, or set allow_download = true to fetch it",
+                model=self.model,
+            ) from error
+        if (longest := getattr(model, "max_seq_length", None)) and not self._given_window:
+            self.window_tokens = int(longest)
+        return model
+
+    def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
+        with self._lock:
+            _ = self._model  # its window decides how texts are cut
+        return super()._embed(texts, prefix)
+
+    def _rows(self, texts: list[str]) -> Vectors:
+        import numpy as np
+
+        rows = self._model.encode(
+            texts, batch_size=len(texts), prompt="", convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.asarray(rows, dtype=np.float32)
+
+
+class _OllamaVectors(msgspec.Struct):
+    embeddings: list[list[float]]
+
+
+class _OpenAIVector(msgspec.Struct):
+    index: int
+    embedding: list[float]
+
+
+class _OpenAIVectors(msgspec.Struct):
+    data: list[_OpenAIVector]
+
+
+class OllamaEmbedder(ModelEmbedder):
+    """A model that Ollama serves, by its batch endpoint ``/api/embed``.
+
+    Args:
+        model: as ``ollama list`` names it.
+        url: the server; by default what ``OLLAMA_HOST`` says, else this machine.
+        deadlines: of one request.
+        retries: see ``ModelServer``.
+        **options: those of ``ModelEmbedder``.
+    """
+
+    def __init__(
+        self,
+        model: str = "nomic-embed-text",
+        *,
+        url: str | None = None,
+        deadlines: Deadlines | None = None,
+        retries: int = 1,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, **options)
+        self._server = ModelServer.ollama(url, deadlines=deadlines, retries=retries)
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """The server's host, unless it is this machine."""
+        return self._server.sent_to
+
+    def _rows(self, texts: list[str]) -> Vectors:
+        # Without truncate the server cuts silently what is too long; with it the error says so.
+        answer = self._server.json(
+            "/api/embed",
+            {"model": self.model, "input": texts, "truncate": False},
+            kind=_OllamaVectors,
+            rejected=f"ollama pull {shlex.quote(self.model)}",
+        )
+        return _array(answer.embeddings, self._bad)
+
+
+class OpenAIEmbedder(ModelEmbedder):
+    """A model behind ``/v1/embeddings`` of OpenAI or of any compatible server.
+
+    Args:
+        model: the model's name.
+        url: the server's base with ``/v1``; by default OpenAI's.
+        api_key: by default what ``OPENAI_API_KEY`` says.
+        dimensions: the width to ask for, where the model has a choice.
+        deadlines: of one request.
+        retries: see ``ModelServer``.
+        **options: those of ``ModelEmbedder``.
+    """
+
+    def __init__(
+        self,
+        model: str = "text-embedding-3-small",
+        *,
+        url: str | None = None,
+        api_key: str | None = None,
+        dimensions: int | None = None,
+        deadlines: Deadlines | None = None,
+        retries: int = 1,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, **options)
+        self._server = ModelServer.openai(url, api_key=api_key, deadlines=deadlines, retries=retries)
+        self._dimensions = dimensions
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """The server's host, unless it is this machine."""
+        return self._server.sent_to
+
+    def _rows(self, texts: list[str]) -> Vectors:
+        body: dict[str, Any] = {"model": self.model, "input": texts}
+        if self._dimensions is not None:
+            body["dimensions"] = self._dimensions
+        answer = self._server.json("/embeddings", body, kind=_OpenAIVectors, rejected="check the name of the model")
+        by_index = {row.index: row.embedding for row in answer.data}
+        if len(answer.data) != len(texts) or sorted(by_index) != list(range(len(texts))):
+            raise self._bad(f"returned {len(answer.data)} vectors for {len(texts)} texts, or numbered them otherwise")
+        return _array([by_index[row] for row in range(len(texts))], self._bad)
+
+
+class CachedEmbedder:
+    """An embedder that looks into a cache before it embeds passages. Questions are not cached: they stay in memory
+    only.
+
+    Args:
+        embedder: makes the vectors that are not there.
+        cache: where they are kept.
+    """
+
+    def __init__(self, embedder: Embedder, cache: EmbeddingCache) -> None:
+        self.embedder = embedder
+        self.cache = cache
+
+    @property
+    def languages(self) -> tuple[str, ...] | None:
+        """The languages the embedder knows; ``None`` when that is not known."""
+        return getattr(self.embedder, "languages", None)
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """Hosts other than this machine that see the texts."""
+        return tuple(getattr(self.embedder, "sent_to", ()))
+
+    @property
+    def windowed(self) -> int:
+        """How many texts were longer than the embedder's window so far; what came from the cache is not counted."""
+        return int(getattr(self.embedder, "windowed", 0))
+
+    @property
+    def dimension(self) -> int:
+        """The width of its vectors. May load the model."""
+        return self.embedder.dimension
+
+    def fingerprint(self) -> str:
+        """Return the embedder's own: a cache changes nothing."""
+        return self.embedder.fingerprint()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return the float32 vectors of passages, shape ``(len(texts), dimension)``, the same bits with and without
+        cache.
+        """
+        import numpy as np
+
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for start in range(0, len(texts), CACHE_BATCH):
+            batch = texts[start : start + CACHE_BATCH]
+            for row, vector in enumerate(self._batch(batch), start):
+                vectors[row] = np.frombuffer(vector, dtype="<f4")
+        return vectors
+
+    def embed_questions(self, texts: Sequence[str]) -> Vectors:
+        """Return the float32 vectors of questions, shape ``(len(texts), dimension)``."""
+        return self.embedder.embed_questions(texts)
+
+    def _batch(self, texts: Sequence[str]) -> Iterator[bytes]:
+        fingerprint, size = self.fingerprint(), 4 * self.dimension
+        found = {text: v for text, v in self.cache.get(fingerprint, texts).items() if len(v) == size}
+        if missing := [text for text in dict.fromkeys(texts) if text not in found]:
+            made = self.embedder.embed(missing).astype("<f4", copy=False)
+            new = {text: row.tobytes() for text, row in zip(missing, made, strict=True)}
+            self.cache.put(fingerprint, new)
+            found |= new
+        return (found[text] for text in texts)
+
+
+def windows(text: str, limit: int, tokenizer: Counter) -> Iterator[tuple[str, int]]:
+    """Cut ``text`` at white space into pieces of at most ``limit`` tokens, and yield each with its tokens.
+
+    A run of more than a hundred characters without white space is cut too.
+    """
+    parts = [part for word in re.finditer(r"\S+\s*", text) for part in _cut(word.group(), min(limit, _LONGEST_WORD))]
+    current: list[str] = []
+    tokens = 0
+    for part, count in zip(parts, tokenizer.count(parts), strict=True):
+        if current and tokens + count > limit:
+            yield "".join(current).rstrip(), tokens
+            current, tokens = [], 0
+        current.append(part)
+        tokens += count
+    if current:
+        yield "".join(current).rstrip(), max(tokens, 1)
+
+
+def _cut(word: str, longest: int) -> Iterable[str]:
+    return (word[start : start + longest] for start in range(0, len(word), longest))
+
+
+def _signs(width: int) -> Vectors:
+    import numpy as np
+
+    bits = hashlib.shake_256(b"clockify-rag embedder fingerprint").digest(width)
+    return np.array([1.0 if bit & 1 else -1.0 for bit in bits], dtype=np.float32)
+
+
+def _array(rows: list[list[float]], bad: Callable[[str], BackendBadResponse]) -> Vectors:
+    import numpy as np
+
+    if len({len(row) for row in rows}) > 1:
+        raise bad("returned vectors of different dimensions")
+    with np.errstate(over="ignore"):
+        array: Vectors = np.array(rows, dtype=np.float64).astype(np.float32)
+    return array
+
+
+def _normalised(rows: Vectors) -> Vectors:
+    import numpy as np
+
+    # The largest component first: the squares of very large or very small numbers do not fit.
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    scaled = rows / np.where(largest > 0, largest, 1)
+    norms = np.linalg.norm(scaled, axis=1, keepdims=True)
+    unit: Vectors = (scaled / np.where(norms > 0, norms, 1)).astype(np.float32)
+    return unit

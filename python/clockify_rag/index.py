@@ -1,0 +1,458 @@
+"""The index on disk: read by generation, written by one builder at a time.
+
+The core stores records as opaque MessagePack and computes with ids, terms and vectors; this module is where records become
+rows and rows become records. What may change of a document without its content changing (the state of its file, whether it
+was readable) is kept per generation beside the segments, so that touching a thousand files rewrites none of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from clockify_rag import _core
+from clockify_rag.contracts import Chunk, Document, FileState
+from clockify_rag.errors import IndexIncompatible, SourceError
+
+if TYPE_CHECKING:
+    from clockify_rag.contracts import Vectors
+
+MAXIMUM_SEGMENTS = 8
+"""Beyond this many segments the smaller ones are merged."""
+
+MAXIMUM_DEAD_SHARE = 0.2
+"""Beyond this share of deleted chunks all segments are merged."""
+
+SEGMENT_CHARACTERS = 256 * 1024 * 1024
+"""A build starts a new segment after so much text, which bounds its memory."""
+
+_encoder = msgspec.msgpack.Encoder()
+_documents = msgspec.msgpack.Decoder(Document)
+_chunks = msgspec.msgpack.Decoder(Chunk)
+
+
+class DocumentState(msgspec.Struct, frozen=True, array_like=True):
+    """What changed of a document since its segment was written."""
+
+    file: FileState | None
+    stale: bool
+
+
+_states = msgspec.msgpack.Decoder(dict[str, DocumentState])
+
+
+class LocalIndex:
+    """One opened generation of an index in a folder; safe to use from many threads.
+
+    Args:
+        path: the index folder.
+
+    Raises:
+        IndexNotFound: there is none.
+        IndexCorrupt: a file is not what was written.
+        IndexIncompatible: it is of another format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._snapshot = _core.Snapshot.open(str(path))
+        self._reopening = threading.Lock()
+
+    @property
+    def snapshot(self) -> _core.Snapshot:
+        """The opened generation: one question uses one, from its first stage to its last."""
+        return self._snapshot
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that is open."""
+        return self._snapshot.generation
+
+    @property
+    def secret(self) -> bytes | None:
+        """Random bytes beside the index that markers in prompts are derived from; ``None`` where they cannot be read."""
+        try:
+            return (self.path / "secret").read_bytes()
+        except OSError:
+            return None
+
+    def refresh(self) -> bool:
+        """Open the generation that is served now, if it is another; questions under way keep theirs."""
+        if self._snapshot.is_current():
+            return False
+        with self._reopening:
+            self._snapshot = _core.Snapshot.open(str(self.path), self._snapshot)
+        return True
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents that live, in order of id."""
+        yield from stored_documents(self._snapshot)
+
+    def document(self, document_id: str) -> Document | None:
+        """Return the document of that id."""
+        if not _is_id(document_id):
+            return None
+        record = self._snapshot.document_record(document_id)
+        if record is None:
+            return None
+        return _with_state(_documents.decode(record), _states_of(self._snapshot))
+
+    def find(self, name: str) -> Document:
+        """Return the document that ``name`` means: its id, path, ``source/path``, URL, or the only path that ends so.
+
+        Raises:
+            SourceError: no document is meant, or more than one.
+        """
+        if found := self.document(name):
+            return found
+        exact: list[Document] = []
+        ending: list[Document] = []
+        for document in self.documents():
+            if name in (document.path, f"{document.source}/{document.path}", document.url):
+                exact.append(document)
+            elif document.path.endswith("/" + name) or document.path.rsplit(".", 1)[0] == name:
+                ending.append(document)
+        matches = exact or ending
+        if len(matches) == 1:
+            return matches[0]
+        if not matches:
+            raise SourceError(
+                f"the index has no document {name!r}",
+                hint="clockify-rag documents lists them",
+                document=name,
+            )
+        names = ", ".join(f"{document.source}/{document.path}" for document in matches[:5])
+        raise SourceError(
+            f"{len(matches)} documents are called {name!r}: {names}",
+            hint="name one of them with its source, or by its id",
+            document=name,
+        )
+
+    def text(self, document_id: str) -> str:
+        """Return the canonical text of a document.
+
+        Raises:
+            SourceError: there is no such document.
+        """
+        text = self._snapshot.text(document_id) if _is_id(document_id) else None
+        if text is None:
+            raise SourceError(f"the index has no document {document_id!r}", hint="clockify-rag documents lists them")
+        return text
+
+    def chunks(self, document_id: str) -> list[Chunk]:
+        """Return the chunks of a document in reading order; none for an unknown document."""
+        if not _is_id(document_id):
+            return []
+        return [decode_chunk(record, text) for record, text in self._snapshot.chunks_of(document_id)]
+
+    def chunk(self, chunk_id: str) -> tuple[Chunk, Document] | None:
+        """Return the chunk of that id and its document."""
+        found = self._snapshot.chunk(chunk_id) if _is_id(chunk_id) else None
+        if found is None:
+            return None
+        record, text, document = found
+        return decode_chunk(record, text), _documents.decode(document)
+
+    def info(self) -> dict[str, Any]:
+        """Return what there is to say of the open generation, as JSON-ready values."""
+        snapshot = self._snapshot
+        embedder = snapshot.embedder
+        return {
+            "path": str(self.path),
+            "generation": snapshot.generation,
+            "documents": snapshot.documents,
+            "chunks": snapshot.chunks,
+            "bytes": snapshot.bytes,
+            "analyser": snapshot.analyser,
+            "chunker": snapshot.chunker,
+            "embedder": None
+            if embedder is None
+            else {"name": embedder[0], "fingerprint": embedder[1], "dimension": embedder[2]},
+            "segments": [
+                {
+                    "id": name,
+                    "documents": documents,
+                    "chunks": chunks,
+                    "deleted_documents": dead_documents,
+                    "deleted_chunks": dead_chunks,
+                }
+                for name, documents, chunks, dead_documents, dead_chunks in snapshot.segments()
+            ],
+        }
+
+
+class EmbedderEntry(msgspec.Struct, frozen=True):
+    """How the vectors of a generation are made."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+
+
+class IndexWriter:
+    """Builds the next generation of an index from documents and chunks.
+
+    Holds the index's lock from its creation until it is closed; what was not published when it is closed is lost, and the
+    old generation is served as if nothing had been.
+
+    Args:
+        path: the index folder, created when it is missing.
+        chunker: the fingerprint of the chunker and its settings.
+        embedder: how vectors are made; ``None`` for an index without vectors.
+        sources: the names of the sources that this build reads.
+        embed: makes vectors of chunks, each with its document; called for stored chunks when the embedder is another.
+
+    Raises:
+        IndexLocked: another process builds this index.
+        StoreError: the folder cannot be written, or holds a generation that cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        chunker: str,
+        embedder: EmbedderEntry | None,
+        sources: Collection[str],
+        embed: Callable[[Sequence[tuple[Document, Sequence[Chunk]]]], list[Vectors | None]],
+    ) -> None:
+        self._writer = _core.Writer(str(path))
+        self._embed = embed
+        self._chunker = chunker
+        self._embedder = embedder
+        self.previous = self._writer.snapshot()
+        self.known = {} if self.previous is None else {found.id: found for found in stored_documents(self.previous)}
+        everything = all(document.source in sources for document in self.known.values())
+        if self.previous is not None and not everything:
+            # Chunks of sources that are not read stay as they are, so the index still has to be made anew for them.
+            self._published_chunker = self.previous.chunker
+        else:
+            self._published_chunker = chunker
+        self._state = {} if self.previous is None else dict(_states_of(self.previous))
+        self._pending: list[tuple[_core.DocumentRow, Vectors | None]] = []
+        self._pending_characters = 0
+        self._deleted: set[str] = set()
+        self._dropped: set[str] = set()
+        self._written = 0
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._writer.close()
+
+    @property
+    def rechunk(self) -> bool:
+        """Whether stored chunks were made by another chunker or other settings than this build's."""
+        return self.previous is not None and self.previous.chunker != self._chunker
+
+    @property
+    def rederive(self) -> bool:
+        """Whether stored terms were made by another analyser than this engine's."""
+        return self.previous is not None and self.previous.analyser != _core.analyser_fingerprint()
+
+    @property
+    def reembed(self) -> bool:
+        """Whether stored vectors were made by another embedder than this build's."""
+        if self.previous is None:
+            return False
+        mine = self._embedder
+        entry = None if mine is None else (mine.name, mine.fingerprint, mine.dimension)
+        return self.previous.embedder != entry
+
+    def add(self, document: Document, text: str, chunks: Sequence[Chunk], vectors: Vectors | None) -> None:
+        """Add a document, in place of the one of that id if there is one.
+
+        Args:
+            document: its record.
+            text: its canonical text.
+            chunks: its chunks in reading order.
+            vectors: float32, shape ``(len(chunks), dimension)``; ``None`` for a document that has none.
+        """
+        self._deleted.add(document.id)
+        self._state.pop(document.id, None)
+        self._pending.append((_row(document, text, chunks), vectors))
+        self._pending_characters += len(text)
+        if self._pending_characters >= SEGMENT_CHARACTERS:
+            self._flush()
+
+    def keep(self, document: Document) -> None:
+        """Note the file state and staleness of a document whose content did not change."""
+        if self.known.get(document.id) != document:
+            self._state[document.id] = DocumentState(document.file, document.stale)
+
+    def remove(self, document_id: str) -> None:
+        """Remove a document."""
+        self._deleted.add(document_id)
+        self._state.pop(document_id, None)
+
+    def _readd(self, snapshot: _core.Snapshot, document_ids: Iterable[str]) -> None:
+        """Add documents of the previous generation as they are stored, with new vectors where the embedder is another."""
+        for document_id in document_ids:
+            document, text = self.known[document_id], snapshot.text(document_id)
+            chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
+            if self.reembed:
+                vectors = self._embed([(document, chunks)])[0]
+            else:
+                vectors = None if snapshot.embedder is None else snapshot.vectors_of(document_id)
+            self.add(document, text or "", chunks, vectors)
+
+    def publish(self) -> int:
+        """Make everything added and removed the generation that is served; durable when this returns.
+
+        Returns the present generation unchanged when there is nothing to publish.
+        """
+        self._merge()
+        self._flush()
+        snapshot = self.previous
+        if snapshot is not None and not (self._written or self._dropped or self._removes() or self._states_changed()):
+            return snapshot.generation
+        mine = self._embedder
+        return self._writer.publish(
+            deleted=sorted(self._deleted),
+            dropped=sorted(self._dropped),
+            chunker=self._published_chunker,
+            embedder=None if mine is None else (mine.name, mine.fingerprint, mine.dimension),
+            state=_encoder.encode(dict(sorted(self._state.items()))) if self._state else b"",
+        )
+
+    def _removes(self) -> bool:
+        return any(document_id in self.known for document_id in self._deleted)
+
+    def _states_changed(self) -> bool:
+        return self.previous is not None and self._state != _states_of(self.previous)
+
+    def _merge(self) -> None:
+        """Write the living documents of segments that are too many, or too dead, into the new segment.
+
+        With more than ``MAXIMUM_SEGMENTS`` all but the largest are merged, so that small updates cost little; with more
+        than ``MAXIMUM_DEAD_SHARE`` of the chunks dead, all are.
+        """
+        snapshot = self.previous
+        if snapshot is None:
+            return
+        segments = snapshot.segments()
+        living = {name: [_documents.decode(r).id for r in snapshot.document_records(name)] for name, *_ in segments}
+        gone = {name for name, ids in living.items() if all(document_id in self._deleted for document_id in ids)}
+        kept = [segment for segment in segments if segment[0] not in gone]
+        chunks = sum(segment[2] for segment in kept)
+        dead = sum(segment[4] for segment in kept)
+        if self.rederive or self.reembed or dead > MAXIMUM_DEAD_SHARE * chunks:
+            merged = kept
+        elif len(kept) + bool(self._pending or self._written) > MAXIMUM_SEGMENTS:
+            merged = sorted(kept, key=lambda segment: segment[2])[:-1]
+        else:
+            merged = []
+        self._dropped.update(gone)
+        for name, *_ in merged:
+            self._dropped.add(name)
+            survivors = [document_id for document_id in living[name] if document_id not in self._deleted]
+            self._readd(snapshot, survivors)
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        self._pending.sort(key=lambda pending: pending[0][0])
+        rows = [row for row, _ in self._pending]
+        vectors: Vectors | None = None
+        if self._embedder is not None:
+            import numpy
+
+            width = self._embedder.dimension
+            parts = [
+                numpy.zeros((len(row[-1]), width), numpy.float32) if part is None else part
+                for row, part in self._pending
+            ]
+            vectors = numpy.concatenate([numpy.empty((0, width), numpy.float32), *parts])
+        self._writer.add_segment(rows, vectors)
+        self._written += len(rows)
+        self._pending.clear()
+        self._pending_characters = 0
+
+
+def stored_documents(snapshot: _core.Snapshot) -> list[Document]:
+    """Return the documents that live in a generation, in order of id, as they are in it."""
+    states = _states_of(snapshot)
+    return [_with_state(_documents.decode(record), states) for record in snapshot.document_records()]
+
+
+def decode_document(record: bytes) -> Document:
+    """Return the document of an encoded record."""
+    return _documents.decode(record)
+
+
+def decode_chunk(record: bytes, text: str) -> Chunk:
+    """Return the chunk of an encoded record and its text, which is stored once, in the document's."""
+    return msgspec.structs.replace(_chunks.decode(record), text=text)
+
+
+def check_compatible(snapshot: _core.Snapshot, embedder: EmbedderEntry | None, *, lexical: bool) -> None:
+    """Refuse to search a generation whose terms or vectors were made otherwise than questions' are.
+
+    Raises:
+        IndexIncompatible: naming what differs and the command that mends it.
+    """
+    analyser = _core.analyser_fingerprint()
+    if snapshot.analyser != analyser:
+        raise IndexIncompatible(
+            f"the index's terms were made by analyser {snapshot.analyser[:12]}, this engine's is {analyser[:12]}",
+            hint="clockify-rag build with the same sources derives them again from the stored text",
+            aspect="analyser",
+            found=snapshot.analyser,
+            expected=analyser,
+        )
+    stored = snapshot.embedder
+    if lexical or stored is None or embedder is None:
+        return
+    if stored[1:] != (embedder.fingerprint, embedder.dimension):
+        raise IndexIncompatible(
+            f"the index's vectors are of embedder {stored[0]} ({stored[1][:12]}), "
+            f"questions' would be of {embedder.name} ({embedder.fingerprint[:12]})",
+            hint="clockify-rag build with the same sources embeds again; --lexical searches by words meanwhile",
+            aspect="embedder",
+            found=stored[1],
+            expected=embedder.fingerprint,
+        )
+
+
+def _states_of(snapshot: _core.Snapshot) -> dict[str, DocumentState]:
+    state = snapshot.state()
+    return _states.decode(state) if state else {}
+
+
+def _with_state(document: Document, states: dict[str, DocumentState]) -> Document:
+    state = states.get(document.id)
+    if state is None:
+        return document
+    return msgspec.structs.replace(document, file=state.file, stale=state.stale)
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 32 and all(character in "0123456789abcdef" for character in text)
+
+
+def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _core.DocumentRow:
+    filters = [f"source={document.source}", f"language={document.language}"]
+    filters += [f"tags={tag}" for tag in document.tags]
+    if document.version is not None:
+        filters.append(f"version={document.version}")
+    headings = dict.fromkeys(heading for chunk in chunks for heading in chunk.heading_path)
+    headings.pop(document.title, None)
+    rows: list[_core.ChunkRow] = [
+        (
+            chunk.id,
+            _encoder.encode(msgspec.structs.replace(chunk, text="")),
+            "\n".join(heading for heading in chunk.heading_path if heading != document.title),
+            list(chunk.spans),
+            list(chunk.repeated),
+            [f"kind={chunk.kind}"],
+            chunk.tokens,
+        )
+        for chunk in chunks
+    ]
+    record = _encoder.encode(document)
+    return document.id, record, text, document.title, document.language, list(headings), filters, rows

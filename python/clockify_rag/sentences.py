@@ -1,0 +1,196 @@
+"""Sentences, steps and words of a canonical text: the units that answers are made of and proved by.
+
+A line break of a canonical text always ends a unit, because every block and every item of a list stands on lines of its
+own; within a line the usual marks end a sentence. So a unit never crosses two slices of a chunk, and each has exactly
+one span in its document. Rules rather than a model: a wrong cut costs a sentence that is a little long, and never a
+wrong quotation.
+
+Words are compared after folding case and accents and by their common beginning, which stands in for a stemmer in every
+language that inflects at the end; scripts without spaces are compared by pairs of characters.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from clockify_rag.contracts import Span
+
+_LINE = re.compile(r"[^\n]+")
+_STEP = re.compile(r"\s*(?:\d{1,3}|[a-z])[.)]\s+\S")
+_ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
+_END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*)")
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
+_SHORT, _ENDING = 3, 4
+_ABBREVIATIONS = frozenset(
+    """
+    approx ca cf dept dr eg e.g est etc ex fig hr hrs i.e ie incl inc jr ltd max min mr mrs ms mt nr no nos p pp resp sr
+    st vs bzw d.h evtl ggf inkl u.a usw vgl z.b p.ex m p.ej
+    """.split()
+)
+_UNINFORMATIVE = frozenset(
+    """
+    a about after all also am an and any are as at be been but by can could did do does each every for from get had has
+    have how i if in into is it its may me might must my need no not of on one or our shall should so some than that the
+    their them then there these they this those to too us use using want was way we were what when where which while who
+    whom whose why will with within would you your aber als am auch auf aus bei bin das dass dem den der des die dies
+    ein eine einem einen einer es für haben hat ich im in ist kann können man mein meine mich mit nach nicht oder sein
+    sich sie sind und von wann warum was welche wenn wer werden wie wir wird wo zu zum zur au aux avec ce ces comment
+    dans de du elle en est et faire il je la le les leur ma mes mon ne nous on ou où par pas peut peux pour pourquoi
+    quand que quel quelle quels qui sa ses son sont sur un une vous al como cómo con cual cuál cuándo cuando cuánto de
+    del desde dónde donde el en es esta este hacer hay la las lo los me mi mis para por porque puede puedo qué que quién
+    se ser si sin son su sus un una uno y ao as com da das do dos e é em fazer meu minha na nas no nos o os ou para pode
+    posso qual quando quanto são se seu sua um uma che chi ci come con cosa dal dalla dei del della di dove e è fare gli
+    ho il io la le lo mi mia mio nel nella non per perché posso può qual quale quando quanto si sono su tra un una de
+    dat die deze een en er het hij hoe ik in is je kan kun met mijn naar niet of om op te van voor waar waarom wanneer
+    wat welke wie wordt zijn co czy dla do gdzie i ile jak jaki jakie jest kiedy kto mam mogę można moje mój na nie o od
+    po się to w z za że
+    """.split()
+)
+
+
+def units(text: str) -> list[Span]:
+    """Return the spans of the sentences of ``text``, in order, without the white space around them.
+
+    Args:
+        text: a canonical text, or some lines of one.
+    """
+    return [span for line in _LINE.finditer(text) for span in _sentences(text, *line.span())]
+
+
+def lines(text: str) -> list[Span]:
+    """Return the spans of the lines of ``text`` that are not blank, without the white space around them."""
+    return [span for line in _LINE.finditer(text) if (span := _trim(text, *line.span()))]
+
+
+def steps(text: str) -> list[list[Span]]:
+    """Return the numbered lists of ``text``: for each the spans of its steps, and of the lines that belong to them.
+
+    A list ends at a line that is neither numbered nor indented nor an item, or where counting starts again at one.
+    """
+    found: list[list[Span]] = []
+    current: list[Span] = []
+    for start, end in ((line.start(), line.end()) for line in _LINE.finditer(text)):
+        span = _trim(text, start, end)
+        if span is None:
+            continue
+        line = text[start:end]
+        numbered = _STEP.match(line) is not None and not line[0].isspace()
+        inside = bool(current) and (line[0].isspace() or _ITEM.match(line) is not None)
+        first = numbered and line.lstrip()[:2] in ("1.", "1)")
+        if current and (first or not (numbered or inside)):
+            found.append(current)
+            current = []
+        if numbered or (current and inside):
+            current.append(span)
+    if current:
+        found.append(current)
+    return [one for one in found if len(one) > 1]
+
+
+def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
+    item = _ITEM.match(text, start, end)
+    search = item.end() if item else start
+    begin = start
+    for mark in _END.finditer(text, search, end):
+        if _ends_sentence(text, begin, mark.start(), mark.end(), end):
+            if span := _trim(text, begin, mark.end()):
+                yield span
+            begin = mark.end()
+    if span := _trim(text, begin, end):
+        yield span
+
+
+def _ends_sentence(text: str, begin: int, dot: int, after: int, end: int) -> bool:
+    following = text[after:end].lstrip()
+    if following and following[0].islower():
+        return False
+    if text[dot] != ".":
+        return True
+    last = text[begin:dot].rsplit(maxsplit=1)[-1:] or [""]
+    word = last[0].lstrip("([\"'“‘«").casefold()
+    return word not in _ABBREVIATIONS and not (len(word) == 1 and word.isalpha())
+
+
+def _trim(text: str, start: int, end: int) -> Span | None:
+    piece = text[start:end]
+    start += len(piece) - len(piece.lstrip())
+    end -= len(piece) - len(piece.rstrip())
+    return (start, end) if start < end else None
+
+
+def word_count(text: str) -> int:
+    """Return the number of words of ``text``; in scripts without spaces two characters count as one word."""
+    unspaced = len(_UNSPACED.findall(text))
+    return len(_UNSPACED.sub(" ", text).split()) + (unspaced + 1) // 2
+
+
+def words(text: str) -> list[str]:
+    """Return the folded words of ``text`` in order; scripts without spaces as overlapping pairs of characters."""
+    found: list[str] = []
+    for match in _WORD.finditer(_fold(text)):
+        word = match.group()
+        if _UNSPACED.search(word):
+            found.extend(word[i : i + 2] for i in range(max(1, len(word) - 1)))
+        else:
+            found.append(re.split("['’]", word)[0] if len(word) > _SHORT else word)
+    return found
+
+
+def _fold(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+_FOLDED_UNINFORMATIVE = frozenset(_fold(word) for word in _UNINFORMATIVE)
+
+
+def informative(text: str) -> list[str]:
+    """Return the distinct words of ``text`` that say what it is about, in order; all its words where none does."""
+    found = list(dict.fromkeys(words(text)))
+    return [word for word in found if word not in _FOLDED_UNINFORMATIVE] or found
+
+
+def alike(one: str, other: str) -> bool:
+    """Say whether two folded words are forms of one word: equal, or with a common beginning of four fifths or so."""
+    if one == other:
+        return True
+    shorter, longer = sorted((one, other), key=len)
+    if (
+        len(shorter) <= _SHORT
+        or len(longer) - len(shorter) > _ENDING
+        or any(character.isdigit() for character in longer)
+    ):
+        return False
+    common = next((i for i, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
+    return common > _SHORT and common >= len(shorter) - 1 and 5 * common >= 3 * len(longer)
+
+
+class Overlap:
+    """How much of what a text asks or states stands in each of some passages.
+
+    Each informative word of the text weighs ``ln(1 + N / (1 + n))`` where ``n`` of the ``N`` passages have it: the idf
+    of the passages given, which is all that is known of the collection here.
+    """
+
+    def __init__(self, text: str, passages: Sequence[str]) -> None:
+        self.words = informative(text)
+        vocabularies = [frozenset(words(passage)) for passage in passages]
+        forms = _forms(self.words, {word for vocabulary in vocabularies for word in vocabulary})
+        self.found = [frozenset(w for w in self.words if forms[w] & vocabulary) for vocabulary in vocabularies]
+        counts = Counter(word for found in self.found for word in found)
+        total = len(passages)
+        self.weights: Mapping[str, float] = {w: math.log(1 + total / (1 + counts[w])) for w in self.words}
+        self._mass = sum(self.weights.values()) or 1.0
+
+    def share(self, found: Iterable[str]) -> float:
+        """Return the share, 0 to 1, of the text's weight that ``found`` words have."""
+        return sum(sorted(self.weights[word] for word in set(found))) / self._mass
+
+
+def _forms(wanted: Sequence[str], vocabulary: set[str]) -> dict[str, frozenset[str]]:
+    return {word: frozenset(other for other in vocabulary if alike(word, other)) for word in wanted}

@@ -1,0 +1,86 @@
+"""What a run tells about itself: stage timings, log records, and spans for those who trace.
+
+Nothing is written or sent unless asked for: the logger has no handler until ``--verbose`` adds one, the tracer does nothing until
+one is set, and neither is ever given a question, an answer or a page's text unless ``content`` is switched on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final, Protocol
+
+LOGGER: Final = logging.getLogger("clockify_rag")
+"""The package's logger."""
+
+LOGGER.addHandler(logging.NullHandler())
+
+
+class Tracer(Protocol):
+    """Receives a span for every stage."""
+
+    def span(self, name: str, attributes: dict[str, Any]) -> AbstractContextManager[Any]:
+        """Return a context that is entered where the stage begins and left where it ends."""
+
+
+class NullTracer:
+    """The tracer that does nothing."""
+
+    def span(self, name: str, attributes: dict[str, Any]) -> AbstractContextManager[Any]:  # noqa: ARG002 - the Protocol's
+        """Return a context that does nothing."""
+        return nullcontext()
+
+
+class _State:
+    """What applies to the whole process."""
+
+    tracer: Tracer = NullTracer()
+    content: bool = False
+
+
+def set_tracer(tracer: Tracer | None, *, content: bool = False) -> None:
+    """Send spans to ``tracer``, or to none.
+
+    Args:
+        tracer: what receives the spans.
+        content: whether attributes may hold questions, answers and text of pages.
+    """
+    _State.tracer = NullTracer() if tracer is None else tracer
+    _State.content = content
+
+
+def content_allowed() -> bool:
+    """Return whether spans and log records may hold questions, answers and text of pages."""
+    return _State.content
+
+
+@contextmanager
+def stage(name: str, timings_ms: MutableMapping[str, float] | None = None, **attributes: Any) -> Iterator[None]:
+    """Time a stage.
+
+    Args:
+        name: the stage's word, such as ``retrieve``.
+        timings_ms: where its duration in milliseconds is added under ``name``.
+        **attributes: numbers and names for the span; never content, unless ``content_allowed()``.
+    """
+    begin = time.perf_counter()
+    try:
+        with _State.tracer.span(name, attributes):
+            yield
+    finally:
+        elapsed = (time.perf_counter() - begin) * 1000
+        if timings_ms is not None:
+            timings_ms[name] = round(timings_ms.get(name, 0.0) + elapsed, 3)
+        LOGGER.debug("%s took %.3f ms", name, elapsed)
+
+
+def log_to_stderr(level: int) -> None:
+    """Write the package's log records of at least ``level`` to standard error, once."""
+    LOGGER.setLevel(level)
+    if not any(getattr(handler, "clockify_rag", False) for handler in LOGGER.handlers):
+        handler = logging.StreamHandler()
+        handler.clockify_rag = True  # type: ignore[attr-defined]  # marks our own handler among a program's
+        handler.setFormatter(logging.Formatter("%(relativeCreated)7.0f ms %(levelname)s %(name)s: %(message)s"))
+        LOGGER.addHandler(handler)

@@ -1,1 +1,0 @@
-//! Markdown and HTML to canonical text and blocks with anchors.

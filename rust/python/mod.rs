@@ -1,0 +1,154 @@
+//! The border to Python: all of pyo3.
+//!
+//! One method, [`Border::enter`], carries every call across: it detaches from the interpreter, runs, catches a panic and turns
+//! the core's error into the package's. So each function below checks its arguments, crosses once and wraps what comes back.
+//! Strings and vectors cross in batches; classes are frozen, and what changes inside them is swapped whole.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::{Error, Result};
+use crate::execution;
+use crate::records::Id;
+
+mod documents;
+mod search;
+mod vectors;
+mod writing;
+
+/// Crossing the border.
+trait Border {
+    /// Runs `work` without the interpreter's lock and raises what it returns as an error, or panics with, in Python.
+    fn enter<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
+
+    /// As [`Border::enter`], on the core's thread pool.
+    fn enter_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
+}
+
+impl Border for Python<'_> {
+    fn enter<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+        match self.detach(|| catch_unwind(AssertUnwindSafe(work))) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(exception(self, &error)),
+            Err(panic) => Err(internal(self, panic.as_ref())),
+        }
+    }
+
+    fn enter_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+        self.enter(|| execution::install(work))
+    }
+}
+
+/// The exception of the package that `error` is.
+fn exception(py: Python<'_>, error: &Error) -> PyErr {
+    let fields = PyDict::new(py);
+    let set = |name: &str, value: String| fields.set_item(name, value);
+    let (class, hint, filled) = match error {
+        Error::Io { operation, path, source } => {
+            let hint = match source.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    "choose a folder that this user may write with --index DIR".to_owned()
+                }
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    "free space on that disk, then run the same command again: the index is as it was".to_owned()
+                }
+                _ => String::new(),
+            };
+            (
+                "StoreError",
+                hint,
+                set("path", path.display().to_string()).and_then(|()| set("operation", (*operation).into())),
+            )
+        }
+        Error::IndexNotFound { path } => {
+            ("IndexNotFound", "clockify-rag build FOLDER makes one".to_owned(), set("path", path.display().to_string()))
+        }
+        Error::IndexLocked { path, holder } => (
+            "IndexLocked",
+            "wait until that build has ended, then run the same command again".to_owned(),
+            set("path", path.display().to_string()).and_then(|()| fields.set_item("holder", *holder)),
+        ),
+        Error::IndexCorrupt { path, reason } => (
+            "IndexCorrupt",
+            "remove the index folder and build it again from its sources".to_owned(),
+            set("path", path.display().to_string()).and_then(|()| set("reason", reason.clone())),
+        ),
+        Error::IndexIncompatible { aspect, found, expected } => (
+            "IndexIncompatible",
+            if *aspect == "format" {
+                "use the version of clockify-rag that made the index, or build it again".to_owned()
+            } else {
+                "clockify-rag build with the same sources brings the index up to date".to_owned()
+            },
+            set("aspect", (*aspect).into())
+                .and_then(|()| set("found", found.clone()))
+                .and_then(|()| set("expected", expected.clone())),
+        ),
+        Error::ModelInvalid { path, reason } => (
+            "InvalidSetting",
+            "name a folder that holds model.safetensors and tokenizer.json".to_owned(),
+            set("path", path.display().to_string()).and_then(|()| set("reason", reason.clone())),
+        ),
+        Error::DocumentUnreadable { reason } => ("DocumentUnreadable", String::new(), set("reason", reason.clone())),
+        Error::InvalidArgument(_) => ("InvalidSetting", String::new(), Ok(())),
+        Error::Cancelled => ("InternalError", String::new(), Ok(())),
+    };
+    filled.and_then(|()| raise(py, class, error.to_string(), &hint, &fields)).unwrap_or_else(|failure| failure)
+}
+
+/// The exception for a panic, which is a defect of this crate.
+fn internal(py: Python<'_>, panic: &(dyn Any + Send)) -> PyErr {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let message = format!("the core failed, which is a defect of clockify-rag: {text}");
+    let hint = "please report it with the command that led to it";
+    raise(py, "InternalError", message, hint, &PyDict::new(py)).unwrap_or_else(|failure| failure)
+}
+
+fn raise(py: Python<'_>, class: &str, message: String, hint: &str, fields: &Bound<'_, PyDict>) -> PyResult<PyErr> {
+    let class = py.import("clockify_rag.errors")?.getattr(class)?;
+    fields.set_item("hint", hint)?;
+    Ok(PyErr::from_value(class.call((message,), Some(fields))?))
+}
+
+/// An id from its 32 hexadecimal digits.
+fn parse_id(text: &str) -> PyResult<Id> {
+    u128::from_str_radix(text, 16)
+        .ok()
+        .filter(|_| text.len() == 32)
+        .map(u128::to_be_bytes)
+        .ok_or_else(|| PyRuntimeError::new_err(format!("{text:?} is no id: ids have 32 hexadecimal digits")))
+}
+
+/// Sets the size of the process-wide pool.
+#[pyfunction]
+fn set_threads(threads: usize) {
+    execution::set_threads(threads);
+}
+
+/// The module `clockify_rag._core`.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<documents::Page>()?;
+    module.add_class::<documents::Tokenizer>()?;
+    module.add_function(wrap_pyfunction!(documents::parse, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::chunk, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::detect_language, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::analyse, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::analyser_fingerprint, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::question_terms, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::find_quote, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::closest_run, module)?)?;
+    module.add_class::<vectors::StaticEmbedder>()?;
+    module.add_function(wrap_pyfunction!(vectors::mmr, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::simd, module)?)?;
+    module.add_class::<search::SearchOptions>()?;
+    module.add_class::<search::Found>()?;
+    module.add_class::<search::Snapshot>()?;
+    module.add_class::<writing::Writer>()?;
+    module.add_function(wrap_pyfunction!(set_threads, module)?)
+}

@@ -1,0 +1,363 @@
+//! One opened generation.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+use serde_json::{Value, json};
+
+use super::vectors::StaticEmbedder;
+use super::{Border, parse_id};
+use crate::analysis::Language;
+use crate::bm25::{Explanation, Parameters};
+use crate::error::{Error, Result};
+use crate::snapshot::{self, Options, Question};
+use crate::storage::Layout;
+
+/// How a generation is searched.
+#[pyclass(frozen, module = "clockify_rag._core")]
+pub(super) struct SearchOptions(Options);
+
+#[pymethods]
+impl SearchOptions {
+    #[new]
+    #[pyo3(signature = (*, top_k, candidates, k1, b, weights, dense_weight, document_weight, mmr_lambda))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        top_k: usize,
+        candidates: usize,
+        k1: f32,
+        b: (f32, f32, f32),
+        weights: (f32, f32, f32),
+        dense_weight: f32,
+        document_weight: f32,
+        mmr_lambda: Option<f32>,
+    ) -> Self {
+        let parameters = Parameters { k1, b: b.into(), weights: weights.into() };
+        Self(Options { top_k, candidates, parameters, dense_weight, document_weight, mmr_lambda })
+    }
+}
+
+/// A hit as bytes and numbers, ready to become Python objects.
+struct Row {
+    chunk: Vec<u8>,
+    text: String,
+    document: Vec<u8>,
+    found: snapshot::Found,
+}
+
+/// What a search found.
+#[pyclass(frozen, module = "clockify_rag._core")]
+pub(super) struct Found {
+    rows: Vec<Row>,
+    #[pyo3(get)]
+    idf_coverage: f32,
+    #[pyo3(get)]
+    best_cosine: Option<f32>,
+    timings: Vec<(&'static str, f64)>,
+}
+
+#[pymethods]
+impl Found {
+    #[getter]
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let rows = PyList::empty(py);
+        for row in &self.rows {
+            let found = &row.found;
+            let items = (
+                PyBytes::new(py, &row.chunk),
+                row.text.as_str(),
+                PyBytes::new(py, &row.document),
+                found.fused,
+                found.fused,
+                Some(found.bm25).filter(|&score| score > 0.0),
+                found.cosine,
+                Some(found.document_bm25).filter(|&score| score > 0.0),
+                found.document_cosine,
+            );
+            rows.append(items)?;
+        }
+        Ok(rows)
+    }
+
+    #[getter]
+    fn timings_ms(&self) -> HashMap<&'static str, f64> {
+        self.timings.iter().map(|&(part, milliseconds)| (part, (milliseconds * 1000.0).round() / 1000.0)).collect()
+    }
+}
+
+/// One opened generation.
+#[pyclass(frozen, module = "clockify_rag._core")]
+pub(super) struct Snapshot(Arc<snapshot::Snapshot>);
+
+impl Snapshot {
+    pub(super) fn open(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
+        let previous = previous.map(|previous| Arc::clone(&previous.0));
+        let opened = py.enter(|| snapshot::Snapshot::open(&path, previous.as_deref()))?;
+        Ok(Self(Arc::new(opened)))
+    }
+
+    fn segment_number(&self, id: &str) -> Result<u32> {
+        let segments = &self.0.generation().manifest().segments;
+        let number = segments.iter().position(|segment| segment.id == id);
+        number.map(|number| number as u32).ok_or_else(|| Error::InvalidArgument(format!("there is no segment {id:?}")))
+    }
+}
+
+#[pymethods]
+impl Snapshot {
+    #[staticmethod]
+    #[pyo3(name = "open", signature = (path, previous = None))]
+    fn open_path(py: Python<'_>, path: PathBuf, previous: Option<PyRef<'_, Self>>) -> PyResult<Self> {
+        Self::open(py, path, previous.as_deref())
+    }
+
+    #[getter]
+    fn generation(&self) -> u64 {
+        self.0.generation().manifest().generation
+    }
+
+    #[getter]
+    fn analyser(&self) -> &str {
+        &self.0.generation().manifest().makers.analyser
+    }
+
+    #[getter]
+    fn chunker(&self) -> &str {
+        &self.0.generation().manifest().makers.chunker
+    }
+
+    #[getter]
+    fn embedder(&self) -> Option<(String, String, u32)> {
+        let entry = self.0.generation().manifest().makers.embedder.as_ref()?;
+        Some((entry.name.clone(), entry.fingerprint.clone(), entry.dimension))
+    }
+
+    #[getter]
+    fn documents(&self) -> u64 {
+        self.0.documents()
+    }
+
+    #[getter]
+    fn chunks(&self) -> u64 {
+        self.0.chunks()
+    }
+
+    #[getter]
+    fn bytes(&self) -> u64 {
+        let segments = &self.0.generation().manifest().segments;
+        segments
+            .iter()
+            .flat_map(|segment| segment.files.iter().chain(&segment.tombstones))
+            .map(|file| file.length)
+            .sum()
+    }
+
+    fn segments(&self) -> Vec<(String, u32, u32, u32, u32)> {
+        let segments = &self.0.generation().manifest().segments;
+        segments
+            .iter()
+            .map(|segment| {
+                let id = segment.id.clone();
+                (id, segment.documents, segment.chunks, segment.deleted_documents, segment.deleted_chunks)
+            })
+            .collect()
+    }
+
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let state = py.enter(|| self.0.generation().state().map(<[u8]>::to_vec))?;
+        Ok(PyBytes::new(py, &state))
+    }
+
+    fn is_current(&self, py: Python<'_>) -> PyResult<bool> {
+        py.enter(|| {
+            let (_, hash) = Layout::new(self.0.generation().root()).read_current()?;
+            Ok(hash == self.0.generation().hash())
+        })
+    }
+
+    #[pyo3(signature = (segment = None))]
+    fn document_records<'py>(&self, py: Python<'py>, segment: Option<&str>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let records = py.enter(|| {
+            let segments = match segment {
+                Some(id) => {
+                    let number = self.segment_number(id)?;
+                    number..number + 1
+                }
+                None => 0..self.0.generation().segments().len() as u32,
+            };
+            let mut found = Vec::new();
+            for number in segments {
+                let records = self.0.records(number)?;
+                for row in self.0.living(number)? {
+                    found.push((records.document_id(row)?, records.document_record(row)?.to_vec()));
+                }
+            }
+            found.sort_unstable_by_key(|(id, _)| *id);
+            Ok(found)
+        })?;
+        Ok(records.iter().map(|(_, record)| PyBytes::new(py, record)).collect())
+    }
+
+    fn document_record<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let id = parse_id(document_id)?;
+        let record = py.enter(|| {
+            let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(None) };
+            self.0.records(segment)?.document_record(row).map(|record| Some(record.to_vec()))
+        })?;
+        Ok(record.map(|record| PyBytes::new(py, &record)))
+    }
+
+    fn text(&self, py: Python<'_>, document_id: &str) -> PyResult<Option<String>> {
+        let id = parse_id(document_id)?;
+        py.enter(|| {
+            let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(None) };
+            self.0.records(segment)?.text(row, None).map(|text| Some(text.to_owned()))
+        })
+    }
+
+    fn chunks_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Vec<(Bound<'py, PyBytes>, String)>> {
+        let id = parse_id(document_id)?;
+        let chunks = py.enter(|| {
+            let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(Vec::new()) };
+            let records = self.0.records(segment)?;
+            let rows = records.chunk_rows(row)?;
+            rows.map(|row| Ok((records.chunk_record(row)?.to_vec(), records.chunk_text(row)?)))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        Ok(chunks.into_iter().map(|(record, text)| (PyBytes::new(py, &record), text)).collect())
+    }
+
+    fn chunk<'py>(&self, py: Python<'py>, chunk_id: &str) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let id = parse_id(chunk_id)?;
+        let found = py.enter(|| {
+            let Some(place) = self.0.find_chunk(&id)? else { return Ok(None) };
+            let records = self.0.records(place.segment)?;
+            let document = records.document_record(records.document_of(place.row)?)?.to_vec();
+            Ok(Some((records.chunk_record(place.row)?.to_vec(), records.chunk_text(place.row)?, document)))
+        })?;
+        found
+            .map(|(record, text, document)| {
+                (PyBytes::new(py, &record), text, PyBytes::new(py, &document)).into_pyobject(py)
+            })
+            .transpose()
+    }
+
+    fn vectors_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let id = parse_id(document_id)?;
+        let (values, rows, dimension) = py.enter(|| {
+            let missing = || Error::InvalidArgument("that document has no vectors".to_owned());
+            let (segment, row) = self.0.find_document(&id)?.ok_or_else(missing)?;
+            let vectors = self.0.vectors(segment)?.ok_or_else(missing)?;
+            let rows: Vec<u32> = self.0.records(segment)?.chunk_rows(row)?.collect();
+            Ok((vectors.vectors(&rows)?, rows.len(), vectors.dimension()))
+        })?;
+        values.into_pyarray(py).reshape([rows, dimension])
+    }
+
+    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None))]
+    #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
+    fn search(
+        &self,
+        py: Python<'_>,
+        question: &str,
+        language: &str,
+        filters: Vec<Vec<String>>,
+        excluded: Vec<String>,
+        options: PyRef<'_, SearchOptions>,
+        embedder: Option<PyRef<'_, StaticEmbedder>>,
+        vector: Option<PyReadonlyArray1<'_, f32>>,
+    ) -> PyResult<Found> {
+        let options = options.0;
+        let embedder = embedder.as_ref().map(|embedder| &embedder.0);
+        let given = vector.as_ref().map(|vector| vector.to_vec()).transpose()?;
+        py.enter(|| {
+            let started = std::time::Instant::now();
+            let vector = embedder.map(|embedder| {
+                let mut vector = vec![0f32; embedder.dimension()];
+                embedder.embed(question, &mut vector);
+                vector
+            });
+            let embedded = started.elapsed().as_secs_f64() * 1000.0;
+            let vector = vector.or(given);
+            let language = Language::from_code(language);
+            let question = Question {
+                text: question,
+                language,
+                vector: vector.as_deref(),
+                filters: &filters,
+                excluded: &excluded,
+            };
+            let results = self.0.search(&question, &options)?;
+            let mut rows = Vec::with_capacity(results.found.len());
+            for found in results.found {
+                let records = self.0.records(found.place.segment)?;
+                rows.push(Row {
+                    chunk: records.chunk_record(found.place.row)?.to_vec(),
+                    text: records.chunk_text(found.place.row)?,
+                    document: records.document_record(found.document)?.to_vec(),
+                    found,
+                });
+            }
+            let mut timings = results.timings;
+            if embedder.is_some() {
+                timings.insert(0, ("embed", embedded));
+            }
+            Ok(Found { rows, idf_coverage: results.idf_coverage, best_cosine: results.best_cosine, timings })
+        })
+    }
+
+    fn explain(
+        &self,
+        py: Python<'_>,
+        question: &str,
+        language: &str,
+        options: PyRef<'_, SearchOptions>,
+        chunk_id: &str,
+    ) -> PyResult<String> {
+        let id = parse_id(chunk_id)?;
+        let options = options.0;
+        py.enter(|| {
+            let missing = || Error::InvalidArgument(format!("there is no chunk {chunk_id}"));
+            let place = self.0.find_chunk(&id)?.ok_or_else(missing)?;
+            let language = Language::from_code(language);
+            let question = Question { text: question, language, vector: None, filters: &[], excluded: &[] };
+            let explained = self.0.explain(&question, &options, place)?;
+            Ok(json!({
+                "chunk": explanation(&explained.chunk, &explained.terms),
+                "document": explanation(&explained.document, &explained.terms),
+            })
+            .to_string())
+        })
+    }
+
+    fn verify(&self, py: Python<'_>) -> PyResult<()> {
+        py.enter(|| self.0.generation().verify())
+    }
+}
+
+/// An explanation in the textbook's letters.
+fn explanation(explanation: &Explanation, terms: &[String]) -> Value {
+    let explained: Vec<Value> = explanation
+        .terms
+        .iter()
+        .map(|term| {
+            let field = |index: usize| {
+                let field = &term.fields[index];
+                json!({
+                    "tf": field.tf, "dl": field.dl, "avgdl": field.avgdl, "b": field.b, "weight": field.weight,
+                    "normalised": field.normalised,
+                })
+            };
+            json!({
+                "term": terms.get(term.term), "weight": term.weight, "idf": term.idf, "N": term.n, "df": term.df,
+                "k1": term.k1, "tf": term.tf, "score": term.score,
+                "fields": { "title": field(0), "headings": field(1), "body": field(2) },
+            })
+        })
+        .collect();
+    json!({ "score": explanation.score, "terms": explained })
+}

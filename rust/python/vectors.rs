@@ -1,0 +1,70 @@
+//! Static embedding and MMR.
+
+use std::path::PathBuf;
+
+use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::Border;
+use crate::dense::Simd;
+use crate::embedding::StaticEmbedding;
+use crate::mmr::select;
+
+/// A static embedding table.
+#[pyclass(frozen, module = "clockify_rag._core")]
+pub(super) struct StaticEmbedder(pub(super) StaticEmbedding);
+
+#[pymethods]
+impl StaticEmbedder {
+    #[new]
+    #[allow(clippy::needless_pass_by_value)]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        py.enter(|| StaticEmbedding::open(&path)).map(Self)
+    }
+
+    #[getter]
+    fn dimension(&self) -> usize {
+        self.0.dimension()
+    }
+
+    fn fingerprint(&self, py: Python<'_>) -> PyResult<String> {
+        py.enter(|| Ok(self.0.fingerprint()))
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn embed<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let (rows, dimension) = (texts.len(), self.0.dimension());
+        let values = py.enter_parallel(|| {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let mut values = vec![0f32; rows * dimension];
+            self.0.embed_all(&texts, &mut values);
+            Ok(values)
+        })?;
+        values.into_pyarray(py).reshape([rows, dimension])
+    }
+}
+
+/// The rows that maximal marginal relevance takes, in its order.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)]
+pub(super) fn mmr(
+    py: Python<'_>,
+    relevance: Vec<f32>,
+    vectors: PyReadonlyArray2<'_, f32>,
+    mmr_lambda: f32,
+    k: usize,
+) -> PyResult<Vec<usize>> {
+    let [rows, dimension] = [vectors.shape()[0], vectors.shape()[1]];
+    if rows != relevance.len() {
+        return Err(PyValueError::new_err(format!("{} relevances for {rows} vectors", relevance.len())));
+    }
+    let vectors = vectors.as_slice()?;
+    py.enter(|| select(&relevance, vectors, dimension, mmr_lambda, k))
+}
+
+/// The name of the SIMD level that the kernels use.
+#[pyfunction]
+pub(super) fn simd(py: Python<'_>) -> PyResult<&'static str> {
+    py.enter(|| Ok(Simd::chosen()?.name()))
+}

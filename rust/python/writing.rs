@@ -1,0 +1,127 @@
+//! The one builder of an index.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use numpy::{PyReadonlyArray2, PyUntypedArrayMethods};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::search::Snapshot;
+use super::{Border, parse_id};
+use crate::analysis::Language;
+use crate::error::{Error, Result};
+use crate::publication::{self, Change};
+use crate::segment::{self, ChunkInput, ChunkVectors, DocumentInput};
+use crate::storage::{EmbedderEntry, Publisher, SegmentEntry};
+
+type Span = (u32, u32);
+type ChunkRow = (String, Vec<u8>, String, Vec<Span>, Vec<Span>, Vec<String>, u32);
+type DocumentRow = (String, Vec<u8>, String, String, String, Vec<String>, Vec<String>, Vec<ChunkRow>);
+
+struct State {
+    publisher: Publisher,
+    added: Vec<SegmentEntry>,
+}
+
+/// The one builder of an index; holds its lock until it is closed.
+#[pyclass(frozen, module = "clockify_rag._core")]
+pub(super) struct Writer {
+    path: PathBuf,
+    state: Mutex<Option<State>>,
+}
+
+impl Writer {
+    /// Runs `work` on the open builder.
+    fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> Result<T> + Send) -> PyResult<T> {
+        py.enter_parallel(|| {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let closed = || Error::InvalidArgument("the writer is closed".to_owned());
+            work(state.as_mut().ok_or_else(closed)?)
+        })
+    }
+}
+
+#[pymethods]
+impl Writer {
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let publisher = py.enter(|| Publisher::open(&path))?;
+        Ok(Self { path, state: Mutex::new(Some(State { publisher, added: Vec::new() })) })
+    }
+
+    #[getter]
+    fn next_generation(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |state| Ok(state.publisher.next_generation()))
+    }
+
+    fn snapshot(&self, py: Python<'_>) -> PyResult<Option<Snapshot>> {
+        if self.with(py, |state| Ok(state.publisher.current().is_none()))? {
+            return Ok(None);
+        }
+        Snapshot::open(py, self.path.clone(), None).map(Some)
+    }
+
+    fn add_segment(
+        &self,
+        py: Python<'_>,
+        documents: Vec<DocumentRow>,
+        vectors: Option<PyReadonlyArray2<'_, f32>>,
+    ) -> PyResult<()> {
+        let documents = documents.into_iter().map(document_input).collect::<PyResult<Vec<_>>>()?;
+        let vectors = match &vectors {
+            Some(vectors) => Some(ChunkVectors { dimension: vectors.shape()[1], values: vectors.as_slice()? }),
+            None => None,
+        };
+        self.with(py, |state| {
+            let entry = segment::write(&mut state.publisher, documents, vectors)?;
+            state.added.push(entry);
+            Ok(())
+        })
+    }
+
+    #[pyo3(signature = (*, deleted, dropped, chunker, embedder, state))]
+    #[allow(clippy::needless_pass_by_value)]
+    fn publish(
+        &self,
+        py: Python<'_>,
+        deleted: Vec<String>,
+        dropped: Vec<String>,
+        chunker: String,
+        embedder: Option<(String, String, u32)>,
+        state: Vec<u8>,
+    ) -> PyResult<u64> {
+        let deleted = deleted.iter().map(|id| parse_id(id)).collect::<PyResult<_>>()?;
+        let entry = |(name, fingerprint, dimension)| EmbedderEntry { name, fingerprint, dimension };
+        let embedder = embedder.map(entry);
+        self.with(py, |open| {
+            let added = std::mem::take(&mut open.added);
+            let change = Change { added, deleted, dropped, chunker, embedder, state };
+            publication::publish(&mut open.publisher, change)
+        })
+    }
+
+    fn close(&self) -> PyResult<()> {
+        let mut state = self.state.lock().map_err(|_| PyRuntimeError::new_err("the writer failed before"))?;
+        *state = None;
+        Ok(())
+    }
+}
+
+fn document_input(row: DocumentRow) -> PyResult<DocumentInput> {
+    let (id, record, text, title, language, headings, filters, chunks) = row;
+    let chunk_input = |row: ChunkRow| {
+        let (id, record, headings, spans, repeated, filters, tokens) = row;
+        Ok(ChunkInput { id: parse_id(&id)?, record, headings, spans, repeated, filters, tokens })
+    };
+    Ok(DocumentInput {
+        id: parse_id(&id)?,
+        record,
+        text,
+        title,
+        language: Language::from_code(&language),
+        headings,
+        filters,
+        chunks: chunks.into_iter().map(chunk_input).collect::<PyResult<_>>()?,
+    })
+}

@@ -1,0 +1,263 @@
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn makers() -> Makers {
+    Makers { analyser: "a".into(), chunker: "c".into(), embedder: None }
+}
+
+/// Publishes a generation of one segment with a small, an empty and a many-block file.
+fn publish(root: &Path, fill: u8) -> u64 {
+    let mut publisher = Publisher::open(root).unwrap();
+    let (id, mut writer) = publisher.segment().unwrap();
+    writer.file("small", |file| file.put(&[fill; 10])).unwrap();
+    writer.file("empty", |_| Ok(())).unwrap();
+    writer.file("large", |file| (0..3u8).try_for_each(|part| file.put(&vec![part ^ fill; BLOCK_BYTES - 1]))).unwrap();
+    writer
+        .folder("lexical", |folder| fs::write(folder.join("x"), [fill; 3]).map_err(Error::io("write", folder)))
+        .unwrap();
+    let files = writer.finish().unwrap();
+    let tombstones = Some(publisher.tombstones(&id, &[fill, 1, 2]).unwrap());
+    let entry =
+        SegmentEntry { id, documents: 1, chunks: 2, files, tombstones, deleted_documents: 0, deleted_chunks: 1 };
+    publisher.publish(makers(), vec![entry], &[fill, 9]).unwrap()
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// The files that hold an index's content: what the lock, and git's ignore file, do not.
+fn content_files(root: &Path) -> Vec<PathBuf> {
+    let other = |path: &PathBuf| !path.ends_with("lock") && !path.ends_with(".gitignore") && !path.ends_with("secret");
+    files_below(root).into_iter().filter(other).collect()
+}
+
+/// Opens and reads everything.
+fn read_all(root: &Path) -> Result<Vec<u8>> {
+    let generation = Generation::open(root)?;
+    let mut bytes = generation.state()?.to_vec();
+    for segment in generation.segments() {
+        for (_, file) in segment.files() {
+            bytes.extend(file.all()?);
+        }
+    }
+    for tombstones in generation.tombstones().iter().flatten() {
+        bytes.extend(tombstones.all()?);
+    }
+    generation.verify()?;
+    Ok(bytes)
+}
+
+#[test]
+fn what_is_published_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    assert!(matches!(Generation::open(&root), Err(Error::IndexNotFound { .. })));
+    assert_eq!(publish(&root, 1), 1);
+    assert_eq!(publish(&root, 2), 2);
+    let generation = Generation::open(&root).unwrap();
+    assert_eq!(generation.manifest().generation, 2);
+    assert_eq!(generation.state().unwrap(), [2, 9]);
+    let segment = &generation.segments()[0];
+    assert_eq!(segment.file("small").unwrap().all().unwrap(), [2; 10]);
+    assert!(segment.file("empty").unwrap().all().unwrap().is_empty());
+    let large = segment.file("large").unwrap();
+    assert_eq!(large.bytes(BLOCK_BYTES - 2..BLOCK_BYTES + 1).unwrap(), [2, 3, 3]);
+    assert_eq!(segment.folder("lexical").map(|(name, _)| name).collect::<Vec<_>>(), ["x"]);
+    assert!(large.bytes(0..large.len() + 1).is_err());
+    assert_eq!(fs::read(root.join(".gitignore")).unwrap(), b"*\n");
+}
+
+#[test]
+fn every_flipped_bit_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 5);
+    let before = read_all(&root).unwrap();
+    for path in content_files(&root) {
+        let whole = fs::read(&path).unwrap();
+        let step = (whole.len() / 400).max(1);
+        for at in (0..whole.len()).step_by(step) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            fs::write(&path, &damaged).unwrap();
+            let outcome = read_all(&root);
+            let refused = matches!(outcome, Err(Error::IndexCorrupt { .. } | Error::IndexIncompatible { .. }));
+            assert!(refused, "byte {at} of {}: {outcome:?}", path.display());
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+    assert_eq!(read_all(&root).unwrap(), before);
+}
+
+#[test]
+fn every_truncation_and_exchange_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, other) = (folder.path().join("index"), folder.path().join("other"));
+    publish(&root, 5);
+    publish(&other, 6);
+    for path in content_files(&root) {
+        let whole = fs::read(&path).unwrap();
+        let step = (whole.len() / 100).max(1);
+        for length in (0..whole.len()).step_by(step) {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(read_all(&root).is_err(), "{length} bytes of {}", path.display());
+        }
+        let longer = [whole.as_slice(), &[0]].concat();
+        fs::write(&path, longer).unwrap();
+        assert!(read_all(&root).is_err(), "one byte more of {}", path.display());
+        let foreign = fs::read(other.join(path.strip_prefix(&root).unwrap())).unwrap();
+        if foreign != whole {
+            fs::write(&path, foreign).unwrap();
+            assert!(read_all(&root).is_err(), "another index's {}", path.display());
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(read_all(&root).is_err(), "no {}", path.display());
+        fs::create_dir(&path).unwrap();
+        assert!(read_all(&root).is_err(), "a folder instead of {}", path.display());
+        fs::remove_dir(&path).unwrap();
+        #[cfg(unix)]
+        if !path.ends_with("CURRENT") {
+            let real = folder.path().join("real");
+            fs::write(&real, &whole).unwrap();
+            std::os::unix::fs::symlink(&real, &path).unwrap();
+            assert!(read_all(&root).is_err(), "a link instead of {}", path.display());
+            fs::remove_file(&path).unwrap();
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+    read_all(&root).unwrap();
+}
+
+#[test]
+fn a_newer_format_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    let layout = Layout::new(&root);
+    let (mut manifest, _, _) = layout.read_manifest(1).unwrap();
+    manifest.format = FORMAT + 1;
+    let (bytes, hash) = manifest.to_bytes().unwrap();
+    fs::write(layout.manifest(1), bytes).unwrap();
+    fs::write(layout.current(), layout.line_of(1, &hash)).unwrap();
+    let expected = FORMAT.to_string();
+    assert!(matches!(
+        Generation::open(&root),
+        Err(Error::IndexIncompatible { aspect: "format", found, expected: own }) if found == "2" && own == expected
+    ));
+}
+
+#[test]
+fn a_manifest_that_names_files_elsewhere_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    let layout = Layout::new(&root);
+    for name in ["../../secret", "/etc/passwd", "a/../b", "", "a//b", "a/b/c", "a\0b"] {
+        let (mut manifest, _, _) = layout.read_manifest(1).unwrap();
+        manifest.segments[0].files[0].name = name.to_owned();
+        let (bytes, hash) = manifest.to_bytes().unwrap();
+        let kept = fs::read(layout.manifest(1)).unwrap();
+        fs::write(layout.manifest(1), bytes).unwrap();
+        fs::write(layout.current(), layout.line_of(1, &hash)).unwrap();
+        assert!(matches!(Generation::open(&root), Err(Error::IndexCorrupt { .. })), "{name:?}");
+        fs::write(layout.manifest(1), kept).unwrap();
+    }
+}
+
+#[test]
+fn one_process_builds_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    let first = Publisher::open(&root).unwrap();
+    let holder = std::process::id();
+    assert!(matches!(Publisher::open(&root), Err(Error::IndexLocked { holder: Some(pid), .. }) if pid == holder));
+    drop(first);
+    Publisher::open(&root).unwrap();
+}
+
+#[test]
+fn what_a_killed_build_left_is_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    let before = content_files(&root);
+    let mut killed = Publisher::open(&root).unwrap();
+    let (_, mut writer) = killed.segment().unwrap();
+    writer.file("half", |file| file.put(b"half")).unwrap();
+    killed.tombstones("x", b"half").unwrap();
+    fs::write(root.join("generations/000002.tmp"), b"half").unwrap();
+    drop(killed);
+    assert_ne!(content_files(&root), before);
+    Publisher::open(&root).unwrap();
+    assert_eq!(content_files(&root), before);
+    assert_eq!(publish(&root, 2), 2);
+}
+
+#[test]
+fn old_generations_are_collected_when_nobody_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    let layout = Layout::new(&root);
+    publish(&root, 1);
+    let reader = Generation::open(&root).unwrap();
+    for fill in 2..6 {
+        publish(&root, fill);
+    }
+    assert_eq!(layout.list_generations().unwrap(), [1, 2, 3, 4, 5], "young ones stay");
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * COLLECTION_AGE_SECONDS);
+    for number in 1..=5 {
+        File::options().append(true).open(layout.manifest(number)).unwrap().set_modified(long_ago).unwrap();
+    }
+    publish(&root, 6);
+    assert_eq!(layout.list_generations().unwrap(), [1, 4, 5, 6], "the one that is open stays");
+    reader.verify().unwrap();
+    drop(reader);
+    publish(&root, 7);
+    assert_eq!(layout.list_generations().unwrap(), [5, 6, 7]);
+    let segments = list(&layout.segments()).unwrap();
+    assert!(segments.iter().all(|name| ["000005", "000006", "000007"].iter().any(|kept| name.starts_with(kept))));
+}
+
+#[test]
+fn generations_share_the_maps_of_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    let first = Generation::open(&root).unwrap();
+    let mut publisher = Publisher::open(&root).unwrap();
+    let entry = first.manifest().segments[0].clone();
+    publisher.publish(makers(), vec![entry], &[]).unwrap();
+    drop(publisher);
+    let second = Generation::open_after(&root, Some(&first)).unwrap();
+    assert!(Arc::ptr_eq(&first.segments()[0], &second.segments()[0]));
+    assert!(second.state().unwrap().is_empty());
+    assert_ne!(first.hash(), second.hash());
+}
+
+proptest! {
+    #[test]
+    fn a_writer_hashes_as_its_reader_does(parts in prop::collection::vec(0usize..100_000, 0..6), seed in any::<u8>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = FileWriter::create(&folder.path().join("file")).unwrap();
+        let mut whole = Vec::new();
+        for (number, length) in parts.iter().enumerate() {
+            let part: Vec<u8> = (0..*length).map(|at| (at as u8).wrapping_mul(31) ^ seed ^ number as u8).collect();
+            writer.put(&part).unwrap();
+            whole.extend(part);
+        }
+        let (length, hashes) = writer.finish().unwrap();
+        prop_assert_eq!(length as usize, whole.len());
+        let file = BlockFile::open(&folder.path().join("file"), length, hashes).unwrap();
+        prop_assert_eq!(file.all().unwrap(), &whole[..]);
+    }
+}
