@@ -24,7 +24,7 @@ const VOCABULARY: usize = 200_000;
 const CHUNKS_PER_DOCUMENT: usize = 10;
 const QUESTIONS: usize = 200;
 
-/// SplitMix64: the same corpus on every machine.
+/// `SplitMix64`: the same corpus on every machine.
 struct Random(u64);
 
 impl Random {
@@ -205,7 +205,12 @@ fn benchmark(criterion: &mut Criterion<ThreadTime>) {
 }
 
 /// tantivy's own search, and exhaustive scoring over its blocks with our lengths.
-fn tantivy_blocks(criterion: &mut Criterion<ThreadTime>, reader: &tantivy::IndexReader, segment: &LexicalSegment, questions: &[Vec<String>]) {
+fn tantivy_blocks(
+    criterion: &mut Criterion<ThreadTime>,
+    reader: &tantivy::IndexReader,
+    segment: &LexicalSegment,
+    questions: &[Vec<String>],
+) {
     let searcher = reader.searcher();
     let field = searcher.schema().get_field("terms").unwrap();
     let term = |word: &String| Term::from_field_text(field, word);
@@ -238,7 +243,9 @@ fn tantivy_blocks(criterion: &mut Criterion<ThreadTime>, reader: &tantivy::Index
             for words in questions {
                 sums.fill(0.0);
                 for word in words {
-                    let Some(mut blocks) = inverted.read_block_postings(&term(word), IndexRecordOption::WithFreqs).unwrap() else {
+                    let Some(mut blocks) =
+                        inverted.read_block_postings(&term(word), IndexRecordOption::WithFreqs).unwrap()
+                    else {
                         continue;
                     };
                     let idf = clockify_rag::bm25::idf(u64::from(blocks.doc_freq()), u64::from(rows));

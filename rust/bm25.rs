@@ -17,7 +17,7 @@
 mod search;
 
 use crate::error::{Error, Result};
-use crate::lexical::{FIELDS, Level, Lists, PerField, Postings, Statistics, length_of_code, tf_of_code};
+use crate::lexical::{FIELDS, Level, Lists, PerField, Postings, Statistics, length_of_code};
 
 pub use search::{score_rows, top_k};
 
@@ -99,6 +99,8 @@ pub struct Scorer {
     fixed: PerField<f32>,
     /// `b / avgdl` of each field.
     slope: PerField<f32>,
+    /// The normaliser of each field for each code of a length.
+    normalisers: Box<PerField<[f32; 256]>>,
 }
 
 impl Scorer {
@@ -113,7 +115,12 @@ impl Scorer {
             total => (f64::from(parameters.b[field]) * statistics.rows as f64 / total as f64) as f32,
         };
         let fixed = parameters.b.map(|b| 1.0 - b);
-        Ok(Self { parameters, level, statistics, fixed, slope: std::array::from_fn(slope) })
+        let slope = std::array::from_fn(slope);
+        let mut scorer =
+            Self { parameters, level, statistics, fixed, slope, normalisers: Box::new([[0.0; 256]; FIELDS]) };
+        let normaliser = |field, code: usize| scorer.normaliser(field, length_of_code(code as u8) as f32);
+        *scorer.normalisers = std::array::from_fn(|field| std::array::from_fn(|code| normaliser(field, code)));
+        Ok(scorer)
     }
 
     /// What the rows are.

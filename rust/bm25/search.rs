@@ -1,4 +1,4 @@
-//! Exact top-k by windows of rows: MaxScore inside a window, windows in the order of what they can reach.
+//! Exact top-k by windows of rows: `MaxScore` inside a window, the most promising window first.
 //!
 //! Every window has, per term, the greatest bound of the blocks that reach into it. Terms whose bounds together cannot lift a
 //! row over the threshold do not open it: only the others add their scores to an array of the window's rows, and the rows
@@ -7,19 +7,21 @@
 
 use std::cell::RefCell;
 
-use super::{QueryTerm, Scorer, length_of_code, tf_of_code};
+use super::{QueryTerm, Scorer};
 use crate::bitmap::Bitmap;
 use crate::error::Result;
-use crate::lexical::{BLOCK, FIELDS, List, Lists, PerField, Postings, Skip};
+use crate::lexical::{BLOCK, FIELDS, List, Lists, PerField, Postings, Skip, tf_of_code};
 
 /// Rows of a window: its scores fill half of a first-level cache.
-const WINDOW: usize = 16384;
+const WINDOW: usize = 8192;
 /// A row is looked up in a list at the cost of adding this many rows of it.
 const LOOKUP_COST: usize = 16;
-/// Postings of a term in a window that are cheaper to add than candidates are to collect.
-const WORTH_COLLECTING: usize = 512;
+/// Postings in a window that are cheaper to add than candidates are to collect before them.
+const WORTH_COLLECTING: usize = WINDOW / 2;
 /// When no more rows than this are allowed, each is scored rather than searched for.
 const FEW_ROWS: u32 = 256;
+/// Rows that are compared at once when candidates are collected.
+const GROUP: usize = 32;
 const NONE: u32 = u32::MAX;
 
 thread_local! {
@@ -43,7 +45,9 @@ pub fn top_k(
     let rows = match allowed {
         _ if k == 0 => return Ok(Vec::new()),
         Some(allowed) if allowed.count() <= FEW_ROWS => allowed.iter().take_while(|&row| row < lists.rows()).collect(),
-        _ => SCRATCH.with_borrow_mut(|scratch| Search::prepare(scorer, lists, terms, scratch)?.candidates(allowed, k, scratch))?,
+        _ => SCRATCH.with_borrow_mut(|scratch| {
+            Search::prepare(scorer, lists, terms, scratch)?.candidates(allowed, k, scratch)
+        })?,
     };
     let scores = score_rows(segment, terms, scorer, &rows)?;
     let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
@@ -179,7 +183,8 @@ impl Decoded {
         }
         let body = FIELDS - 1;
         let k1 = scorer.parameters.k1;
-        let (weight, fixed, slope) = (scorer.parameters.weights[body], k1 * scorer.fixed[body], k1 * scorer.slope[body]);
+        let (weight, fixed, slope) =
+            (scorer.parameters.weights[body], k1 * scorer.fixed[body], k1 * scorer.slope[body]);
         for ((score, &tf), &length) in self.scores.iter_mut().zip(&self.body).zip(&lengths) {
             let frequency = weight * (tf as i32 as f32);
             *score = factor * frequency / (frequency + (fixed + slope * length)).max(f32::MIN_POSITIVE);
@@ -246,14 +251,13 @@ impl<'a> Search<'a> {
         }
         scratch.sums.resize(WINDOW, 0.0);
         scratch.sums.fill(0.0);
-        let bounds = Bounds::new(scorer);
         for ((list, factor), term) in search.terms.iter().zip(&mut scratch.terms) {
-            search.prepare_term(&bounds, list, *factor, term)?;
+            search.prepare_term(list, *factor, term)?;
         }
         Ok(search)
     }
 
-    fn prepare_term(&self, bounds: &Bounds<'_>, list: &List<'_>, factor: f32, term: &mut TermScratch) -> Result<()> {
+    fn prepare_term(&self, list: &List<'_>, factor: f32, term: &mut TermScratch) -> Result<()> {
         term.decoded.forget();
         term.blocks.clear();
         term.windows.clear();
@@ -261,7 +265,7 @@ impl<'a> Search<'a> {
         let mut first = 0;
         for block in 0..list.blocks() {
             let skip = list.skip(block);
-            let bound = bounds.of(skip, factor);
+            let bound = bound(self.scorer, skip, factor);
             let last = skip.last() as usize;
             for window in &mut term.windows[first / WINDOW..=last / WINDOW] {
                 window.0 = window.0.max(bound);
@@ -286,14 +290,16 @@ impl<'a> Search<'a> {
         let terms = &scratch.terms[..self.terms.len()];
         let reach = |window: usize| terms.iter().map(|term| term.windows[window].0).sum::<f32>();
         let mut order: Vec<(f32, usize)> = (0..self.windows).map(|window| (reach(window), window)).collect();
-        order.sort_unstable_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)));
+        // The most promising window first, for a threshold; then in order, so that a block on two windows is decoded once.
+        if let Some(best) = (0..order.len()).max_by(|&left, &right| order[left].0.total_cmp(&order[right].0)) {
+            order.swap(0, best);
+            order[1..].sort_unstable_by_key(|&(_, window)| window);
+        }
         scratch.pool.clear();
         let mut threshold = 0.0;
         for (reach, window) in order {
-            if reach <= 0.0 || reach < threshold * self.margin {
-                break;
-            }
-            if allowed.is_some_and(|allowed| !any_in_window(allowed, window)) {
+            let hopeless = reach <= 0.0 || reach < threshold * self.margin;
+            if hopeless || allowed.is_some_and(|allowed| !any_in_window(allowed, window)) {
                 continue;
             }
             self.search_window(window, threshold * self.margin, allowed, scratch)?;
@@ -310,7 +316,13 @@ impl<'a> Search<'a> {
     }
 
     /// Puts every row of the window whose sum reaches `threshold` into the pool.
-    fn search_window(&self, window: usize, threshold: f32, allowed: Option<&Bitmap>, scratch: &mut Scratch) -> Result<()> {
+    fn search_window(
+        &self,
+        window: usize,
+        threshold: f32,
+        allowed: Option<&Bitmap>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let Scratch { terms, sums, candidates, pool, order } = scratch;
         let base = (window * WINDOW) as u32;
         order.clear();
@@ -321,29 +333,33 @@ impl<'a> Search<'a> {
 
         // Rows are opened by the terms of the greatest bounds, until what is left cannot lift an unopened row.
         let mut rest = reach;
+        let mut left: usize = order.iter().map(|&(_, index)| self.postings_of_a_window(index)).sum();
         let mut opened = false;
         for &(bound, index) in &*order {
             let postings = self.postings_of_a_window(index);
-            if !opened && rest < threshold && postings > WORTH_COLLECTING {
+            if !opened && rest < threshold && left > WORTH_COLLECTING {
                 collect(sums, (threshold - rest) * self.margin, candidates);
                 opened = true;
             }
             if opened {
                 candidates.retain(|&offset| sums[offset as usize] + rest >= threshold);
-                if candidates.len() * LOOKUP_COST < postings {
-                    self.look_up(index, window, &mut terms[index], candidates, sums)?;
-                    rest -= bound;
-                    continue;
-                }
             }
-            self.add_term(index, window, threshold - (reach - bound), &mut terms[index], sums)?;
+            let term = &mut terms[index];
+            if opened && candidates.len() * LOOKUP_COST < postings {
+                self.look_up(index, window, term, candidates, sums)?;
+            } else {
+                self.add_term(index, window, threshold - (reach - bound), term, sums)?;
+            }
             rest -= bound;
+            left -= postings;
         }
         if !opened {
             collect(sums, threshold * self.margin, candidates);
         }
         let entries = candidates.iter().map(|&offset| (base + offset, sums[offset as usize]));
-        pool.extend(entries.filter(|&(row, sum)| sum >= threshold && allowed.is_none_or(|allowed| allowed.contains(row))));
+        pool.extend(
+            entries.filter(|&(row, sum)| sum >= threshold && allowed.is_none_or(|allowed| allowed.contains(row))),
+        );
         sums.fill(0.0);
         Ok(())
     }
@@ -353,7 +369,14 @@ impl<'a> Search<'a> {
     }
 
     /// Adds the scores of one term's rows in the window; a block that cannot reach `needed` is left out.
-    fn add_term(&self, index: usize, window: usize, needed: f32, term: &mut TermScratch, sums: &mut [f32]) -> Result<()> {
+    fn add_term(
+        &self,
+        index: usize,
+        window: usize,
+        needed: f32,
+        term: &mut TermScratch,
+        sums: &mut [f32],
+    ) -> Result<()> {
         let (list, factor) = &self.terms[index];
         let TermScratch { decoded, tail, blocks, windows } = term;
         let sums = &mut sums[..WINDOW];
@@ -425,13 +448,21 @@ impl<'a> Search<'a> {
 /// The rows of a window whose sums reach `threshold` and are not 0.
 fn collect(sums: &[f32], threshold: f32, candidates: &mut Vec<u32>) {
     let threshold = threshold.max(f32::MIN_POSITIVE);
-    candidates.clear();
-    for (group, sums) in sums.chunks(32).enumerate() {
-        if sums.iter().fold(false, |any, &sum| any | (sum >= threshold)) {
-            let first = group as u32 * 32;
-            candidates.extend(sums.iter().zip(first..).filter(|(sum, _)| **sum >= threshold).map(|(_, offset)| offset));
+    // Written for every row and kept for few: a branch on each would be guessed wrong.
+    candidates.resize(WINDOW, 0);
+    let mut kept = 0;
+    for (group, sums) in sums.as_chunks::<GROUP>().0.iter().enumerate() {
+        if sums.iter().map(|&sum| u32::from(sum >= threshold)).sum::<u32>() == 0 {
+            continue;
+        }
+        for (offset, &sum) in sums.iter().enumerate() {
+            if let Some(slot) = candidates.get_mut(kept) {
+                *slot = (group * GROUP + offset) as u32;
+            }
+            kept += usize::from(sum >= threshold);
         }
     }
+    candidates.truncate(kept);
 }
 
 fn any_in_window(allowed: &Bitmap, window: usize) -> bool {
@@ -441,31 +472,16 @@ fn any_in_window(allowed: &Bitmap, window: usize) -> bool {
     words.get(window * WORDS..end).unwrap_or_default().iter().any(|&word| word != 0)
 }
 
-/// Bounds of blocks for one scorer.
-struct Bounds<'a> {
-    scorer: &'a Scorer,
-    /// The normaliser of each field for each code of a length.
-    normalisers: PerField<[f32; 256]>,
-}
-
-impl<'a> Bounds<'a> {
-    fn new(scorer: &'a Scorer) -> Self {
-        let normaliser = |field, code: usize| scorer.normaliser(field, length_of_code(code as u8) as f32);
-        let normalisers = std::array::from_fn(|field| std::array::from_fn(|code| normaliser(field, code)));
-        Self { scorer, normalisers }
+/// What no row of the block exceeds, rounding apart.
+fn bound(scorer: &Scorer, skip: Skip<'_>, factor: f32) -> f32 {
+    let frequency = |field: usize, (tf, length): (u8, u8)| {
+        scorer.parameters.weights[field] * tf_of_code(tf) / scorer.normalisers[field][usize::from(length)]
+    };
+    let [one, two, three] = skip.body_bounds().map(|point| frequency(FIELDS - 1, point));
+    let mut greatest = one.max(two).max(three);
+    if skip.exceptions() > 0 {
+        let [title, headings, body] = skip.exception_bound();
+        greatest = greatest.max(frequency(0, title) + frequency(1, headings) + frequency(2, body));
     }
-
-    /// What no row of the block exceeds, rounding apart.
-    fn of(&self, skip: Skip<'_>, factor: f32) -> f32 {
-        let frequency = |field: usize, (tf, length): (u8, u8)| {
-            self.scorer.parameters.weights[field] * tf_of_code(tf) / self.normalisers[field][usize::from(length)]
-        };
-        let [one, two, three] = skip.body_bounds().map(|point| frequency(FIELDS - 1, point));
-        let mut greatest = one.max(two).max(three);
-        if skip.exceptions() > 0 {
-            let [title, headings, body] = skip.exception_bound();
-            greatest = greatest.max(frequency(0, title) + frequency(1, headings) + frequency(2, body));
-        }
-        self.scorer.saturated(factor, greatest)
-    }
+    scorer.saturated(factor, greatest)
 }

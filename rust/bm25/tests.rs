@@ -97,7 +97,8 @@ fn bags(pages: &[Page], level: Level) -> Vec<Bag> {
 
 /// BM25F by the formula of the module's documentation, in f64, over every row that is not deleted.
 fn naive(bags: &[Bag], deleted: &Bitmap, question: &[(String, f32)], parameters: &Parameters) -> Vec<f64> {
-    let alive: Vec<&Bag> = bags.iter().zip(0..).filter(|(_, row)| !deleted.contains(*row)).map(|(bag, _)| bag).collect();
+    let alive: Vec<&Bag> =
+        bags.iter().zip(0..).filter(|(_, row)| !deleted.contains(*row)).map(|(bag, _)| bag).collect();
     let n = alive.len() as f64;
     let avgdl: PerField<f64> =
         std::array::from_fn(|field| alive.iter().map(|bag| f64::from(bag.lengths[field])).sum::<f64>() / n);
@@ -125,9 +126,16 @@ fn naive(bags: &[Bag], deleted: &Bitmap, question: &[(String, f32)], parameters:
     bags.iter().map(score).collect()
 }
 
-fn query(segment: &LexicalSegment, level: Level, question: &[(String, f32)], df: impl Fn(&str) -> u64, statistics: &Statistics) -> Vec<QueryTerm> {
+fn query(
+    segment: &LexicalSegment,
+    level: Level,
+    question: &[(String, f32)],
+    df: impl Fn(&str) -> u64,
+    statistics: &Statistics,
+) -> Vec<QueryTerm> {
     let _ = level;
-    let term = |(term, weight): &(String, f32)| QueryTerm::new(segment.ordinal(term).unwrap(), df(term), *weight, statistics);
+    let term =
+        |(term, weight): &(String, f32)| QueryTerm::new(segment.ordinal(term).unwrap(), df(term), *weight, statistics);
     question.iter().map(term).collect()
 }
 
@@ -182,7 +190,13 @@ fn level() -> impl Strategy<Value = Level> {
 }
 
 /// The best rows by scoring every row with the one function.
-fn unpruned(segment: &Postings, terms: &[QueryTerm], scorer: &Scorer, allowed: Option<&Bitmap>, k: usize) -> Vec<(u32, f32)> {
+fn unpruned(
+    segment: &Postings,
+    terms: &[QueryTerm],
+    scorer: &Scorer,
+    allowed: Option<&Bitmap>,
+    k: usize,
+) -> Vec<(u32, f32)> {
     let rows: Vec<u32> = (0..segment.rows(scorer.level())).collect();
     let scores = score_rows(segment, terms, scorer, &rows).unwrap();
     let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).collect();
@@ -351,10 +365,12 @@ fn pruning_never_changes_a_result() {
         Parameters { k1: 0.0, ..Parameters::default() },
         Parameters { k1: 30.0, b: [1.0; 3], weights: [0.5, 3.0, 2.0] },
     ];
-    let questions: [&[u32]; 6] = [&[0, 1, 2], &[3, 17, 200, 500], &[500, 501, 502, 40, 7], &[511, 300, 0], &[3], &[900, 5, 5]];
+    let questions: [&[u32]; 6] =
+        [&[0, 1, 2], &[3, 17, 200, 500], &[500, 501, 502, 40, 7], &[511, 300, 0], &[3], &[900, 5, 5]];
     for level in [Level::Chunks, Level::Documents] {
         let statistics = statistics(&parts, level);
-        for (words, parameters) in questions.iter().flat_map(|words| tunings.iter().map(move |tuning| (words, tuning))) {
+        for (words, parameters) in questions.iter().flat_map(|words| tunings.iter().map(move |tuning| (words, tuning)))
+        {
             let question: Vec<(String, f32)> = words.iter().map(|word| (format!("w{word}"), 1.0)).collect();
             let terms = query(&opened.segment, level, &question, |term| df(&parts, level, term), &statistics);
             let scorer = Scorer::new(*parameters, level, statistics).unwrap();
@@ -362,7 +378,11 @@ fn pruning_never_changes_a_result() {
             for k in [1, 10, 100, 5_000] {
                 for allowed in [None, allowed] {
                     let best = top_k(postings, &terms, &scorer, allowed, k).unwrap();
-                    assert_eq!(bits(&best), bits(&unpruned(postings, &terms, &scorer, allowed, k)), "{words:?} {parameters:?} {k}");
+                    assert_eq!(
+                        bits(&best),
+                        bits(&unpruned(postings, &terms, &scorer, allowed, k)),
+                        "{words:?} {parameters:?} {k}"
+                    );
                 }
             }
         }
@@ -398,7 +418,8 @@ fn edges() {
     let scorer = Scorer::new(Parameters::default(), Level::Chunks, statistics_).unwrap();
     let ask = |words: &[&str], allowed: Option<&Bitmap>, k| {
         let question: Vec<(String, f32)> = words.iter().map(|word| ((*word).to_owned(), 1.0)).collect();
-        let terms = query(&opened.segment, Level::Chunks, &question, |term| df(&parts, Level::Chunks, term), &statistics_);
+        let terms =
+            query(&opened.segment, Level::Chunks, &question, |term| df(&parts, Level::Chunks, term), &statistics_);
         top_k(postings, &terms, &scorer, allowed, k).unwrap().into_iter().map(|(row, _)| row).collect::<Vec<_>>()
     };
     assert_eq!(ask(&["common"], None, 100), [1, 2]);
@@ -481,8 +502,9 @@ fn scores_do_not_depend_on_threads() {
         let postings = opened.segment.postings();
         let statistics = postings.statistics(Level::Chunks);
         let scorer = Scorer::new(Parameters::default(), Level::Chunks, statistics).unwrap();
-        let terms: Vec<QueryTerm> =
-            ["w1", "w20", "w300"].map(|word| QueryTerm::new(opened.segment.ordinal(word).unwrap(), 40, 1.0, &statistics)).into();
+        let terms: Vec<QueryTerm> = ["w1", "w20", "w300"]
+            .map(|word| QueryTerm::new(opened.segment.ordinal(word).unwrap(), 40, 1.0, &statistics))
+            .into();
         bits(&top_k(postings, &terms, &scorer, None, 50).unwrap())
     };
     let expected = ask(&opened);

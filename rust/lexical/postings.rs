@@ -354,7 +354,9 @@ fn push_posting(out: &mut Vec<u8>, gap: u32, frequencies: PerField<u32>) {
         [0, 0, body] if body < u32::from(ESCAPE) => out.push(body as u8),
         [title, headings, body] => {
             out.push(ESCAPE);
-            [body, title, headings].into_iter().for_each(|frequency| push_varint(out, u64::from(frequency)));
+            for frequency in [body, title, headings] {
+                push_varint(out, u64::from(frequency));
+            }
         }
     }
 }
@@ -369,6 +371,7 @@ fn push_exception(out: &mut Vec<u8>, [title, headings, _]: PerField<u32>) {
     }
 }
 
+#[inline]
 fn take_exception(bytes: &mut &[u8]) -> Option<(u32, u32)> {
     let (&byte, rest) = bytes.split_first()?;
     *bytes = rest;
@@ -571,10 +574,6 @@ pub(crate) struct Lists<'a> {
 impl<'a> Lists<'a> {
     pub(crate) fn rows(&self) -> u32 {
         self.rows
-    }
-
-    pub(crate) fn terms(&self) -> u32 {
-        self.offsets.len() as u32 - 1
     }
 
     #[inline]
@@ -834,6 +833,7 @@ impl<'a> List<'a> {
     }
 
     /// Calls `sink` with every posting in order.
+    #[cfg(test)]
     pub(crate) fn for_each(&self, mut sink: impl FnMut(Posting)) -> Result<()> {
         let (mut rows, mut body) = ([0; BLOCK], [0; BLOCK]);
         for block in 0..self.blocks() {

@@ -27,7 +27,10 @@ fn small_corpus(bodies: &[String]) -> Vec<DocumentText<'_>> {
         filters: vec![format!("source=s{}", index % 2), "language=en".into()],
         chunks: bodies
             .iter()
-            .map(|body| ChunkText { filters: vec!["kind=text".into()], ..chunk(if body.len() > 40 { "often under" } else { "" }, body) })
+            .map(|body| ChunkText {
+                filters: vec!["kind=text".into()],
+                ..chunk(if body.len() > 40 { "often under" } else { "" }, body)
+            })
             .collect(),
         ..DocumentText::default()
     });
@@ -44,7 +47,10 @@ fn filters_belong_to_documents_and_chunks() {
     let directory = folder.path().join("s");
     let document = |source: &str, kinds: &[&str]| DocumentText {
         filters: vec![format!("source={source}"), "language=en".into()],
-        chunks: kinds.iter().map(|kind| ChunkText { filters: vec![format!("kind={kind}")], ..chunk("", "text") }).collect(),
+        chunks: kinds
+            .iter()
+            .map(|kind| ChunkText { filters: vec![format!("kind={kind}")], ..chunk("", "text") })
+            .collect(),
         ..DocumentText::default()
     };
     let files = build(&directory, &[document("a", &["text", "table"]), document("b", &["table"])]);
@@ -106,7 +112,8 @@ fn no_damage_to_posting_lists_panics() {
     let bodies = bodies(300);
     let files = build(&directory, &small_corpus(&bodies));
     let segment = open(&directory, &files).unwrap();
-    let ordinals: Vec<u32> = ["often", "other", "title", "rare7", "under"].map(|term| segment.ordinal(term).unwrap().unwrap()).into();
+    let ordinals: Vec<u32> =
+        ["often", "other", "title", "rare7", "under"].map(|term| segment.ordinal(term).unwrap().unwrap()).into();
     let bytes = std::fs::read(directory.join(POSTINGS_FILE)).unwrap();
     let deleted = |rows: u32| {
         let mut bitmap = Bitmap::empty(rows);

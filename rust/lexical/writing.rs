@@ -286,11 +286,10 @@ impl Builder {
 
     /// Terms that no chunk has: of a page without chunks, or of a heading without text under it.
     fn terms_of_documents_alone(&self) -> Vec<Box<str>> {
-        let alone = |(term, &number): (&Box<str>, &u32)| {
-            let list = self.chunks.lists.get(number as usize);
-            list.is_none_or(|list| list.count() == 0).then(|| term.clone())
-        };
-        self.numbers.iter().filter_map(alone).collect::<BTreeSet<_>>().into_iter().collect()
+        let lists = &self.chunks.lists;
+        let in_chunks = |number: u32| lists.get(number as usize).is_some_and(|list| list.count() > 0);
+        let alone = self.numbers.iter().filter(|(_, number)| !in_chunks(**number)).map(|(term, _)| term.clone());
+        alone.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
