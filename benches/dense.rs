@@ -86,22 +86,6 @@ fn dense(criterion: &mut Criterion) {
     (0..vectors.rows()).filter(|row| row / 100 % 10 == 0).for_each(|row| tenth.insert(row));
     let some: Vec<u32> = (0..200).map(|row| row * 499).collect();
 
-    if std::env::var_os("MINIMA").is_some() {
-        for level in Simd::available() {
-            Simd::force(Some(level)).unwrap();
-            for mode in [Mode::Exact, Mode::Cascade { oversample: 20 }, Mode::Cascade { oversample: 30 }, Mode::Cascade { oversample: 40 }] {
-                let mut times: Vec<f64> = (0..400).map(|turn| {
-                    let query = &queries[turn % (queries.len() / DIMENSION) * DIMENSION..][..DIMENSION];
-                    let start = std::time::Instant::now();
-                    black_box(ask(&vectors, None, query, mode));
-                    start.elapsed().as_secs_f64() * 1e6
-                }).collect();
-                times.sort_by(f64::total_cmp);
-                eprintln!("{level:?} {mode:?}: min {:.0} p10 {:.0} p50 {:.0} us", times[0], times[40], times[200]);
-            }
-        }
-        return;
-    }
     let mut group = criterion.benchmark_group("dense");
     for level in Simd::available() {
         Simd::force(Some(level)).expect("it is available");

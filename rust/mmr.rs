@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 ///
 /// `relevance` is one score per candidate; it is divided by the largest of them, so that λ weighs the same whatever
 /// the scale: 1 is the most relevant. Scores that are not positive become 0, as do all when none is positive. `vectors` holds
-/// one unit vector, or zeros for no evidence (cosine 0), of `dimension` numbers per candidate. `lambda` is λ, from 0 (only
+/// one unit vector, or zeros or NaN for no evidence (cosine 0), of `dimension` numbers per candidate. `lambda` is λ, from 0 (only
 /// difference counts) to 1 (only relevance counts: the order of the given scores, whatever their sign). Ties go to the
 /// earlier candidate.
 ///
@@ -41,7 +41,7 @@ pub fn select(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32,
                 && (candidate.compared == 0 || best.is_none_or(|(_, best)| value(candidate) > best))
             {
                 let cosine = dot(row(candidate.position), row(picks[candidate.compared]));
-                candidate.nearest = candidate.nearest.max(cosine);
+                candidate.nearest = candidate.nearest.max(if cosine.is_nan() { 0.0 } else { cosine });
                 candidate.compared += 1;
             }
             let value = value(candidate);
@@ -74,8 +74,8 @@ fn check(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32) -> R
     if !(0.0..=1.0).contains(&lambda) {
         return Err(Error::InvalidArgument(format!("mmr_lambda is {lambda}, not within 0 and 1")));
     }
-    if relevance.iter().any(|score| score.is_nan()) || vectors.iter().any(|number| number.is_nan()) {
-        return Err(Error::InvalidArgument("a relevance or a vector of a candidate is NaN".into()));
+    if relevance.iter().any(|score| score.is_nan()) {
+        return Err(Error::InvalidArgument("the relevance of a candidate is NaN".into()));
     }
     Ok(())
 }
@@ -164,7 +164,8 @@ mod tests {
     #[test]
     fn wrong_arguments_are_refused() {
         assert!(select(&[1.0], &[1.0], 2, 0.5, 1).is_err());
-        assert!(select(&[f32::NAN], &[1.0], 1, 0.5, 1).is_err() && select(&[1.0], &[f32::NAN], 1, 0.5, 1).is_err());
+        assert!(select(&[f32::NAN], &[1.0], 1, 0.5, 1).is_err());
+        assert_eq!(select(&[2.0, 1.0, 1.0], &[1.0, 1.0, f32::NAN], 1, 0.5, 3).unwrap(), [0, 2, 1]);
         assert!(select(&[1.0], &[1.0], 1, 1.5, 1).is_err() && select(&[1.0], &[1.0], 1, f32::NAN, 1).is_err());
         assert_eq!(select(&[], &[], 256, 0.5, 3).unwrap(), [0usize; 0]);
     }
