@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use clockify_rag::bitmap::Bitmap;
-use clockify_rag::dense::{Mode, Neighbors, Simd, VectorSegment, top_k, write};
+use clockify_rag::dense::{Mode, Neighbors, OVERSAMPLE, Simd, VectorSegment, top_k, write};
 use clockify_rag::storage::{Segment, SegmentWriter};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -42,7 +42,8 @@ fn read(variable: &str) -> Option<Vec<f32>> {
 }
 
 fn ask(vectors: &VectorSegment, filter: Option<&Bitmap>, query: &[f32], mode: Mode) -> Neighbors {
-    top_k(&[(vectors, filter)], query, K, mode, |segment, row| [segment.into(), row.into(), 0]).expect("the files are sound")
+    top_k(&[(vectors, filter)], query, K, mode, |segment, row| [segment.into(), row.into(), 0])
+        .expect("the files are sound")
 }
 
 fn recall(vectors: &VectorSegment, queries: &[f32]) {
@@ -60,7 +61,10 @@ fn recall(vectors: &VectorSegment, queries: &[f32]) {
             found += near.intersection(exact).count();
             worst = worst.min(near.intersection(exact).count());
         }
-        eprintln!("cascade, oversample {oversample}: recall@{K} {:.4}, worst {worst}", found as f64 / (count * K) as f64);
+        eprintln!(
+            "cascade, oversample {oversample}: recall@{K} {:.4}, worst {worst}",
+            found as f64 / (count * K) as f64
+        );
     }
 }
 
@@ -95,11 +99,14 @@ fn dense(criterion: &mut Criterion) {
             &queries[turn * DIMENSION..][..DIMENSION]
         };
         let name = level.name();
-        group.bench_function(format!("exact/{name}"), |b| b.iter(|| ask(&vectors, None, black_box(next()), Mode::Exact)));
-        let cascade = Mode::Cascade { oversample: 20 };
+        group.bench_function(format!("exact/{name}"), |b| {
+            b.iter(|| ask(&vectors, None, black_box(next()), Mode::Exact))
+        });
+        let cascade = Mode::Cascade { oversample: OVERSAMPLE };
         group.bench_function(format!("cascade/{name}"), |b| b.iter(|| ask(&vectors, None, black_box(next()), cascade)));
         group.bench_function(format!("tenth/{name}"), |b| b.iter(|| ask(&vectors, Some(&tenth), next(), Mode::Exact)));
-        group.bench_function(format!("cosines of 200/{name}"), |b| b.iter(|| vectors.cosines(&some, black_box(next()))));
+        group
+            .bench_function(format!("cosines of 200/{name}"), |b| b.iter(|| vectors.cosines(&some, black_box(next()))));
     }
     Simd::force(None).expect("this is always possible");
     group.finish();

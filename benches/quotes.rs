@@ -26,7 +26,8 @@ fn quotes(criterion: &mut Criterion) {
         let quote = words[words.len() * 4 / 5..][..20].join(" ").replace('’', "'");
         let altered = quote.replace("re", "de");
         assert!(find(&quote, &text, Case::Kept).is_some() && find(&altered, &text, Case::Kept).is_none());
-        group.bench_function(format!("find in {characters}"), |b| b.iter(|| find(black_box(&quote), &text, Case::Kept)));
+        group
+            .bench_function(format!("find in {characters}"), |b| b.iter(|| find(black_box(&quote), &text, Case::Kept)));
         group.bench_function(format!("closest in {characters}"), |b| b.iter(|| closest(black_box(&altered), &text)));
     }
     group.finish();

@@ -42,10 +42,12 @@ pub(crate) fn kernels_in_use() -> Result<&'static Kernels> {
     kernels()
 }
 
-/// Up to this many components (allowed rows × dimension) [`Mode::Auto`] answers exactly: 50,000 rows of 256.
-pub const EXACT_COMPONENTS: u64 = 50_000 * 256;
+/// Up to this many components (allowed rows × dimension) [`Mode::Auto`] answers exactly: 65,536 rows of 256, which take less than
+/// half a millisecond; the cascade takes half of that there, and a third at 100,000 rows.
+pub const EXACT_COMPONENTS: u64 = 1 << 24;
 
-/// How many times `k` [`Mode::Auto`]'s pool holds.
+/// How many times `k` [`Mode::Auto`]'s pool holds. Recall@100 over 100,000 real passages of 256 dimensions and 300 questions:
+/// .950 with 10, .984 with 20, .993 with 30, .996 with 40.
 pub const OVERSAMPLE: usize = 40;
 
 /// The fewest rows a pool holds.
@@ -214,7 +216,8 @@ impl Query {
         wide.resize(self.dimension.next_multiple_of(64), 0);
         let low: Vec<i8> = wide.iter().map(|level| ((level + 64) & 127) as i8 - 64).collect();
         let high = wide.iter().zip(&low).map(|(level, low)| ((level - i16::from(*low)) / 128) as i8).collect();
-        let lost = self.unit.iter().zip(&wide).map(|(&value, &level)| f64::from(value) - f64::from(step) * f64::from(level));
+        let lost =
+            self.unit.iter().zip(&wide).map(|(&value, &level)| f64::from(value) - f64::from(step) * f64::from(level));
         let residual = lost.map(|lost| lost * lost).sum::<f64>().sqrt();
         let rounding = (self.dimension / LANES + 32) as f64 * f64::from(f32::EPSILON);
         ByteQuery {
@@ -292,7 +295,8 @@ impl Search<'_> {
         let mut upper = [0.0; BLOCK_ROWS];
         for (number, (segment, filter)) in self.segments.iter().enumerate() {
             let rows = segment.bytes()?;
-            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step).filter(|(_, word)| *word != 0) {
+            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step).filter(|(_, word)| *word != 0)
+            {
                 let block = rows.block(index)?;
                 let reached = (self.kernels.scan_bytes)(block, query, threshold, &mut upper) & word;
                 found.extend(positions(reached).map(|row| {
@@ -312,7 +316,8 @@ impl Search<'_> {
         let mut estimates = [0.0; BLOCK_ROWS];
         for (number, (segment, filter)) in self.segments.iter().enumerate() {
             let rows = segment.bits()?;
-            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step).filter(|(_, word)| *word != 0) {
+            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step).filter(|(_, word)| *word != 0)
+            {
                 let block = rows.block(index)?;
                 let reached = (self.kernels.scan_bits)(block, query, threshold, &mut estimates) & word;
                 found.extend(positions(reached).map(|row| {
@@ -334,13 +339,17 @@ impl Search<'_> {
         for run in pool.chunk_by(|a, b| a.segment == b.segment) {
             let Some(rows) = self.rows_of(run, VectorSegment::bytes)? else { continue };
             let (scales, residuals) = rows.columns()?;
-            ahead(run, |row| rows.codes(row), |candidate, codes| {
-                let row = candidate.row as usize;
-                if let (Some(&scale), Some(&residual)) = (scales.get(row), residuals.get(row)) {
-                    let upper = query.upper((self.kernels.dot_bytes)(codes, &query), scale, residual);
-                    found.push(Candidate { upper, lower: upper - 2.0 * query.error(residual), ..candidate });
-                }
-            })?;
+            ahead(
+                run,
+                |row| rows.codes(row),
+                |candidate, codes| {
+                    let row = candidate.row as usize;
+                    if let (Some(&scale), Some(&residual)) = (scales.get(row), residuals.get(row)) {
+                        let upper = query.upper((self.kernels.dot_bytes)(codes, &query), scale, residual);
+                        found.push(Candidate { upper, lower: upper - 2.0 * query.error(residual), ..candidate });
+                    }
+                },
+            )?;
         }
         cut(&mut found, k);
         Ok(found)
@@ -351,20 +360,20 @@ impl Search<'_> {
         let mut neighbors = Vec::with_capacity(candidates.len());
         for run in candidates.chunk_by(|a, b| a.segment == b.segment) {
             let Some(rows) = self.rows_of(run, VectorSegment::halves)? else { continue };
-            ahead(run, |row| rows.row(row), |Candidate { segment, row, .. }, halves| {
-                let cosine = (self.kernels.dot_halves)(halves, &self.query.unit);
-                neighbors.push(Neighbor { segment, row, cosine });
-            })?;
+            ahead(
+                run,
+                |row| rows.row(row),
+                |Candidate { segment, row, .. }, halves| {
+                    let cosine = (self.kernels.dot_halves)(halves, &self.query.unit);
+                    neighbors.push(Neighbor { segment, row, cosine });
+                },
+            )?;
         }
         Ok(neighbors)
     }
 
     /// The rows of the segment that a run of candidates lies in.
-    fn rows_of<'a, R>(
-        &'a self,
-        run: &[Candidate],
-        rows: impl Fn(&'a VectorSegment) -> Result<R>,
-    ) -> Result<Option<R>> {
+    fn rows_of<'a, R>(&'a self, run: &[Candidate], rows: impl Fn(&'a VectorSegment) -> Result<R>) -> Result<Option<R>> {
         let segment = run.first().and_then(|first| self.segments.get(first.segment as usize));
         segment.map(|(segment, _)| rows(segment)).transpose()
     }
@@ -390,7 +399,9 @@ fn ahead<'a, T: 'a>(
             each(candidate, values);
         }
     }
-    coming.into_iter().for_each(|(candidate, values)| each(candidate, values));
+    for (candidate, values) in coming {
+        each(candidate, values);
+    }
     Ok(())
 }
 

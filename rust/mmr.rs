@@ -20,14 +20,19 @@ use crate::error::{Error, Result};
 /// [`Error::InvalidArgument`] when the vectors do not have a row per candidate, a relevance is NaN, or λ is not within 0 and 1.
 pub fn select(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32, k: usize) -> Result<Vec<usize>> {
     check(relevance, vectors, dimension, lambda)?;
-    if lambda == 1.0 {
+    if lambda >= 1.0 {
         return Ok(by_relevance(relevance, k));
     }
     let dot = dense::kernels_in_use()?.dot_floats;
     let row = |candidate: usize| vectors.get(candidate * dimension..(candidate + 1) * dimension).unwrap_or_default();
     let mut open: Vec<Open> = scaled(relevance)
         .enumerate()
-        .map(|(position, relevance)| Open { position, gain: lambda * relevance, nearest: f32::NEG_INFINITY, compared: 0 })
+        .map(|(position, relevance)| Open {
+            position,
+            gain: lambda * relevance,
+            nearest: f32::NEG_INFINITY,
+            compared: 0,
+        })
         .collect();
     let value = |candidate: &Open| {
         if candidate.compared == 0 { candidate.gain } else { candidate.gain - (1.0 - lambda) * candidate.nearest }
@@ -93,7 +98,7 @@ fn scaled(relevance: &[f32]) -> impl Iterator<Item = f32> {
     let largest = relevance.iter().copied().fold(0.0, f32::max);
     relevance.iter().map(move |&score| match score {
         _ if score <= 0.0 => 0.0,
-        _ if score == largest => 1.0,
+        _ if score >= largest => 1.0,
         _ => score / largest,
     })
 }
@@ -113,7 +118,8 @@ mod tests {
             let mut best: Option<(usize, f32)> = None;
             for candidate in (0..relevance.len()).filter(|candidate| !picks.contains(candidate)) {
                 let scaled = if relevance[candidate] <= 0.0 { 0.0 } else { relevance[candidate] / largest };
-                let nearest = picks.iter().map(|&pick| dot(row(candidate), row(pick))).fold(f32::NEG_INFINITY, f32::max);
+                let nearest =
+                    picks.iter().map(|&pick| dot(row(candidate), row(pick))).fold(f32::NEG_INFINITY, f32::max);
                 let value = if picks.is_empty() { lambda * scaled } else { lambda * scaled - (1.0 - lambda) * nearest };
                 if best.is_none_or(|(_, best)| value > best) {
                     best = Some((candidate, value));
@@ -140,7 +146,9 @@ mod tests {
             let mut vectors: Vec<f32> = (0..relevance.len() * dimension).map(|_| float()).collect();
             for row in vectors.chunks_mut(dimension) {
                 let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-9);
-                row.iter_mut().for_each(|value| *value /= norm);
+                for value in row {
+                    *value /= norm;
+                }
             }
             let lambda = f32::from(lambda) / 8.0;
             prop_assert_eq!(

@@ -90,8 +90,9 @@ fn find_folded(quote: &str, text: &str, case: Case) -> Option<Run> {
         first
     } else {
         let rest = folded.text.as_bytes().get(first..)?;
-        first + occurrences(quote.as_bytes(), rest)
-            .find(|start| folded.may_begin_and_end(first + start, first + start + quote.len()))?
+        first
+            + occurrences(quote.as_bytes(), rest)
+                .find(|start| folded.may_begin_and_end(first + start, first + start + quote.len()))?
     };
     Run::of(text, folded.source(start..start + quote.len())?)
 }
@@ -171,7 +172,9 @@ impl<'a> Folded<'a> {
         match self.case {
             Case::Kept => self.text.push(character),
             Case::Ignored if character.is_ascii() => self.text.push(character.to_ascii_lowercase()),
-            Case::Ignored => self.text.extend(character.to_lowercase().map(|lower| if lower == 'ς' { 'σ' } else { lower })),
+            Case::Ignored => {
+                self.text.extend(character.to_lowercase().map(|lower| if lower == 'ς' { 'σ' } else { lower }));
+            }
         }
         self.origin.starts.resize(self.text.len(), range.start as u32);
         self.origin.ends.resize(self.text.len(), range.end as u32);
@@ -230,9 +233,24 @@ fn clusters(source: &str) -> impl Iterator<Item = (Range<usize>, Cluster)> {
 /// A character without its typography; nothing for one that cannot be seen.
 fn plain(character: char) -> Option<char> {
     Some(match character {
-        '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
-        | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' => return None,
-        '\u{2018}'..='\u{201B}' | '\u{2032}' | '\u{2035}' | '\u{2039}' | '\u{203A}' | '\u{00B4}' | '\u{02B9}' | '\u{02BC}' => '\'',
+        '\u{00AD}'
+        | '\u{034F}'
+        | '\u{061C}'
+        | '\u{180E}'
+        | '\u{200B}'..='\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'..='\u{2064}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{FE00}'..='\u{FE0F}'
+        | '\u{FEFF}' => return None,
+        '\u{2018}'..='\u{201B}'
+        | '\u{2032}'
+        | '\u{2035}'
+        | '\u{2039}'
+        | '\u{203A}'
+        | '\u{00B4}'
+        | '\u{02B9}'
+        | '\u{02BC}' => '\'',
         '\u{201C}'..='\u{201F}' | '\u{2033}' | '\u{2036}' | '\u{00AB}' | '\u{00BB}' | '\u{301D}'..='\u{301F}' => '"',
         '\u{2010}'..='\u{2015}' | '\u{2043}' | '\u{2212}' | '\u{FE58}' | '\u{FE63}' | '\u{FF0D}' => '-',
         other => other,
@@ -252,7 +270,9 @@ fn between_words(text: &str, at: usize) -> bool {
         },
         _ => false,
     };
-    !(is_letter(last) && is_letter(next) || joined(Some(last), next, after.next()) || joined(before.next(), last, Some(next)))
+    !(is_letter(last) && is_letter(next)
+        || joined(Some(last), next, after.next())
+        || joined(before.next(), last, Some(next)))
 }
 
 /// Whether a character makes one word with its like: a letter, digit, mark or underscore of a script that puts spaces between
@@ -385,7 +405,8 @@ fn align(quote: &[u32], text: &[u32]) -> Option<Aligned> {
             diagonal = here;
             let mut cell = Aligned { score: here.score - 1, last: position, ..here };
             if word == wanted {
-                let begun = if matched.score > 0 { matched } else { Aligned { score: 0, first: position, last: 0, shared: 0 } };
+                let begun =
+                    if matched.score > 0 { matched } else { Aligned { score: 0, first: position, last: 0, shared: 0 } };
                 let taken = Aligned { score: begun.score + 3, last: position, shared: begun.shared + 1, ..begun };
                 if taken.score >= cell.score {
                     cell = taken;
@@ -416,7 +437,10 @@ mod tests {
 
     fn found<'a>(quote: &str, text: &'a str) -> Option<&'a str> {
         let run = find(quote, text, Case::Kept)?;
-        assert_eq!(text.chars().skip(run.characters.start).take(run.characters.len()).collect::<String>(), text[run.bytes.clone()]);
+        assert_eq!(
+            text.chars().skip(run.characters.start).take(run.characters.len()).collect::<String>(),
+            text[run.bytes.clone()]
+        );
         Some(&text[run.bytes])
     }
 
@@ -438,10 +462,36 @@ mod tests {
     #[test]
     fn quotes_are_of_whole_words() {
         let text = "It performed 12.50, 1,000 at 10:30 in time-off; don't go to example.com. Änderung e\u{301}tude";
-        for quote in ["form", "12", "50", "1", "000", "10", "don", "don'", "t go", "com", "nderung", "Ä nderung", "tude", "exampl", ""] {
+        for quote in [
+            "form",
+            "12",
+            "50",
+            "1",
+            "000",
+            "10",
+            "don",
+            "don'",
+            "t go",
+            "com",
+            "nderung",
+            "Ä nderung",
+            "tude",
+            "exampl",
+            "",
+        ] {
             assert_eq!(found(quote, text), None, "{quote}");
         }
-        for quote in ["performed", "12.50", "1,000 at 10:30", "time", "off", "time-off; don't", "example.com", "go", "Änderung étude"] {
+        for quote in [
+            "performed",
+            "12.50",
+            "1,000 at 10:30",
+            "time",
+            "off",
+            "time-off; don't",
+            "example.com",
+            "go",
+            "Änderung étude",
+        ] {
             assert!(found(quote, text).is_some(), "{quote}");
         }
         assert_eq!(found("ein", "einein eine ein").unwrap(), "ein");

@@ -39,10 +39,16 @@ fn rows(count: usize, dimension: usize, seed: u64) -> Vec<f32> {
     rows
 }
 
-fn naive(segments: &[(&VectorSegment, Option<&Bitmap>)], query: &[f32], k: usize, key: impl Fn(u32, u32) -> [u64; 3]) -> Vec<Neighbor> {
+fn naive(
+    segments: &[(&VectorSegment, Option<&Bitmap>)],
+    query: &[f32],
+    k: usize,
+    key: impl Fn(u32, u32) -> [u64; 3],
+) -> Vec<Neighbor> {
     let mut all = Vec::new();
     for (number, (vectors, filter)) in segments.iter().enumerate() {
-        let wanted: Vec<u32> = (0..vectors.rows()).filter(|&row| filter.is_none_or(|filter| filter.contains(row))).collect();
+        let wanted: Vec<u32> =
+            (0..vectors.rows()).filter(|&row| filter.is_none_or(|filter| filter.contains(row))).collect();
         for (&row, cosine) in wanted.iter().zip(vectors.cosines(&wanted, query).unwrap()) {
             if vectors.vector(row).unwrap().iter().any(|&value| value != 0.0) {
                 all.push(Neighbor { segment: number as u32, row, cosine });
@@ -96,7 +102,9 @@ fn answers_do_not_depend_on_segments_or_levels() {
         .windows(2)
         .map(|cut| {
             let mut part = Bitmap::empty((cut[1] - cut[0]) as u32);
-            (cut[0]..cut[1]).filter(|&row| filter.contains(row as u32)).for_each(|row| part.insert((row - cut[0]) as u32));
+            (cut[0]..cut[1])
+                .filter(|&row| filter.contains(row as u32))
+                .for_each(|row| part.insert((row - cut[0]) as u32));
             part
         })
         .collect();
@@ -104,15 +112,20 @@ fn answers_do_not_depend_on_segments_or_levels() {
         for mode in [Mode::Exact, Mode::Cascade { oversample: 20 }, Mode::Auto] {
             for allowed in [false, true] {
                 let one = [(&whole.vectors, allowed.then_some(&filter))];
-                let many: Vec<_> =
-                    parts.iter().zip(&part_filters).map(|(part, filter)| (&part.vectors, allowed.then_some(filter))).collect();
+                let many: Vec<_> = parts
+                    .iter()
+                    .zip(&part_filters)
+                    .map(|(part, filter)| (&part.vectors, allowed.then_some(filter)))
+                    .collect();
                 let expected = top_k(&one, query, 50, mode, |_, row| scrambled(u64::from(row))).unwrap();
                 let global = |segment: u32, row: u32| cuts[segment as usize] as u64 + u64::from(row);
                 for level in Simd::available() {
                     Simd::force(Some(level)).unwrap();
                     let answer = top_k(&many, query, 50, mode, |segment, row| scrambled(global(segment, row))).unwrap();
-                    let found: Vec<_> = answer.neighbors.iter().map(|n| (global(n.segment, n.row), n.cosine.to_bits())).collect();
-                    let wanted: Vec<_> = expected.neighbors.iter().map(|n| (u64::from(n.row), n.cosine.to_bits())).collect();
+                    let found: Vec<_> =
+                        answer.neighbors.iter().map(|n| (global(n.segment, n.row), n.cosine.to_bits())).collect();
+                    let wanted: Vec<_> =
+                        expected.neighbors.iter().map(|n| (u64::from(n.row), n.cosine.to_bits())).collect();
                     assert_eq!(found, wanted, "{mode:?} {level:?}");
                     assert_eq!((answer.path, answer.rescored), (expected.path, expected.rescored));
                 }
@@ -150,7 +163,10 @@ fn zero_and_invalid_queries_and_rows() {
     assert!(of(&[f32::NAN, 0.0]).is_err() && of(&[1.0]).is_err() && of(&[1.0, 0.0, 0.0]).is_err());
     assert_eq!(stored.vectors.cosines(&[1, 2, 0], &[5.0, 0.0]).unwrap(), [0.0, 0.0, 1.0]);
     assert_eq!(stored.vectors.document_cosines(&[0, 1], &[5.0, 0.0]).unwrap(), [1.0, 0.0]);
-    assert!(stored.vectors.cosines(&[5], &[1.0, 0.0]).is_err() && stored.vectors.document_cosines(&[3], &[1.0, 0.0]).is_err());
+    assert!(
+        stored.vectors.cosines(&[5], &[1.0, 0.0]).is_err()
+            && stored.vectors.document_cosines(&[3], &[1.0, 0.0]).is_err()
+    );
     assert_eq!(stored.vectors.vector(1).unwrap(), [0.0, 0.0]);
     assert_eq!((stored.vectors.dimension(), stored.vectors.rows(), stored.vectors.documents()), (2, 5, 3));
 }
@@ -167,7 +183,9 @@ fn a_flipped_bit_is_reported_or_without_effect() {
     let query = &floats[..dimension];
     let ask = || {
         let vectors = VectorSegment::open(&Arc::new(Segment::open(&path, &entries)?))?;
-        let of = |mode| Ok::<_, Error>(top_k(&[(&vectors, None)], query, 10, mode, |_, row| [u64::from(row), 0, 0])?.neighbors);
+        let of = |mode| {
+            Ok::<_, Error>(top_k(&[(&vectors, None)], query, 10, mode, |_, row| [u64::from(row), 0, 0])?.neighbors)
+        };
         let documents = vectors.document_cosines(&[0, 1, 2, 3], query)?;
         Ok::<_, Error>((of(Mode::Exact)?, of(Mode::Cascade { oversample: 1 })?, documents))
     };
@@ -212,7 +230,10 @@ fn crafted_headers_are_refused() {
             }
             let segment = Arc::new(Segment::open(&folder.path().join("crafted"), &writer.finish().unwrap()).unwrap());
             let error = VectorSegment::open(&segment).unwrap_err();
-            assert!(matches!(error, Error::IndexCorrupt { .. } | Error::IndexIncompatible { .. }), "{name} {at} {error}");
+            assert!(
+                matches!(error, Error::IndexCorrupt { .. } | Error::IndexIncompatible { .. }),
+                "{name} {at} {error}"
+            );
         }
     }
 }
