@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use clockify_rag::bitmap::Bitmap;
-use clockify_rag::dense::{Mode, Neighbors, Simd, VectorSegment, top_k, write};
+use clockify_rag::dense::{Mode, Neighbors, OVERSAMPLE, Simd, VectorSegment, top_k, write};
 use clockify_rag::storage::{Segment, SegmentWriter};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -42,7 +42,8 @@ fn read(variable: &str) -> Option<Vec<f32>> {
 }
 
 fn ask(vectors: &VectorSegment, filter: Option<&Bitmap>, query: &[f32], mode: Mode) -> Neighbors {
-    top_k(&[(vectors, filter)], query, K, mode, |segment, row| [segment.into(), row.into(), 0]).expect("the files are sound")
+    top_k(&[(vectors, filter)], query, K, mode, |segment, row| [segment.into(), row.into(), 0])
+        .expect("the files are sound")
 }
 
 fn recall(vectors: &VectorSegment, queries: &[f32]) {
@@ -60,7 +61,10 @@ fn recall(vectors: &VectorSegment, queries: &[f32]) {
             found += near.intersection(exact).count();
             worst = worst.min(near.intersection(exact).count());
         }
-        eprintln!("cascade, oversample {oversample}: recall@{K} {:.4}, worst {worst}", found as f64 / (count * K) as f64);
+        eprintln!(
+            "cascade, oversample {oversample}: recall@{K} {:.4}, worst {worst}",
+            found as f64 / (count * K) as f64
+        );
     }
 }
 
@@ -86,22 +90,6 @@ fn dense(criterion: &mut Criterion) {
     (0..vectors.rows()).filter(|row| row / 100 % 10 == 0).for_each(|row| tenth.insert(row));
     let some: Vec<u32> = (0..200).map(|row| row * 499).collect();
 
-    if std::env::var_os("MINIMA").is_some() {
-        for level in Simd::available() {
-            Simd::force(Some(level)).unwrap();
-            for mode in [Mode::Exact, Mode::Cascade { oversample: 20 }, Mode::Cascade { oversample: 30 }, Mode::Cascade { oversample: 40 }] {
-                let mut times: Vec<f64> = (0..400).map(|turn| {
-                    let query = &queries[turn % (queries.len() / DIMENSION) * DIMENSION..][..DIMENSION];
-                    let start = std::time::Instant::now();
-                    black_box(ask(&vectors, None, query, mode));
-                    start.elapsed().as_secs_f64() * 1e6
-                }).collect();
-                times.sort_by(f64::total_cmp);
-                eprintln!("{level:?} {mode:?}: min {:.0} p10 {:.0} p50 {:.0} us", times[0], times[40], times[200]);
-            }
-        }
-        return;
-    }
     let mut group = criterion.benchmark_group("dense");
     for level in Simd::available() {
         Simd::force(Some(level)).expect("it is available");
@@ -111,11 +99,14 @@ fn dense(criterion: &mut Criterion) {
             &queries[turn * DIMENSION..][..DIMENSION]
         };
         let name = level.name();
-        group.bench_function(format!("exact/{name}"), |b| b.iter(|| ask(&vectors, None, black_box(next()), Mode::Exact)));
-        let cascade = Mode::Cascade { oversample: 20 };
+        group.bench_function(format!("exact/{name}"), |b| {
+            b.iter(|| ask(&vectors, None, black_box(next()), Mode::Exact))
+        });
+        let cascade = Mode::Cascade { oversample: OVERSAMPLE };
         group.bench_function(format!("cascade/{name}"), |b| b.iter(|| ask(&vectors, None, black_box(next()), cascade)));
         group.bench_function(format!("tenth/{name}"), |b| b.iter(|| ask(&vectors, Some(&tenth), next(), Mode::Exact)));
-        group.bench_function(format!("cosines of 200/{name}"), |b| b.iter(|| vectors.cosines(&some, black_box(next()))));
+        group
+            .bench_function(format!("cosines of 200/{name}"), |b| b.iter(|| vectors.cosines(&some, black_box(next()))));
     }
     Simd::force(None).expect("this is always possible");
     group.finish();

@@ -42,10 +42,12 @@ pub(crate) fn kernels_in_use() -> Result<&'static Kernels> {
     kernels()
 }
 
-/// Up to this many components (allowed rows × dimension) [`Mode::Auto`] answers exactly: 50,000 rows of 256.
-pub const EXACT_COMPONENTS: u64 = 50_000 * 256;
+/// Up to this many components (allowed rows × dimension) [`Mode::Auto`] answers exactly: 65,536 rows of 256, which take less than
+/// half a millisecond; the cascade takes half of that there, and a third at 100,000 rows.
+pub const EXACT_COMPONENTS: u64 = 1 << 24;
 
-/// How many times `k` [`Mode::Auto`]'s pool holds.
+/// How many times `k` [`Mode::Auto`]'s pool holds. Recall@100 over 100,000 real passages of 256 dimensions and 300 questions:
+/// .950 with 10, .984 with 20, .993 with 30, .996 with 40.
 pub const OVERSAMPLE: usize = 40;
 
 /// The fewest rows a pool holds.
@@ -337,13 +339,17 @@ impl Search<'_> {
         for run in pool.chunk_by(|a, b| a.segment == b.segment) {
             let Some(rows) = self.rows_of(run, VectorSegment::bytes)? else { continue };
             let (scales, residuals) = rows.columns()?;
-            ahead(run, |row| rows.codes(row), |candidate, codes| {
-                let row = candidate.row as usize;
-                if let (Some(&scale), Some(&residual)) = (scales.get(row), residuals.get(row)) {
-                    let upper = query.upper((self.kernels.dot_bytes)(codes, &query), scale, residual);
-                    found.push(Candidate { upper, lower: upper - 2.0 * query.error(residual), ..candidate });
-                }
-            })?;
+            ahead(
+                run,
+                |row| rows.codes(row),
+                |candidate, codes| {
+                    let row = candidate.row as usize;
+                    if let (Some(&scale), Some(&residual)) = (scales.get(row), residuals.get(row)) {
+                        let upper = query.upper((self.kernels.dot_bytes)(codes, &query), scale, residual);
+                        found.push(Candidate { upper, lower: upper - 2.0 * query.error(residual), ..candidate });
+                    }
+                },
+            )?;
         }
         cut(&mut found, k);
         Ok(found)
@@ -354,20 +360,20 @@ impl Search<'_> {
         let mut neighbors = Vec::with_capacity(candidates.len());
         for run in candidates.chunk_by(|a, b| a.segment == b.segment) {
             let Some(rows) = self.rows_of(run, VectorSegment::halves)? else { continue };
-            ahead(run, |row| rows.row(row), |Candidate { segment, row, .. }, halves| {
-                let cosine = (self.kernels.dot_halves)(halves, &self.query.unit);
-                neighbors.push(Neighbor { segment, row, cosine });
-            })?;
+            ahead(
+                run,
+                |row| rows.row(row),
+                |Candidate { segment, row, .. }, halves| {
+                    let cosine = (self.kernels.dot_halves)(halves, &self.query.unit);
+                    neighbors.push(Neighbor { segment, row, cosine });
+                },
+            )?;
         }
         Ok(neighbors)
     }
 
     /// The rows of the segment that a run of candidates lies in.
-    fn rows_of<'a, R>(
-        &'a self,
-        run: &[Candidate],
-        rows: impl Fn(&'a VectorSegment) -> Result<R>,
-    ) -> Result<Option<R>> {
+    fn rows_of<'a, R>(&'a self, run: &[Candidate], rows: impl Fn(&'a VectorSegment) -> Result<R>) -> Result<Option<R>> {
         let segment = run.first().and_then(|first| self.segments.get(first.segment as usize));
         segment.map(|(segment, _)| rows(segment)).transpose()
     }
@@ -393,7 +399,9 @@ fn ahead<'a, T: 'a>(
             each(candidate, values);
         }
     }
-    coming.into_iter().for_each(|(candidate, values)| each(candidate, values));
+    for (candidate, values) in coming {
+        each(candidate, values);
+    }
     Ok(())
 }
 

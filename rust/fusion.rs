@@ -73,7 +73,9 @@ pub struct Ranking<'a> {
 /// [`Error::InvalidArgument`] when a ranking names another candidate, `k` is negative, or `k` or a weight is not finite.
 pub fn reciprocal_rank(candidates: usize, rankings: &[Ranking<'_>], k: f32) -> Result<Vec<f32>> {
     if !(k.is_finite() && k >= 0.0 && rankings.iter().all(|ranking| ranking.weight.is_finite())) {
-        return Err(Error::InvalidArgument("reciprocal rank fusion needs a finite k from 0 up and finite weights".into()));
+        return Err(Error::InvalidArgument(
+            "reciprocal rank fusion needs a finite k from 0 up and finite weights".into(),
+        ));
     }
     let mut scores = vec![0.0; candidates];
     let mut counted_by = vec![usize::MAX; candidates];
@@ -222,7 +224,7 @@ mod tests {
             let (bm25, cosine): (Vec<f32>, Vec<f32>) = pairs.iter().copied().unzip();
             let scores = default_rule(Evidence { bm25: &bm25, bm25_max: 30.0, cosine: &cosine }, weight).unwrap();
             for (score, (bm25, cosine)) in scores.iter().zip(pairs) {
-                prop_assert_eq!(*score, bm25 / 30.0 + weight * cosine);
+                prop_assert_eq!(score.to_bits(), (bm25 / 30.0 + weight * cosine).to_bits());
             }
         }
     }

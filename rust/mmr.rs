@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 ///
 /// `relevance` is one score per candidate; it is divided by the largest of them, so that λ weighs the same whatever
 /// the scale: 1 is the most relevant. Scores that are not positive become 0, as do all when none is positive. `vectors` holds
-/// one unit vector, or zeros for no evidence (cosine 0), of `dimension` numbers per candidate. `lambda` is λ, from 0 (only
+/// one unit vector, or zeros or NaN for no evidence (cosine 0), of `dimension` numbers per candidate. `lambda` is λ, from 0 (only
 /// difference counts) to 1 (only relevance counts: the order of the given scores, whatever their sign). Ties go to the
 /// earlier candidate.
 ///
@@ -20,14 +20,19 @@ use crate::error::{Error, Result};
 /// [`Error::InvalidArgument`] when the vectors do not have a row per candidate, a relevance is NaN, or λ is not within 0 and 1.
 pub fn select(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32, k: usize) -> Result<Vec<usize>> {
     check(relevance, vectors, dimension, lambda)?;
-    if lambda == 1.0 {
+    if lambda >= 1.0 {
         return Ok(by_relevance(relevance, k));
     }
     let dot = dense::kernels_in_use()?.dot_floats;
     let row = |candidate: usize| vectors.get(candidate * dimension..(candidate + 1) * dimension).unwrap_or_default();
     let mut open: Vec<Open> = scaled(relevance)
         .enumerate()
-        .map(|(position, relevance)| Open { position, gain: lambda * relevance, nearest: f32::NEG_INFINITY, compared: 0 })
+        .map(|(position, relevance)| Open {
+            position,
+            gain: lambda * relevance,
+            nearest: f32::NEG_INFINITY,
+            compared: 0,
+        })
         .collect();
     let value = |candidate: &Open| {
         if candidate.compared == 0 { candidate.gain } else { candidate.gain - (1.0 - lambda) * candidate.nearest }
@@ -41,7 +46,7 @@ pub fn select(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32,
                 && (candidate.compared == 0 || best.is_none_or(|(_, best)| value(candidate) > best))
             {
                 let cosine = dot(row(candidate.position), row(picks[candidate.compared]));
-                candidate.nearest = candidate.nearest.max(cosine);
+                candidate.nearest = candidate.nearest.max(if cosine.is_nan() { 0.0 } else { cosine });
                 candidate.compared += 1;
             }
             let value = value(candidate);
@@ -74,8 +79,8 @@ fn check(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32) -> R
     if !(0.0..=1.0).contains(&lambda) {
         return Err(Error::InvalidArgument(format!("mmr_lambda is {lambda}, not within 0 and 1")));
     }
-    if relevance.iter().any(|score| score.is_nan()) || vectors.iter().any(|number| number.is_nan()) {
-        return Err(Error::InvalidArgument("a relevance or a vector of a candidate is NaN".into()));
+    if relevance.iter().any(|score| score.is_nan()) {
+        return Err(Error::InvalidArgument("the relevance of a candidate is NaN".into()));
     }
     Ok(())
 }
@@ -93,7 +98,7 @@ fn scaled(relevance: &[f32]) -> impl Iterator<Item = f32> {
     let largest = relevance.iter().copied().fold(0.0, f32::max);
     relevance.iter().map(move |&score| match score {
         _ if score <= 0.0 => 0.0,
-        _ if score == largest => 1.0,
+        _ if score >= largest => 1.0,
         _ => score / largest,
     })
 }
@@ -113,7 +118,8 @@ mod tests {
             let mut best: Option<(usize, f32)> = None;
             for candidate in (0..relevance.len()).filter(|candidate| !picks.contains(candidate)) {
                 let scaled = if relevance[candidate] <= 0.0 { 0.0 } else { relevance[candidate] / largest };
-                let nearest = picks.iter().map(|&pick| dot(row(candidate), row(pick))).fold(f32::NEG_INFINITY, f32::max);
+                let nearest =
+                    picks.iter().map(|&pick| dot(row(candidate), row(pick))).fold(f32::NEG_INFINITY, f32::max);
                 let value = if picks.is_empty() { lambda * scaled } else { lambda * scaled - (1.0 - lambda) * nearest };
                 if best.is_none_or(|(_, best)| value > best) {
                     best = Some((candidate, value));
@@ -140,7 +146,9 @@ mod tests {
             let mut vectors: Vec<f32> = (0..relevance.len() * dimension).map(|_| float()).collect();
             for row in vectors.chunks_mut(dimension) {
                 let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-9);
-                row.iter_mut().for_each(|value| *value /= norm);
+                for value in row {
+                    *value /= norm;
+                }
             }
             let lambda = f32::from(lambda) / 8.0;
             prop_assert_eq!(
@@ -164,7 +172,8 @@ mod tests {
     #[test]
     fn wrong_arguments_are_refused() {
         assert!(select(&[1.0], &[1.0], 2, 0.5, 1).is_err());
-        assert!(select(&[f32::NAN], &[1.0], 1, 0.5, 1).is_err() && select(&[1.0], &[f32::NAN], 1, 0.5, 1).is_err());
+        assert!(select(&[f32::NAN], &[1.0], 1, 0.5, 1).is_err());
+        assert_eq!(select(&[2.0, 1.0, 1.0], &[1.0, 1.0, f32::NAN], 1, 0.5, 3).unwrap(), [0, 2, 1]);
         assert!(select(&[1.0], &[1.0], 1, 1.5, 1).is_err() && select(&[1.0], &[1.0], 1, f32::NAN, 1).is_err());
         assert_eq!(select(&[], &[], 256, 0.5, 3).unwrap(), [0usize; 0]);
     }

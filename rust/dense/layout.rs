@@ -22,9 +22,9 @@ pub(super) const DOCUMENTS: &str = "documents.f16";
 
 const HEADER_BYTES: usize = 64;
 const VERSION: u32 = 1;
-const HALVES_MAGIC: &[u8; 8] = b"CRAGvf16";
-const BYTES_MAGIC: &[u8; 8] = b"CRAGvi08";
-const BITS_MAGIC: &[u8; 8] = b"CRAGvb01";
+const HALVES_MAGIC: [u8; 8] = *b"CRAGvf16";
+const BYTES_MAGIC: [u8; 8] = *b"CRAGvi08";
+const BITS_MAGIC: [u8; 8] = *b"CRAGvb01";
 
 #[cfg(target_endian = "big")]
 compile_error!("the vector files are little-endian and read in place");
@@ -164,7 +164,7 @@ fn bytes_stride(dimension: usize) -> usize {
 }
 
 struct Header {
-    magic: &'static [u8; 8],
+    magic: [u8; 8],
     dimension: usize,
     rows: u32,
 }
@@ -172,19 +172,19 @@ struct Header {
 impl Header {
     fn to_bytes(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(self.magic);
+        bytes[..8].copy_from_slice(&self.magic);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&(self.dimension as u32).to_le_bytes());
         bytes[16..20].copy_from_slice(&self.rows.to_le_bytes());
         bytes
     }
 
-    fn read(file: &BlockFile, magic: &'static [u8; 8]) -> Result<Self> {
+    fn read(file: &BlockFile, magic: [u8; 8]) -> Result<Self> {
         let bytes = file.bytes(0..HEADER_BYTES)?;
         let word =
             |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_le_bytes);
         let header = Self { magic, dimension: word(12) as usize, rows: word(16) };
-        if !bytes.starts_with(magic) {
+        if !bytes.starts_with(&magic) {
             return Err(Error::corrupt(file.path(), "it does not begin as a vector file of its kind does"));
         }
         if word(8) != VERSION {
@@ -247,7 +247,7 @@ impl VectorSegment {
         Ok(Self { segment: Arc::clone(segment), dimension, rows, documents: header.rows })
     }
 
-    fn header<'a>(segment: &'a Segment, name: &str, magic: &'static [u8; 8]) -> Result<(&'a BlockFile, Header)> {
+    fn header<'a>(segment: &'a Segment, name: &str, magic: [u8; 8]) -> Result<(&'a BlockFile, Header)> {
         let file = segment.file(name)?;
         Ok((file, Header::read(file, magic)?))
     }

@@ -1,6 +1,7 @@
 //! The kernels for x86-64: AVX2 with F16C, and AVX-512 with VNNI.
 
-#![allow(clippy::wildcard_imports)]
+// What is inlined into a kernel is compiled with the kernel's instruction set.
+#![allow(clippy::wildcard_imports, clippy::inline_always)]
 
 use std::arch::x86_64::*;
 
@@ -46,10 +47,20 @@ static AVX512: Kernels = Kernels {
 /// Asks for `values` to be brought into the cache.
 #[inline(always)]
 pub(super) fn prefetch<T>(values: &[T]) {
-    let start = values.as_ptr().cast::<i8>();
+    prefetch_after(values, 0);
+}
+
+/// How far ahead the int8 scan asks for what it will read: the processor's own prefetching ends with each page of 4 KiB.
+/// Measured over 100,000 rows of 256 bytes: 1.2 ms without, 0.7 ms with. The 1-bit scan gained nothing.
+const SCAN_AHEAD: usize = 8192;
+
+/// Asks for as many bytes as `values` has, `distance` bytes after them, to be brought into the cache.
+#[inline(always)]
+fn prefetch_after<T>(values: &[T], distance: usize) {
+    let start = values.as_ptr().cast::<i8>().wrapping_add(distance);
     for line in (0..size_of_val(values)).step_by(64) {
-        // SAFETY: the instruction belongs to every x86-64, the address lies in `values`, and it is a hint that cannot fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(line)) };
+        // SAFETY: the instruction belongs to every x86-64 and is a hint that cannot fault, wherever the address lies.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line)) };
     }
 }
 
@@ -70,6 +81,7 @@ fn in_fours(
             }
             break;
         };
+        prefetch_after(rows, SCAN_AHEAD);
         let (first, second) = rows.split_at(2 * stride);
         let ((a, b), (c, d)) = (first.split_at(stride), second.split_at(stride));
         *output = four(a, b, c, d);
@@ -83,7 +95,8 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,f16c")]
     pub fn scan_bytes(block: ByteBlock<'_>, query: &ByteQuery, threshold: f32, upper: &mut Values) -> u64 {
-        let dots = in_fours(block, query.wide.len(), |a, b, c, d| dot_four(a, b, c, d, query), |row| dot_bytes(row, query));
+        let dots =
+            in_fours(block, query.wide.len(), |a, b, c, d| dot_four(a, b, c, d, query), |row| dot_bytes(row, query));
         upper_bounds(&dots, block, query, upper);
         reached(upper, threshold)
     }
@@ -157,11 +170,15 @@ mod avx2 {
             }
             let even = _mm256_sub_epi16(both, _mm256_slli_epi16::<8>(odd));
             let (low, high) = (_mm256_unpacklo_epi16(even, odd), _mm256_unpackhi_epi16(even, odd));
-            // SAFETY: `sums` holds 64 sums, of which this half's 32 are written.
-            unsafe {
-                let output = sums.as_mut_ptr().add(32 * half).cast::<__m256i>();
-                _mm256_storeu_si256(output, _mm256_permute2x128_si256::<0x20>(low, high));
-                _mm256_storeu_si256(output.add(1), _mm256_permute2x128_si256::<0x31>(low, high));
+            for (output, sixteen) in sums
+                .as_chunks_mut::<16>()
+                .0
+                .iter_mut()
+                .skip(2 * half)
+                .zip([_mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high)])
+            {
+                // SAFETY: `output` is 32 bytes.
+                unsafe { _mm256_storeu_si256(std::ptr::from_mut(output).cast(), sixteen) };
             }
         }
         estimate(&sums, block.factors, query, estimates);
@@ -214,9 +231,8 @@ mod avx2 {
         for (a, b) in blocks.iter().zip(others) {
             for (part, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: each of the four parts is eight of the 32 floats.
-                let (a, b) = unsafe {
-                    (_mm256_loadu_ps(a.as_ptr().add(8 * part)), _mm256_loadu_ps(b.as_ptr().add(8 * part)))
-                };
+                let (a, b) =
+                    unsafe { (_mm256_loadu_ps(a.as_ptr().add(8 * part)), _mm256_loadu_ps(b.as_ptr().add(8 * part))) };
                 *sum = _mm256_add_ps(*sum, _mm256_mul_ps(a, b));
             }
         }
@@ -231,7 +247,8 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub fn scan_bytes(block: ByteBlock<'_>, query: &ByteQuery, threshold: f32, upper: &mut Values) -> u64 {
-        let dots = in_fours(block, query.wide.len(), |a, b, c, d| dot_four(a, b, c, d, query), |row| dot_bytes(row, query));
+        let dots =
+            in_fours(block, query.wide.len(), |a, b, c, d| dot_four(a, b, c, d, query), |row| dot_bytes(row, query));
         upper_bounds(&dots, block, query, upper);
         reached(upper, threshold)
     }
