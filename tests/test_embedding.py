@@ -8,7 +8,7 @@ import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -266,7 +266,7 @@ def test_prefixes_of_known_models(name: str, question: str, passage: str) -> Non
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"workers": -1}, {"window_tokens": -5}])
-def test_impossible_numbers_are_refused(options: dict[str, int]) -> None:
+def test_impossible_numbers_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidSetting):
         OllamaEmbedder("m", **options)
 
@@ -294,7 +294,7 @@ def test_the_shipped_table_embeds() -> None:
 
 class FakeSentenceTransformer:
     max_seq_length = 20
-    made: list[dict[str, Any]] = []
+    made: ClassVar[list[dict[str, Any]]] = []
 
     def __init__(self, name: str, **options: Any) -> None:
         self.made.append({"name": name, **options})

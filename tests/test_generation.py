@@ -56,8 +56,18 @@ def test_a_question_of_fact_gets_sentences(question: str) -> None:
     assert "1. Open Invoices. [1]" not in draft.text.splitlines()[0]
 
 
+def test_a_step_that_answers_brings_its_list() -> None:
+    query, context = ask("Which month is chosen?"), context_of(STEPS)
+    draft = ExtractiveGenerator().generate(query, context)
+    assert [line[:2] for line in draft.text.splitlines()] == ["To", "1.", "2.", "3."]
+    draft = ExtractiveGenerator(maximum_step_words=3).generate(query, context)
+    assert draft.text == "2. Choose a month. [1]"
+
+
 def test_a_list_that_has_nothing_to_do_with_it_is_not_taken() -> None:
-    draft = ExtractiveGenerator().generate(ask("How do I delete my account?"), context_of("Delete an account here.", STEPS))
+    draft = ExtractiveGenerator().generate(
+        ask("How do I delete my account?"), context_of("Delete an account here.", STEPS)
+    )
     assert draft.text == "Delete an account here. [1]"
 
 
@@ -198,7 +208,7 @@ def test_every_cut_of_a_stream_ends_typed_and_marked(make: Make, pieces: list[by
                 try:
                     draft = make(server).generate(ask("?"), CONTEXT)
                 except BackendError as error:
-                    assert isinstance(error, BackendBadResponse | BackendUnavailable)
+                    assert isinstance(error, BackendBadResponse | BackendUnavailable)  # noqa: PT017 - text or an error
                     continue
             assert whole.startswith(draft.text)
             assert draft.text

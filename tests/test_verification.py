@@ -121,7 +121,7 @@ def test_one_statement_may_cite_several() -> None:
 
 
 def test_code_and_links_are_not_touched() -> None:
-    text = "Use `items[7]` and [9](http://x) or\n```\nsay \"no such words here\" [8]\n```\nExports [1]."
+    text = 'Use `items[7]` and [9](http://x) or\n```\nsay "no such words here" [8]\n```\nExports [1].'
     assert verify(text)[0] == text
 
 
@@ -176,7 +176,9 @@ def test_sentences_apart_have_markers_of_their_own() -> None:
     "quoted",
     [((0, (0, 30)),), ((0, (1, 29)),), ((5, (0, 29)),), ((-1, (0, 29)),), ((0, (0, 999)),), ((0, (29, 29)),)],
 )
-def test_a_quotation_that_is_not_what_it_says_is_checked_as_any_text(quoted: tuple[tuple[int, tuple[int, int]], ...]) -> None:
+def test_a_quotation_that_is_not_what_it_says_is_checked_as_any_text(
+    quoted: tuple[tuple[int, tuple[int, int]], ...],
+) -> None:
     draft = Draft(text="Exports are kept for 90 days. [1]", quotes=quoted)
     text, citations, _ = QuoteVerifier().verify(ask("?"), CONTEXT, draft)
     prove(text, citations, CONTEXT)
@@ -198,7 +200,10 @@ def test_whatever_a_model_writes_only_what_is_proved_is_cited(pieces: list[str])
     assert text == text.strip()
 
 
-@given(st.lists(st.text(alphabet="abc. \n1-", min_size=1, max_size=60), min_size=1, max_size=4), st.text("abc ", max_size=9))
+@given(
+    st.lists(st.text(alphabet="abc. \n1-", min_size=1, max_size=60), min_size=1, max_size=4),
+    st.text("abc ", max_size=9),
+)
 def test_extracts_always_prove_themselves(texts: list[str], question: str) -> None:
     context = context_of(*texts)
     draft = ExtractiveGenerator().generate(ask(question), context)
