@@ -27,12 +27,12 @@ pub mod fusion;
 pub mod lexical;
 pub mod markup;
 pub mod mmr;
-//pub mod publication;
+pub mod publication;
 #[cfg(feature = "python")]
 mod python;
 pub mod quotes;
 pub mod records;
-//pub mod segment;
-//pub mod snapshot;
+pub mod segment;
+pub mod snapshot;
 pub mod storage;
 pub mod wordpiece;

@@ -579,6 +579,12 @@ impl Layout {
         self.root.join("CURRENT")
     }
 
+    /// The file of random bytes that markers in prompts are derived from, which no page's author can guess.
+    #[must_use]
+    pub fn secret(&self) -> PathBuf {
+        self.root.join("secret")
+    }
+
     /// The folder of manifests.
     #[must_use]
     pub fn generations(&self) -> PathBuf {
@@ -857,6 +863,9 @@ impl Publisher {
             // The index is data derived from the sources, never part of the repository they may lie in.
             write_replacing(&root.join(".gitignore"), b"*\n")?;
         }
+        if !layout.secret().exists() {
+            write_secret(&layout.secret())?;
+        }
         let current = match Generation::open(root) {
             Ok(generation) => Some(generation),
             Err(Error::IndexNotFound { .. }) => None,
@@ -1008,6 +1017,26 @@ fn write_replacing(path: &Path, bytes: &[u8]) -> Result<()> {
     writer.finish()?;
     fs::rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Writes 32 random bytes that only this user may read.
+fn write_secret(path: &Path) -> Result<()> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).map_err(|failure| Error::io("make", path)(failure.into()))?;
+    write_replacing(path, &bytes)?;
+    restrict(path)
+}
+
+#[cfg(unix)]
+fn restrict(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(Error::io("restrict", path))
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps)]
+fn restrict(_path: &Path) -> Result<()> {
+    Ok(())
 }
 
 /// Takes the builder's lock, which the kernel releases when the process ends, however it ends.

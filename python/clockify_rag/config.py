@@ -26,6 +26,9 @@ FILE_NAME: Final = "clockify-rag.toml"
 ENVIRONMENT_PREFIX: Final = "CLOCKIFY_RAG_"
 """How the names of environment variables that are settings begin; levels are separated by two underscores."""
 
+LEVELS: Final = 2
+"""A setting has a table and a name; an entry of a setting that is itself a table is one level deeper."""
+
 INDEX_FOLDER: Final = ".clockify-rag"
 """The index beside a configuration file, or in the working directory, where none is named."""
 
@@ -40,7 +43,7 @@ Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Arguments = dict[str, Any]
 
 
-class IndexSettings(Table):
+class IndexSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[index]``: where the index lies."""
 
     path: Annotated[
@@ -48,7 +51,7 @@ class IndexSettings(Table):
     ] = INDEX_FOLDER
 
 
-class SourceSettings(Table):
+class SourceSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[[sources]]``: what ``build`` reads when it is given no source."""
 
     location: Annotated[str, Meta(min_length=1, description="A folder, a file or an archive; relative to this file")]
@@ -68,7 +71,7 @@ class SourceSettings(Table):
     exclude: Annotated[tuple[str, ...], Meta(description="Patterns of paths to leave out")] = ()
 
 
-class LoadingSettings(Table):
+class LoadingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[loading]``: reading sources."""
 
     loader: Annotated[str, Meta(description="Component that reads sources")] = "files"
@@ -77,7 +80,7 @@ class LoadingSettings(Table):
     arguments: Annotated[Arguments, Meta(description="Arguments of the loader")] = {}
 
 
-class ChunkingSettings(Table):
+class ChunkingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[chunking]``: cutting pages into chunks."""
 
     chunker: Annotated[str, Meta(description="Component that cuts pages")] = "structure"
@@ -89,7 +92,7 @@ class ChunkingSettings(Table):
     arguments: Annotated[Arguments, Meta(description="Arguments of the chunker")] = {}
 
 
-class EmbeddingSettings(Table):
+class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[embedding]``: turning text into vectors."""
 
     embedder: Annotated[str, Meta(description="Component that embeds, or `none`; the index remembers which")] = "static"
@@ -98,7 +101,7 @@ class EmbeddingSettings(Table):
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 
-class RetrievalSettings(Table):
+class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[retrieval]``: finding chunks."""
 
     understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
@@ -123,7 +126,7 @@ class RetrievalSettings(Table):
     arguments: Annotated[Arguments, Meta(description="Arguments of the retriever")] = {}
 
 
-class RerankingSettings(Table):
+class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[reranking]``: ordering hits again."""
 
     reranker: Annotated[str, Meta(description="Component that orders hits again")] = "mmr"
@@ -133,7 +136,7 @@ class RerankingSettings(Table):
     arguments: Annotated[Arguments, Meta(description="Arguments of the reranker")] = {}
 
 
-class PackingSettings(Table):
+class PackingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[packing]``: choosing what a generator is shown."""
 
     packer: Annotated[str, Meta(description="Component that chooses the generator's context")] = "by-relevance"
@@ -144,7 +147,7 @@ class PackingSettings(Table):
     arguments: Annotated[Arguments, Meta(description="Arguments of the packer")] = {}
 
 
-class GenerationSettings(Table):
+class GenerationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[generation]``: writing answers."""
 
     generator: Annotated[str, Meta(description="Component that writes answers")] = "extractive"
@@ -161,14 +164,14 @@ class GenerationSettings(Table):
     arguments: Annotated[Arguments, Meta(description="Arguments of the generator")] = {}
 
 
-class VerificationSettings(Table):
+class VerificationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[verification]``: proving answers."""
 
     verifier: Annotated[str, Meta(description="Component that proves an answer's quotations")] = "quotes"
     arguments: Annotated[Arguments, Meta(description="Arguments of the verifier")] = {}
 
 
-class ExecutionSettings(Table):
+class ExecutionSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[execution]``: how the machine is used."""
 
     threads: Annotated[
@@ -177,7 +180,7 @@ class ExecutionSettings(Table):
     ] = None
 
 
-class Settings(Table):
+class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. ``Settings()`` are the defaults; ``load`` reads what the user set."""
 
     index: IndexSettings = IndexSettings()
@@ -249,7 +252,7 @@ def load(
     for key, (option, value) in (overrides or {}).items():
         merged.add(tuple(key.split(".")), value, Origin("command line", option), strict=True)
     if project is not None and "index.path" not in merged.origins:
-        merged.add(("index", "path"), str(project.parent / INDEX_FOLDER), Origin("default"), strict=True)
+        merged.tables["index"] = {"path": str(project.parent / INDEX_FOLDER)}
     return Configuration(settings=merged.settings(), file=file, origins=merged.origins)
 
 
@@ -322,7 +325,7 @@ def check_source_names(sources: tuple[Source, ...]) -> None:
         locations[source.name] = source.location
 
 
-def keys() -> Iterator[tuple[str, str, Any]]:
+def every_key() -> Iterator[tuple[str, str, Any]]:
     """Yield for every setting its dotted key, its description and its default; keys of ``[[sources]]`` begin ``sources[].``."""
     for table in msgspec.structs.fields(Settings):
         struct, prefix = (SourceSettings, "sources[]") if table.name == "sources" else (table.type, table.name)
@@ -340,18 +343,18 @@ class _Merged:
 
     def add(self, path: tuple[str, ...], value: Any, origin: Origin, *, strict: bool) -> None:
         """Set the value at ``path``, which may be a whole table; raises what ``load`` raises."""
-        if not path or (isinstance(value, Mapping) and len(path) < 2 and path != ("sources",)):
-            for name, inner in value.items():
-                self.add((*path, str(name)), inner, origin, strict=strict)
-            return
         tables = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-        if path[0] not in tables:
+        if path and path[0] not in tables:
             _unknown(path, 0, tables, origin)
-        if path[0] == "sources":
+        if path and path[0] == "sources":
             self.tables["sources"] = _sources(path, value, origin, strict=strict)
             self.origins["sources"] = origin
             return
-        if len(path) == 1:
+        if len(path) < LEVELS and isinstance(value, Mapping):
+            for name, inner in value.items():
+                self.add((*path, str(name)), inner, origin, strict=strict)
+            return
+        if len(path) < LEVELS:
             _invalid(path, value, origin, "a table")
         fields = {field.name: field.type for field in msgspec.structs.fields(tables[path[0]])}
         if path[1] not in fields:
@@ -364,7 +367,7 @@ class _Merged:
         if _is_dictionary(keyed):
             self._set_entries(table, path, value, keyed, origin, strict=strict)
             return
-        if len(path) > 2:  # noqa: PLR2004 - a setting has a table and a name
+        if len(path) > LEVELS:
             _unknown(path, 2, {}, origin)
         converted = _convert(path, value, kind, origin, strict=strict)
         if path[1] in COMPONENTS.values() and table.get(path[1]) != converted:
@@ -375,9 +378,9 @@ class _Merged:
     def _set_entries(
         self, table: dict[str, Any], path: tuple[str, ...], value: Any, kind: Any, origin: Origin, *, strict: bool
     ) -> None:
-        if len(path) == 2:  # noqa: PLR2004 - the whole dictionary
+        if len(path) == LEVELS:
             entries = _convert(path, _loose(value) if not strict else value, kind, origin, strict=strict)
-        elif len(path) == 3:  # noqa: PLR2004 - one entry of it
+        elif len(path) == LEVELS + 1:
             inner = kind.__args__[1]
             raw = _loose(value) if not strict and inner is Any else value
             entries = {path[2]: _convert(path, raw, inner, origin, strict=strict)}
@@ -597,27 +600,22 @@ def _allowed(kind: Any) -> str:
 def _words(info: Any) -> str:
     from msgspec import inspect
 
-    match info:
-        case inspect.Metadata():
-            return _words(info.type)
-        case inspect.UnionType():
-            return " or ".join(_words(part) for part in info.types if not isinstance(part, inspect.NoneType))
-        case inspect.LiteralType():
-            return "one of " + ", ".join(str(value) for value in info.values)
-        case inspect.IntType():
-            return "a whole number" + _range(info)
-        case inspect.FloatType():
-            return "a number" + _range(info)
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.VarTupleType():
-            return "a list of strings"
-        case inspect.DictType():
-            return "a table"
-    return "a string"
+    if isinstance(info, inspect.Metadata):
+        return _words(info.type)
+    if isinstance(info, inspect.UnionType):
+        return " or ".join(_words(part) for part in info.types if not isinstance(part, inspect.NoneType))
+    if isinstance(info, inspect.LiteralType):
+        return "one of " + ", ".join(str(value) for value in info.values)
+    named: dict[Any, str] = {
+        inspect.IntType: "a whole number",
+        inspect.FloatType: "a number",
+        inspect.BoolType: "true or false",
+        inspect.VarTupleType: "a list of strings",
+        inspect.DictType: "a table",
+    }
+    return named.get(type(info), "a string") + _range(info)
 
 
 def _range(info: Any) -> str:
-    low = f" from {info.ge}" if info.ge is not None else f" above {info.gt}" if info.gt is not None else ""
-    high = f" to {info.le}" if info.le is not None else ""
-    return low + high
+    limits = (("from", "ge"), ("above", "gt"), ("to", "le"))
+    return "".join(f" {word} {limit}" for word, name in limits if (limit := getattr(info, name, None)) is not None)

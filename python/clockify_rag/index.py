@@ -8,7 +8,7 @@ was readable) is kept per generation beside the segments, so that touching a tho
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,14 @@ class LocalIndex:
     def generation(self) -> int:
         """The number of the generation that is open."""
         return self._snapshot.generation
+
+    @property
+    def secret(self) -> bytes | None:
+        """Random bytes beside the index that markers in prompts are derived from; ``None`` where they cannot be read."""
+        try:
+            return (self.path / "secret").read_bytes()
+        except OSError:
+            return None
 
     def refresh(self) -> bool:
         """Open the generation that is served now, if it is another; questions under way keep theirs."""
@@ -195,6 +203,7 @@ class IndexWriter:
         path: the index folder, created when it is missing.
         chunker: the fingerprint of the chunker and its settings.
         embedder: how vectors are made; ``None`` for an index without vectors.
+        sources: the names of the sources that this build reads.
         embed: makes vectors of chunks, each with its document; called for stored chunks when the embedder is another.
 
     Raises:
@@ -208,6 +217,7 @@ class IndexWriter:
         *,
         chunker: str,
         embedder: EmbedderEntry | None,
+        sources: Collection[str],
         embed: Callable[[Sequence[tuple[Document, Sequence[Chunk]]]], list[Vectors | None]],
     ) -> None:
         self._writer = _core.Writer(str(path))
@@ -216,6 +226,12 @@ class IndexWriter:
         self._embedder = embedder
         self.previous = self._writer.snapshot()
         self.known = {} if self.previous is None else {found.id: found for found in stored_documents(self.previous)}
+        everything = all(document.source in sources for document in self.known.values())
+        if self.previous is not None and not everything:
+            # Chunks of sources that are not read stay as they are, so the index still has to be made anew for them.
+            self._published_chunker = self.previous.chunker
+        else:
+            self._published_chunker = chunker
         self._state = {} if self.previous is None else dict(_states_of(self.previous))
         self._pending: list[tuple[_core.DocumentRow, Vectors | None]] = []
         self._pending_characters = 0
@@ -299,7 +315,7 @@ class IndexWriter:
         return self._writer.publish(
             deleted=sorted(self._deleted),
             dropped=sorted(self._dropped),
-            chunker=self._chunker,
+            chunker=self._published_chunker,
             embedder=None if mine is None else (mine.name, mine.fingerprint, mine.dimension),
             state=_encoder.encode(dict(sorted(self._state.items()))) if self._state else b"",
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from clockify_rag import _core, plugins
+from clockify_rag.cache import EmbeddingCache
 from clockify_rag.config import Settings
 from clockify_rag.config import load as load_settings
 from clockify_rag.contracts import (
@@ -37,6 +38,7 @@ from clockify_rag.contracts import (
     Understander,
     Verifier,
 )
+from clockify_rag.embedding import CachedEmbedder
 from clockify_rag.errors import BackendError, ClockifyRagError, SourceError
 from clockify_rag.generation import refusal_text
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex
@@ -337,7 +339,10 @@ class Pipeline:
         if self.settings.retrieval.lexical or table.embedder == "none":
             return None
         given = {name: value for name, value in (("model", table.model), ("url", table.url)) if value is not None}
-        return self._make("embedders", table.embedder, table.arguments, **given)
+        embedder: Embedder = self._make("embedders", table.embedder, table.arguments, **given)
+        if table.embedder == "static":
+            return embedder
+        return CachedEmbedder(embedder, EmbeddingCache(self.path / "cache"))
 
     @cached_property
     def embedder_entry(self) -> EmbedderEntry | None:

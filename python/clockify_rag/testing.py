@@ -135,7 +135,7 @@ def check_chunker(chunker: Chunker, documents: Sequence[LoadedDocument] | None =
 def check_embedder(embedder: Embedder) -> None:
     """Check an embedder. Its model is loaded, and where it is a server's, it is asked."""
     _check_members("embedders", embedder)
-    dimension = embedder.dimension
+    dimension: Any = embedder.dimension
     _require(isinstance(dimension, int) and dimension > 0, f"dimension is {dimension!r}, not a whole number above 0")
     for method in ("embed", "embed_questions"):
         embed = getattr(embedder, method)
@@ -151,7 +151,7 @@ def check_embedder(embedder: Embedder) -> None:
             _cosine(embed([_TEXTS[0]])[0], single[0]) > 0.9999,  # noqa: PLR2004 - rounding, not another vector
             f"{method}() gives a text another vector the second time",
         )
-    fingerprint = embedder.fingerprint()
+    fingerprint: Any = embedder.fingerprint()
     _require(isinstance(fingerprint, str) and bool(fingerprint), "fingerprint() is not a string, or is empty")
     _require(embedder.fingerprint() == fingerprint, "fingerprint() is another the second time")
 
@@ -237,6 +237,8 @@ def check_verifier(verifier: Verifier) -> None:
     context = sample_context()
     quoted = context.hits[0].chunk.text
     draft = Draft(text=f"{quoted} [1]", quotes=((0, (0, len(quoted))),))
+    text: Any
+    removed: Any
     text, citations, removed = verifier.verify(sample_query(), context, draft)
     _require(isinstance(text, str) and quoted in text, "verify() takes away a true quotation")
     _require(isinstance(removed, int) and removed >= 0, "verify() does not count the quotations that it took away")

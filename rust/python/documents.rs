@@ -135,7 +135,7 @@ pub(super) fn parse<'py>(
     let options = Options { slugs };
     let bytes: Vec<&[u8]> = contents.iter().map(|content| content.as_bytes()).collect();
     let pages: Vec<Result<markup::Page>> =
-        py.run_parallel(|| Ok(bytes.par_iter().map(|bytes| reader(bytes, &options)).collect()))?;
+        py.enter_parallel(|| Ok(bytes.par_iter().map(|bytes| reader(bytes, &options)).collect()))?;
     let parsed = PyList::empty(py);
     for page in pages {
         match page {
@@ -167,12 +167,12 @@ impl Tokenizer {
     #[new]
     #[allow(clippy::needless_pass_by_value)]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        py.run(|| WordPiece::open(&path)).map(Self)
+        py.enter(|| WordPiece::open(&path)).map(Self)
     }
 
     #[allow(clippy::needless_pass_by_value)]
     fn count(&self, py: Python<'_>, texts: Vec<String>) -> PyResult<Vec<usize>> {
-        py.run_parallel(|| Ok(texts.par_iter().map(|text| self.0.count(text)).collect()))
+        py.enter_parallel(|| Ok(texts.par_iter().map(|text| self.0.count(text)).collect()))
     }
 }
 
@@ -191,9 +191,9 @@ pub(super) fn chunk(
     overlap: f32,
 ) -> PyResult<Vec<Vec<Piece>>> {
     let pages: Vec<Arc<markup::Page>> = pages.iter().map(|page| Arc::clone(&page.0)).collect();
-    let wordpiece = &tokenizer.get().0;
+    let wordpiece = &tokenizer.0;
     let options = ChunkOptions { target, maximum, overlap };
-    py.run_parallel(|| Ok(pages.par_iter().map(|page| pieces(page, wordpiece, &options)).collect()))
+    py.enter_parallel(|| Ok(pages.par_iter().map(|page| pieces(page, wordpiece, &options)).collect()))
 }
 
 fn pieces(page: &markup::Page, wordpiece: &WordPiece, options: &ChunkOptions) -> Vec<Piece> {
@@ -221,7 +221,7 @@ pub(super) fn detect_language(text: &str, fallback: &str) -> String {
 /// The terms of a text: term, first and last code point, position.
 #[pyfunction]
 pub(super) fn analyse(py: Python<'_>, text: &str, language: &str) -> PyResult<Vec<(String, u32, u32, u32)>> {
-    py.run(|| {
+    py.enter(|| {
         let mut points = Points::new(text);
         let mut terms = Vec::new();
         Analyzer::new(Language::from_code(language)).analyze(text, |token| {
@@ -234,7 +234,7 @@ pub(super) fn analyse(py: Python<'_>, text: &str, language: &str) -> PyResult<Ve
 /// A hash of what the analyser does.
 #[pyfunction]
 pub(super) fn analyser_fingerprint(py: Python<'_>) -> PyResult<String> {
-    py.run(|| Ok(analysis::fingerprint()))
+    py.enter(|| Ok(analysis::fingerprint()))
 }
 
 /// The terms that a question is searched by.
@@ -246,11 +246,11 @@ pub(super) fn question_terms(question: &str, language: &str) -> Vec<String> {
 /// The code points of `text` that are `quote` after folding.
 #[pyfunction]
 pub(super) fn find_quote(py: Python<'_>, quote: &str, text: &str) -> PyResult<Option<(usize, usize)>> {
-    py.run(|| Ok(quotes::find(quote, text).map(|found| (found.chars.start, found.chars.end))))
+    py.enter(|| Ok(quotes::find(quote, text).map(|found| (found.chars.start, found.chars.end))))
 }
 
 /// The run of `text` most like `quote`, and how alike they are.
 #[pyfunction]
 pub(super) fn closest_run(py: Python<'_>, quote: &str, text: &str) -> PyResult<Option<(usize, usize, f32)>> {
-    py.run(|| Ok(quotes::closest(quote, text).map(|(found, likeness)| (found.chars.start, found.chars.end, likeness))))
+    py.enter(|| Ok(quotes::closest(quote, text).map(|(found, likeness)| (found.chars.start, found.chars.end, likeness))))
 }

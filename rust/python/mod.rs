@@ -1,6 +1,6 @@
 //! The border to Python: all of pyo3.
 //!
-//! One method, [`Border::run`], carries every call across: it detaches from the interpreter, runs, catches a panic and turns
+//! One method, [`Border::enter`], carries every call across: it detaches from the interpreter, runs, catches a panic and turns
 //! the core's error into the package's. So each function below checks its arguments, crosses once and wraps what comes back.
 //! Strings and vectors cross in batches; classes are frozen, and what changes inside them is swapped whole.
 
@@ -23,14 +23,14 @@ mod writing;
 /// Crossing the border.
 trait Border {
     /// Runs `work` without the interpreter's lock and raises what it returns as an error, or panics with, in Python.
-    fn run<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
+    fn enter<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
 
-    /// As [`Border::run`], on the core's thread pool.
-    fn run_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
+    /// As [`Border::enter`], on the core's thread pool.
+    fn enter_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
 }
 
 impl Border for Python<'_> {
-    fn run<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    fn enter<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
         match self.detach(|| catch_unwind(AssertUnwindSafe(work))) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(exception(self, &error)),
@@ -38,8 +38,8 @@ impl Border for Python<'_> {
         }
     }
 
-    fn run_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-        self.run(|| execution::install(work))
+    fn enter_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+        self.enter(|| execution::install(work))
     }
 }
 

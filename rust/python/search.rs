@@ -96,7 +96,7 @@ pub(super) struct Snapshot(Arc<snapshot::Snapshot>);
 impl Snapshot {
     pub(super) fn open(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
         let previous = previous.map(|previous| Arc::clone(&previous.0));
-        let opened = py.run(|| snapshot::Snapshot::open(&path, previous.as_deref()))?;
+        let opened = py.enter(|| snapshot::Snapshot::open(&path, previous.as_deref()))?;
         Ok(Self(Arc::new(opened)))
     }
 
@@ -168,12 +168,12 @@ impl Snapshot {
     }
 
     fn state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let state = py.run(|| self.0.generation().state().map(<[u8]>::to_vec))?;
+        let state = py.enter(|| self.0.generation().state().map(<[u8]>::to_vec))?;
         Ok(PyBytes::new(py, &state))
     }
 
     fn is_current(&self, py: Python<'_>) -> PyResult<bool> {
-        py.run(|| {
+        py.enter(|| {
             let (_, hash) = Layout::new(self.0.generation().root()).read_current()?;
             Ok(hash == self.0.generation().hash())
         })
@@ -181,7 +181,7 @@ impl Snapshot {
 
     #[pyo3(signature = (segment = None))]
     fn document_records<'py>(&self, py: Python<'py>, segment: Option<&str>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let records = py.run(|| {
+        let records = py.enter(|| {
             let segments = match segment {
                 Some(id) => {
                     let number = self.segment_number(id)?;
@@ -204,7 +204,7 @@ impl Snapshot {
 
     fn document_record<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let id = parse_id(document_id)?;
-        let record = py.run(|| {
+        let record = py.enter(|| {
             let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(None) };
             self.0.records(segment)?.document_record(row).map(|record| Some(record.to_vec()))
         })?;
@@ -213,7 +213,7 @@ impl Snapshot {
 
     fn text(&self, py: Python<'_>, document_id: &str) -> PyResult<Option<String>> {
         let id = parse_id(document_id)?;
-        py.run(|| {
+        py.enter(|| {
             let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(None) };
             self.0.records(segment)?.text(row, None).map(|text| Some(text.to_owned()))
         })
@@ -221,7 +221,7 @@ impl Snapshot {
 
     fn chunks_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Vec<(Bound<'py, PyBytes>, String)>> {
         let id = parse_id(document_id)?;
-        let chunks = py.run(|| {
+        let chunks = py.enter(|| {
             let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(Vec::new()) };
             let records = self.0.records(segment)?;
             let rows = records.chunk_rows(row)?;
@@ -233,7 +233,7 @@ impl Snapshot {
 
     fn chunk<'py>(&self, py: Python<'py>, chunk_id: &str) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let id = parse_id(chunk_id)?;
-        let found = py.run(|| {
+        let found = py.enter(|| {
             let Some(place) = self.0.find_chunk(&id)? else { return Ok(None) };
             let records = self.0.records(place.segment)?;
             let document = records.document_record(records.document_of(place.row)?)?.to_vec();
@@ -248,7 +248,7 @@ impl Snapshot {
 
     fn vectors_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let id = parse_id(document_id)?;
-        let (values, rows, dimension) = py.run(|| {
+        let (values, rows, dimension) = py.enter(|| {
             let missing = || Error::InvalidArgument("that document has no vectors".to_owned());
             let (segment, row) = self.0.find_document(&id)?.ok_or_else(missing)?;
             let vectors = self.0.vectors(segment)?.ok_or_else(missing)?;
@@ -271,10 +271,10 @@ impl Snapshot {
         embedder: Option<PyRef<'_, StaticEmbedder>>,
         vector: Option<PyReadonlyArray1<'_, f32>>,
     ) -> PyResult<Found> {
-        let options = options.get().0;
-        let embedder = embedder.as_ref().map(|embedder| &embedder.get().0);
+        let options = options.0;
+        let embedder = embedder.as_ref().map(|embedder| &embedder.0);
         let given = vector.as_ref().map(|vector| vector.to_vec()).transpose()?;
-        py.run(|| {
+        py.enter(|| {
             let started = std::time::Instant::now();
             let vector = embedder.map(|embedder| {
                 let mut vector = vec![0f32; embedder.dimension()];
@@ -319,8 +319,8 @@ impl Snapshot {
         chunk_id: &str,
     ) -> PyResult<String> {
         let id = parse_id(chunk_id)?;
-        let options = options.get().0;
-        py.run(|| {
+        let options = options.0;
+        py.enter(|| {
             let missing = || Error::InvalidArgument(format!("there is no chunk {chunk_id}"));
             let place = self.0.find_chunk(&id)?.ok_or_else(missing)?;
             let language = Language::from_code(language);
@@ -335,7 +335,7 @@ impl Snapshot {
     }
 
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
-        py.run(|| self.0.generation().verify())
+        py.enter(|| self.0.generation().verify())
     }
 }
 

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::Border;
 use crate::dense::Simd;
 use crate::embedding::StaticEmbedding;
-use crate::mmr;
+use crate::mmr::select;
 
 /// A static embedding table.
 #[pyclass(frozen, module = "clockify_rag._core")]
@@ -20,7 +20,7 @@ impl StaticEmbedder {
     #[new]
     #[allow(clippy::needless_pass_by_value)]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        py.run(|| StaticEmbedding::open(&path)).map(Self)
+        py.enter(|| StaticEmbedding::open(&path)).map(Self)
     }
 
     #[getter]
@@ -29,13 +29,13 @@ impl StaticEmbedder {
     }
 
     fn fingerprint(&self, py: Python<'_>) -> PyResult<String> {
-        py.run(|| Ok(self.0.fingerprint()))
+        py.enter(|| Ok(self.0.fingerprint()))
     }
 
     #[allow(clippy::needless_pass_by_value)]
     fn embed<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let (rows, dimension) = (texts.len(), self.0.dimension());
-        let values = py.run_parallel(|| {
+        let values = py.enter_parallel(|| {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let mut values = vec![0f32; rows * dimension];
             self.0.embed_all(&texts, &mut values);
@@ -60,11 +60,11 @@ pub(super) fn mmr(
         return Err(PyValueError::new_err(format!("{} relevances for {rows} vectors", relevance.len())));
     }
     let vectors = vectors.as_slice()?;
-    py.run(|| Ok(mmr::select(&relevance, vectors, dimension, mmr_lambda, k)))
+    py.enter(|| select(&relevance, vectors, dimension, mmr_lambda, k))
 }
 
 /// The name of the SIMD level that the kernels use.
 #[pyfunction]
 pub(super) fn simd(py: Python<'_>) -> PyResult<&'static str> {
-    py.run(|| Ok(Simd::chosen()?.name()))
+    py.enter(|| Ok(Simd::chosen()?.name()))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use numpy::{PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::{PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -34,7 +34,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs `work` on the open builder.
     fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> Result<T> + Send) -> PyResult<T> {
-        py.run_parallel(|| {
+        py.enter_parallel(|| {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let closed = || Error::InvalidArgument("the writer is closed".to_owned());
             work(state.as_mut().ok_or_else(closed)?)
@@ -46,7 +46,7 @@ impl Writer {
 impl Writer {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let publisher = py.run(|| Publisher::open(&path))?;
+        let publisher = py.enter(|| Publisher::open(&path))?;
         Ok(Self { path, state: Mutex::new(Some(State { publisher, added: Vec::new() })) })
     }
 

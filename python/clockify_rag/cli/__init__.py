@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     from typer.exceptions import Abort, TyperException
 
-    from clockify_rag.cli.app import command
+    from clockify_rag.cli.app import PipeClosedError, command
 
     as_json = "--json" in arguments
     try:
@@ -61,8 +61,8 @@ def _invoke(arguments: list[str]) -> int:
         return _fail_usage(error, as_json=as_json)
     except Abort:
         raise KeyboardInterrupt from None
-    except (BrokenPipeError, KeyboardInterrupt):
-        raise
+    except PipeClosedError:
+        return _silence_stdout()
     except Exception as error:
         import logging
 

@@ -1,6 +1,7 @@
 # No `from __future__ import annotations` here: the parser would have to evaluate every annotation again at each start.
 """What can be typed: commands, arguments and options. What a command does is imported when it is run."""
 
+import sys
 from functools import partial
 from typing import Annotated, Any
 
@@ -29,24 +30,47 @@ Filters = Annotated[
 Lexical = Annotated[bool, typer.Option("--lexical", help="Search words only, without vectors.")]
 
 
-class PlainCommand(TyperCommand):
-    """A command whose parameters are converted here.
+class PipeClosedError(Exception):
+    """The reader of standard output went away."""
 
-    The parser would validate each by a pydantic adapter, whose import takes longer than a search; ours are strings, whole
-    numbers, flags and lists of strings.
+
+class _Plain:
+    """Converts parameters here, and lets a closed pipe pass the parser.
+
+    The parser would validate each parameter by a pydantic adapter, whose import takes longer than a search; ours are strings,
+    whole numbers, flags and lists of strings. On a closed pipe it would end the process with a status of its own.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, help included."""
-        return _plain(super().get_params(ctx))
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            parameter.process_value = partial(_convert, parameter)
+        return parameters
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse; prints help where it is asked for."""
+        try:
+            return super().make_context(*arguments, **options)  # type: ignore[misc]
+        except BrokenPipeError as error:
+            raise PipeClosedError from error
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            result = super().invoke(ctx)  # type: ignore[misc]
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise PipeClosedError from error
+        return result
 
 
-class PlainGroup(TyperGroup):
-    """A group of commands whose parameters are converted here."""
+class PlainCommand(_Plain, TyperCommand):
+    """A command."""
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, help included."""
-        return _plain(super().get_params(ctx))
+
+class PlainGroup(_Plain, TyperGroup):
+    """A group of commands."""
 
 
 app = typer.Typer(
@@ -283,12 +307,6 @@ def config_show(
     from clockify_rag.cli import configuring
 
     configuring.show(origin=origin, as_json=as_json)
-
-
-def _plain(parameters: list[Any]) -> list[Any]:
-    for parameter in parameters:
-        parameter.process_value = partial(_convert, parameter)
-    return parameters
 
 
 def _convert(parameter: Any, context: typer.Context, value: Any) -> Any:

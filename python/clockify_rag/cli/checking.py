@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -33,7 +32,7 @@ class Check(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-class NetworkUsed(Exception):
+class NetworkUsedError(Exception):
     """Raised inside whatever tries to open a socket while the network is forbidden."""
 
 
@@ -159,7 +158,7 @@ def _check_offline() -> Check:
     def forbid(event: str, arguments: tuple[Any, ...]) -> None:
         if event.startswith(SOCKET_EVENTS):
             attempts.append(f"{event}{arguments[1:]}")
-            raise NetworkUsed(event)
+            raise NetworkUsedError(event)
 
     sys.addaudithook(forbid)
     before = _open_sockets()
@@ -187,7 +186,7 @@ def _check_offline() -> Check:
 def _open_sockets() -> int:
     """Return how many sockets the process has open, where the system tells; else 0."""
     try:
-        return sum(os.readlink(entry.path).startswith("socket:") for entry in os.scandir("/proc/self/fd"))
+        return sum(str(entry.readlink()).startswith("socket:") for entry in Path("/proc/self/fd").iterdir())
     except OSError:
         return 0
 

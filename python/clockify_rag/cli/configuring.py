@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def commented_file() -> str:
     """Return a configuration file that builds the folder it lies in and sets nothing else."""
     lines = [HEADING]
     table = ""
-    for key, description, default in config.keys():
+    for key, description, default in config.every_key():
         prefix, _, name = key.rpartition(".")
         if prefix != table:
             table = prefix
@@ -93,7 +92,7 @@ def _rows(configuration: config.Configuration) -> list[tuple[str, Any, config.Or
             for name in source.__struct_fields__
             if getattr(source, name) not in (None, ())
         ]
-    for key, _, _ in config.keys():
+    for key, _, _ in config.every_key():
         table, _, name = key.partition(".")
         if table == "sources[]":
             continue
