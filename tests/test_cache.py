@@ -105,7 +105,9 @@ def test_the_oldest_go_when_it_is_full(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path, maximum_bytes=200_000)
     texts = list(some(3000, 400))
     for start in range(0, 3000, 500):
-        cache.put(MODEL, {text: vector for text, vector in some(3000, 400).items() if text in texts[start : start + 500]})
+        cache.put(
+            MODEL, {text: vector for text, vector in some(3000, 400).items() if text in texts[start : start + 500]}
+        )
     kept = cache.get(MODEL, texts)
     assert 100 < len(kept) < 600
     assert texts[-1] in kept
@@ -164,8 +166,7 @@ def test_what_was_stored_survives_a_kill(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
     )
     assert process.stdout is not None
-    for _ in range(5):
-        last = int(process.stdout.readline())
+    last = [int(process.stdout.readline()) for _ in range(5)][-1]
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     process.stdout.close()

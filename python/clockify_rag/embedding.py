@@ -191,7 +191,9 @@ class ModelEmbedder:
         self.windowed = 0
         """How many texts were longer than the window so far, and are averages of several windows."""
         self._tokenizer = tokenizer
-        self._lock = threading.RLock()
+        # Two locks: the workers of the probe take the first while its caller holds the second.
+        self._lock = threading.Lock()
+        self._loading = threading.RLock()
         self._width: int | None = None
         self._fingerprint: str | None = None
 
@@ -216,7 +218,7 @@ class ModelEmbedder:
         from machine to machine: rounding all of 6 x 384 numbers to three decimals would disagree on most pairs of
         machines, these six disagree on one in ten thousand, and still tell models apart.
         """
-        with self._lock:
+        with self._loading:
             if self._fingerprint is None:
                 rows = [*self.embed(_PROBE_PASSAGES), *self.embed_questions(_PROBE_QUESTIONS)]
                 signs = _signs(len(rows[0]))
@@ -361,7 +363,7 @@ class SentenceTransformersEmbedder(ModelEmbedder):
         return model
 
     def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
-        with self._lock:
+        with self._loading:
             _ = self._model  # its window decides how texts are cut
         return super()._embed(texts, prefix)
 
@@ -540,7 +542,10 @@ def windows(text: str, limit: int, tokenizer: Counter) -> Iterator[tuple[str, in
 
     A run of more than a hundred characters without white space is cut too.
     """
-    parts = [part for word in re.finditer(r"\S+\s*", text) for part in _cut(word.group(), min(limit, _LONGEST_WORD))]
+    parts = [part for word in re.finditer(r"\S+\s*", text) for part in _cut(word.group(), _LONGEST_WORD)]
+    counted = zip(parts, tokenizer.count(parts), strict=True)
+    # No character is more than one token, so what is still too long is cut by characters.
+    parts = [piece for part, count in counted for piece in ([part] if count <= limit else _cut(part, limit))]
     current: list[str] = []
     tokens = 0
     for part, count in zip(parts, tokenizer.count(parts), strict=True):

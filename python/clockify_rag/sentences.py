@@ -24,6 +24,7 @@ _STEP = re.compile(r"\s*(?:\d{1,3}|[a-z])[.)]\s+\S")
 _ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
 _END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_APOSTROPHE = re.compile("['’]")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
 _SHORT, _ENDING = 3, 4
 _ABBREVIATIONS = frozenset(
@@ -132,16 +133,18 @@ def word_count(text: str) -> int:
 def words(text: str) -> list[str]:
     """Return the folded words of ``text`` in order; scripts without spaces as overlapping pairs of characters."""
     found: list[str] = []
-    for match in _WORD.finditer(_fold(text)):
-        word = match.group()
-        if _UNSPACED.search(word):
+    spaced = text.isascii()
+    for word in _WORD.findall(_fold(text)):
+        if not spaced and _UNSPACED.search(word):
             found.extend(word[i : i + 2] for i in range(max(1, len(word) - 1)))
         else:
-            found.append(re.split("['’]", word)[0] if len(word) > _SHORT else word)
+            found.append(_APOSTROPHE.split(word, maxsplit=1)[0] if len(word) > _SHORT else word)
     return found
 
 
 def _fold(text: str) -> str:
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(character for character in decomposed if not unicodedata.combining(character))
 
@@ -193,4 +196,10 @@ class Overlap:
 
 
 def _forms(wanted: Sequence[str], vocabulary: set[str]) -> dict[str, frozenset[str]]:
-    return {word: frozenset(other for other in vocabulary if alike(word, other)) for word in wanted}
+    beginnings: dict[str, list[str]] = {}
+    for word in vocabulary:
+        beginnings.setdefault(word[: _SHORT + 1], []).append(word)
+    return {
+        word: frozenset(other for other in beginnings.get(word[: _SHORT + 1], ()) if alike(word, other))
+        for word in wanted
+    }

@@ -225,7 +225,7 @@ class _Verification:
             limit = following.start()
         if end := _PARAGRAPH.search(self.text, match.end(), limit):
             limit = end.start()
-        after = [group for group in self.groups if match.end() <= group[0].start < limit]
+        after = [group for group in self.groups if match.end() <= group[0].start < max(limit, match.end() + 1)]
         adjacent = after[:1]
         for group in after[1:]:
             if group[0].start == adjacent[-1][0].end:

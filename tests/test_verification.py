@@ -1,0 +1,217 @@
+"""What an answer claims is proved, moved, or taken away."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clockify_rag.contracts import Citation, Context, Draft, Verifier
+from clockify_rag.generation import ExtractiveGenerator
+from clockify_rag.verification import QuoteVerifier
+from passages import ask, chunk_of, context_of
+
+EXPORTS = "Exports are kept for 90 days.\nAdmins can delete an export at any time. Members cannot."
+PLANS = "The Team plan has 20 seats. The Studio plan has “no limit of seats” at all."
+CONTEXT = context_of(EXPORTS, PLANS, chunk_of("Home Exports Plans", kind="hub"))
+
+
+def verify(text: str, context: Context = CONTEXT, question: str = "How long?") -> tuple[str, tuple[Citation, ...], int]:
+    result = QuoteVerifier().verify(ask(question), context, Draft(text=text))
+    prove(result[0], result[1], context)
+    return result
+
+
+def prove(text: str, citations: tuple[Citation, ...], context: Context) -> None:
+    """Check what must hold for every answer."""
+    assert [citation.marker for citation in citations] == list(range(1, len(citations) + 1))
+    plain = re.sub(r"```.*?(?:```|\Z)|`[^`\n]+`", "", text, flags=re.DOTALL)
+    used = list(dict.fromkeys(int(number) for number in re.findall(r"\[(\d{1,4})\](?!\()", plain)))
+    assert used == [citation.marker for citation in citations]
+    chunks = {hit.chunk.id: hit.chunk for hit in context.hits}
+    for citation in citations:
+        assert chunks[citation.chunk_id].kind != "hub"
+        assert chunks[citation.chunk_id].slice(citation.span) == citation.quote != ""
+
+
+def quotes(citations: tuple[Citation, ...]) -> list[str]:
+    return [citation.quote for citation in citations]
+
+
+def test_a_quotation_is_written_as_its_source_has_it() -> None:
+    text, citations, removed = verify('They say: "Exports  are kept\nfor 90 days." [1]')
+    assert text == 'They say: "Exports are kept for 90 days." [1]'
+    assert quotes(citations) == ["Exports are kept for 90 days."]
+    assert (citations[0].span, citations[0].path, removed) == ((0, 29), "page-1.md", 0)
+
+
+@pytest.mark.parametrize("marks", ["“%s”", '"%s"', "„%s“", "„%s”", "«%s»", "« %s »", "»%s«", "「%s」"])
+def test_quotation_marks_of_many_languages_are_known(marks: str) -> None:
+    text, citations, removed = verify(marks % "Admins can delete an export" + " [1].")
+    assert quotes(citations) == ["Admins can delete an export"]
+    assert removed == 0
+    text, citations, removed = verify(marks % "Admins can restore every plan" + " [1].")
+    assert text == "Admins can restore every plan [1]."
+    assert removed == 1
+
+
+def test_a_quotation_of_another_chunk_is_moved_to_it() -> None:
+    text, citations, removed = verify('"The Team plan has 20 seats." [1] Exports are kept [1].')
+    assert text == '"The Team plan has 20 seats." [1] Exports are kept [2].'
+    assert [citation.path for citation in citations] == ["page-2.md", "page-1.md"]
+    assert removed == 0
+
+
+def test_a_quotation_without_a_marker_gets_one() -> None:
+    text, citations, _ = verify('It says "Admins can delete an export at any time".')
+    assert text == 'It says "Admins can delete an export at any time" [1].'
+    assert citations[0].path == "page-1.md"
+
+
+def test_a_marker_within_its_quotation_stands_behind_it() -> None:
+    text, _, removed = verify('"Exports are kept for 90 days. [1]"')
+    assert (text, removed) == ('"Exports are kept for 90 days." [1]', 0)
+
+
+def test_an_altered_quotation_cites_what_the_source_says() -> None:
+    text, citations, removed = verify('"Exports are kept for 60 days." [1]')
+    assert (text, removed) == ("Exports are kept for 60 days. [1]", 1)
+    assert [quote.rstrip(".") for quote in quotes(citations)] == ["Exports are kept for 90 days"]
+
+
+def test_a_fabricated_quotation_loses_its_marks() -> None:
+    text, citations, removed = verify('He said "nothing of this stands anywhere", really.')
+    assert (text, citations, removed) == ("He said nothing of this stands anywhere, really.", (), 1)
+
+
+@pytest.mark.parametrize("text", ['Press "Save" [1].', 'Press "a b c" [1].', 'A 5" screen and a 7" one [1].'])
+def test_short_quotations_are_names_of_things(text: str) -> None:
+    assert verify(text)[0] == text
+
+
+def test_unknown_markers_are_removed_and_the_others_renumbered() -> None:
+    text, citations, _ = verify("Seats are limited [2]. Made up [7][0]. Exports stay [1, 9] [3].")
+    assert text == "Seats are limited [1]. Made up. Exports stay [2]."
+    assert [citation.path for citation in citations] == ["page-2.md", "page-1.md"]
+
+
+def test_a_statement_is_proved_by_the_sentence_that_says_most_of_it() -> None:
+    _, citations, _ = verify("Admins may delete exports [1]. There are twenty seats in the Team plan [2].")
+    assert quotes(citations) == ["Admins can delete an export at any time.", "The Team plan has 20 seats."]
+
+
+def test_a_marker_used_twice_has_one_citation() -> None:
+    text, citations, _ = verify("Exports are kept [1]. For days [1][1].")
+    assert text == "Exports are kept [1]. For days [1][1]."
+    assert len(citations) == 1
+
+
+def test_two_quotations_of_one_chunk_have_two_citations() -> None:
+    text, citations, _ = verify('"Exports are kept for 90 days." [1] "Admins can delete an export" [1]')
+    assert text == '"Exports are kept for 90 days." [1] "Admins can delete an export" [2]'
+    assert len({citation.chunk_id for citation in citations}) == 1
+
+
+def test_one_statement_may_cite_several() -> None:
+    text, citations, _ = verify('"The Team plan has 20 seats." [1][2] and more [1; 2]')
+    assert text == '"The Team plan has 20 seats." [1][2] and more [1][2]'
+    assert [citation.path for citation in citations] == ["page-1.md", "page-2.md"]
+
+
+def test_code_and_links_are_not_touched() -> None:
+    text = 'Use `items[7]` and [9](http://x) or\n```\nsay "no such words here" [8]\n```\nExports [1].'
+    assert verify(text)[0] == text
+
+
+def test_a_quotation_across_slices_cites_its_longest_part() -> None:
+    document = "Header of the table\nskip\nA long row of the table"
+    context = context_of(chunk_of(document, [(0, 19), (25, len(document))]))
+    _, citations, removed = verify('"Header of the table\nA long row of the table" [1]', context)
+    assert (quotes(citations), removed) == (["A long row of the table"], 0)
+    assert citations[0].span == (25, len(document))
+
+
+def test_only_what_was_shown_can_be_cited() -> None:
+    whole = context_of(EXPORTS)
+    shown = Context(hits=whole.hits, texts=(EXPORTS[:29],), tokens=5)
+    _, _, removed = verify('"Admins can delete an export at any time." [1]', shown)
+    assert removed == 1
+
+
+def test_nothing_to_cite() -> None:
+    empty = Context(hits=(), texts=(), tokens=0)
+    assert verify("Nothing [1].", empty) == ("Nothing.", (), 0)
+    assert verify("", CONTEXT) == ("", (), 0)
+    assert verify("Blank [1].", context_of(" \n")) == ("Blank.", (), 0)
+
+
+# Drafts that consist of quotations.
+
+STEPS = "To export:\n1. Open it.\n2. Press Export.\nWait a while. Exports come by e-mail."
+
+
+def test_neighbours_share_a_marker_and_a_citation() -> None:
+    context = context_of(STEPS)
+    draft = ExtractiveGenerator().generate(ask("how to export"), context)
+    text, citations, removed = QuoteVerifier().verify(ask("how to export"), context, draft)
+    prove(text, citations, context)
+    assert text == draft.text
+    assert quotes(citations) == ["To export:\n1. Open it.\n2. Press Export."]
+    assert removed == 0
+
+
+def test_sentences_apart_have_markers_of_their_own() -> None:
+    context = context_of("Other.", EXPORTS)
+    spans = [(0, 29), (71, 86), (0, 29)]
+    text = "\n".join(f"{EXPORTS[start:end]} [2]" for start, end in spans)
+    draft = Draft(text=text, quotes=tuple((1, span) for span in spans))
+    proved, citations, _ = QuoteVerifier().verify(ask("?"), context, draft)
+    assert [line[-3:] for line in proved.splitlines()] == ["[1]", "[2]", "[1]"]
+    assert quotes(citations) == [EXPORTS[start:end] for start, end in spans[:2]]
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [((0, (0, 30)),), ((0, (1, 29)),), ((5, (0, 29)),), ((-1, (0, 29)),), ((0, (0, 999)),), ((0, (29, 29)),)],
+)
+def test_a_quotation_that_is_not_what_it_says_is_checked_as_any_text(
+    quoted: tuple[tuple[int, tuple[int, int]], ...],
+) -> None:
+    draft = Draft(text="Exports are kept for 90 days. [1]", quotes=quoted)
+    text, citations, _ = QuoteVerifier().verify(ask("?"), CONTEXT, draft)
+    prove(text, citations, CONTEXT)
+    assert text == "Exports are kept for 90 days. [1]"
+
+
+PIECES = st.sampled_from(
+    [
+        "Exports are kept for 90 days.", "Admins can delete", " [1]", "[2]", "[9]", " [1,2]", '"', "“", "”", "«", "»", "\n",
+        "\n\n", "`", "```", " and ", "the Team plan has 20 seats", "[3]", "[1](x)", "文字列です。", "「", "」", " ", ".",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=25))
+def test_whatever_a_model_writes_only_what_is_proved_is_cited(pieces: list[str]) -> None:
+    text, _, removed = verify("".join(pieces))
+    assert removed >= 0
+    assert text == text.strip()
+
+
+@given(
+    st.lists(st.text(alphabet="abc. \n1-", min_size=1, max_size=60), min_size=1, max_size=4),
+    st.text("abc ", max_size=9),
+)
+def test_extracts_always_prove_themselves(texts: list[str], question: str) -> None:
+    context = context_of(*texts)
+    draft = ExtractiveGenerator().generate(ask(question), context)
+    text, citations, removed = QuoteVerifier().verify(ask(question), context, draft)
+    prove(text, citations, context)
+    assert removed == 0
+    assert re.sub(r"\[\d+\]", "", text) == re.sub(r"\[\d+\]", "", draft.text)
+
+
+def test_it_is_a_verifier() -> None:
+    assert isinstance(QuoteVerifier(), Verifier)
