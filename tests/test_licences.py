@@ -7,8 +7,9 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import licences
 import pytest
+
+import licences
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "python" / "clockify_rag" / "models" / "docs-static-256-int8"
@@ -16,7 +17,9 @@ NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
 DENY = tomllib.loads((ROOT / "deny.toml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.skipif(shutil.which("cargo") is None, reason="the linked crates are read off cargo, which is not installed")
+@pytest.mark.skipif(
+    shutil.which("cargo") is None, reason="the linked crates are read off cargo, which is not installed"
+)
 def test_notices_of_linked_crates_are_up_to_date() -> None:
     try:
         expected = licences.third_party()
