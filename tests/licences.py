@@ -138,7 +138,14 @@ def texts_of(crate: Crate, licence: str, crates: Iterable[Crate]) -> list[Text]:
 
 
 def _metadata(target: str) -> dict[str, Any]:
-    command = ["cargo", "metadata", "--format-version=1", "--locked", "--features=python", f"--filter-platform={target}"]
+    command = [
+        "cargo",
+        "metadata",
+        "--format-version=1",
+        "--locked",
+        "--features=python",
+        f"--filter-platform={target}",
+    ]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     metadata: dict[str, Any] = json.loads(printed.stdout)
     return metadata
@@ -210,7 +217,8 @@ def _section(title: str, shared: list[tuple[Crate, Text]]) -> str:
     for crate, text in shared:
         labels[text.notices][crate.label] = None
     holders = "".join(
-        f"- {', '.join(names)}\n" + "".join(f"  - {notice}\n" for notice in notices) for notices, names in labels.items()
+        f"- {', '.join(names)}\n" + "".join(f"  - {notice}\n" for notice in notices)
+        for notices, names in labels.items()
     )
     body = re.sub(r"\n{3,}", "\n\n", shared[0][1].body)
     return f"\n## {title}\n\n{holders}\n```text\n{body}\n```\n"

@@ -87,12 +87,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     folder = tmp_path_factory.mktemp("user")
     executables = folder / "environment" / "bin"
     subprocess.run([sys.executable, "-m", "venv", executables.parent], check=True)
-    pip = [executables / "python", "-m", "pip", "--disable-pip-version-check"]
+    pip = [str(executables / "python"), "-m", "pip", "--disable-pip-version-check"]
     variables = {**os.environ, "PATH": str(executables)}
-    install = [*pip, "install", "--quiet", "--only-binary", ":all:", wheels[-1]]
+    install = [*pip, "install", "--quiet", "--only-binary", ":all:", str(wheels[-1])]
     installed = subprocess.run(install, env=variables, capture_output=True, text=True, check=False)
     if installed.returncode != 0:
-        probe = [*pip, "download", "--quiet", "--no-deps", "--dest", folder, "msgspec"]
+        probe = [*pip, "download", "--quiet", "--no-deps", "--dest", str(folder), "msgspec"]
         if subprocess.run(probe, env=variables, capture_output=True, check=False).returncode != 0:
             pytest.skip("the package index, from which the wheel's dependencies come, is out of reach")
         pytest.fail(f"the wheel cannot be installed:\n{installed.stderr}")
@@ -105,11 +105,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 def ran(environment: Environment) -> list[tuple[list[str], subprocess.CompletedProcess[str]]]:
     """README's commands and how they ended."""
     results = []
-    for words in commands():
+    for typed in commands():
+        words = [re.sub("^~(?=/|$)", str(environment.home), word) for word in typed]
         if words[1] == "build":
             for source in sources(words):
-                place = environment.home / source.replace("~", str(environment.home))
-                shutil.copytree(PAGES, place, dirs_exist_ok=True)
+                shutil.copytree(PAGES, environment.home / source, dirs_exist_ok=True)
         results.append((words, environment.run(words)))
     return results
 
@@ -153,4 +153,4 @@ def test_an_answer_is_cited_in_the_new_environment(
     assert environment.run([PROGRAM, "build", "pages", "--index", "index"]).returncode == 0
     done = environment.run([PROGRAM, "ask", "I forgot my password", "--index", "index", "--fail-on-refusal"])
     assert done.returncode == 0, done.stderr
-    assert "account/password-and-lockout.md" in done.stdout or "password-and-lockout" in done.stdout
+    assert "password-and-lockout" in done.stdout
