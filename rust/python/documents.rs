@@ -13,7 +13,7 @@ use crate::analysis::{self, Analyzer, Language};
 use crate::chunking::{self, ChunkOptions};
 use crate::error::Result;
 use crate::markup::{self, BlockKind, Options, SlugStyle};
-use crate::quotes;
+use crate::quotes::{self, Case};
 use crate::wordpiece::WordPiece;
 
 /// A parsed document.
@@ -246,11 +246,12 @@ pub(super) fn question_terms(question: &str, language: &str) -> Vec<String> {
 /// The code points of `text` that are `quote` after folding.
 #[pyfunction]
 pub(super) fn find_quote(py: Python<'_>, quote: &str, text: &str) -> PyResult<Option<(usize, usize)>> {
-    py.enter(|| Ok(quotes::find(quote, text).map(|found| (found.chars.start, found.chars.end))))
+    py.enter(|| Ok(quotes::find(quote, text, Case::Kept).map(|run| (run.characters.start, run.characters.end))))
 }
 
 /// The run of `text` most like `quote`, and how alike they are.
 #[pyfunction]
 pub(super) fn closest_run(py: Python<'_>, quote: &str, text: &str) -> PyResult<Option<(usize, usize, f32)>> {
-    py.enter(|| Ok(quotes::closest(quote, text).map(|(found, likeness)| (found.chars.start, found.chars.end, likeness))))
+    py.enter(|| Ok(quotes::closest(quote, text)
+            .map(|found| (found.run.characters.start, found.run.characters.end, found.similarity))))
 }
