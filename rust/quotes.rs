@@ -213,20 +213,26 @@ impl Iterator for Cluster {
 }
 
 /// The pieces of a source that normalise independently of one another, and what each is folded to.
+///
+/// A character is a piece of its own where what follows cannot compose with it; otherwise a grapheme cluster is.
 fn clusters(source: &str) -> impl Iterator<Item = (Range<usize>, Cluster)> {
-    let bytes = source.as_bytes();
-    let mut at = 0;
+    let mut rest = source;
     std::iter::from_fn(move || {
-        let &byte = bytes.get(at)?;
-        let start = at;
-        if byte.is_ascii() && bytes.get(at + 1).is_none_or(u8::is_ascii) {
-            at += 1;
-            return Some((start..at, Cluster::One(Some(char::from(byte)).into_iter())));
-        }
-        let cluster = source.get(at..)?.graphemes(true).next()?;
-        at += cluster.len();
-        let folded: Vec<char> = cluster.chars().filter_map(plain).nfkc().filter_map(plain).collect();
-        Some((start..at, Cluster::Many(folded.into_iter())))
+        let mut characters = rest.chars();
+        let (first, next) = (characters.next()?, characters.next());
+        let start = source.len() - rest.len();
+        let alone = next.is_none_or(|next| next.is_ascii() || first.is_ascii() && !is_combining_mark(next));
+        let length = if alone { first.len_utf8() } else { rest.graphemes(true).next()?.len() };
+        let (piece, others) = rest.split_at_checked(length)?;
+        rest = others;
+        let folded = match plain(first) {
+            None if alone => Cluster::One(None.into_iter()),
+            Some(ascii) if alone && ascii.is_ascii() => Cluster::One(Some(ascii).into_iter()),
+            _ => {
+                Cluster::Many(piece.chars().filter_map(plain).nfkc().filter_map(plain).collect::<Vec<_>>().into_iter())
+            }
+        };
+        Some((start..start + length, folded))
     })
 }
 
@@ -343,8 +349,12 @@ impl<'a> Quoted<'a> {
 fn words(text: &str) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     let mut start: Option<usize> = None;
+    let mut after_letter = false;
     for (at, character) in text.char_indices() {
+        let within = after_letter && is_letter(character);
+        after_letter = is_letter(character);
         if let Some(begun) = start
+            && !within
             && between_words(text, at)
         {
             words.push(begun..at);

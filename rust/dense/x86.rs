@@ -206,6 +206,16 @@ mod avx2 {
         lanes
     }
 
+    /// Adds the lanes in the order of [`sum_lanes`].
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    fn total(sums: [__m256; 4]) -> f32 {
+        let eight = _mm256_add_ps(_mm256_add_ps(sums[0], sums[2]), _mm256_add_ps(sums[1], sums[3]));
+        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+
     #[target_feature(enable = "avx2,f16c")]
     pub fn dot_halves(row: &[u16], query: &[f32]) -> f32 {
         let mut sums = [_mm256_setzero_ps(); 4];
@@ -221,7 +231,7 @@ mod avx2 {
                 *sum = _mm256_add_ps(*sum, _mm256_mul_ps(halves, floats));
             }
         }
-        sum_lanes(store(sums))
+        total(sums)
     }
 
     #[target_feature(enable = "avx2,f16c")]
@@ -235,6 +245,9 @@ mod avx2 {
                     unsafe { (_mm256_loadu_ps(a.as_ptr().add(8 * part)), _mm256_loadu_ps(b.as_ptr().add(8 * part))) };
                 *sum = _mm256_add_ps(*sum, _mm256_mul_ps(a, b));
             }
+        }
+        if rest.is_empty() {
+            return total(sums);
         }
         let mut lanes = store(sums);
         add_rest(&mut lanes, rest, other_rest);
@@ -372,6 +385,18 @@ mod avx512 {
         lanes
     }
 
+    /// Adds the lanes in the order of [`sum_lanes`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn total(low: __m512, high: __m512) -> f32 {
+        let sixteen = _mm512_add_ps(low, high);
+        let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(sixteen)));
+        let eight = _mm256_add_ps(_mm512_castps512_ps256(sixteen), upper);
+        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub fn dot_halves(row: &[u16], query: &[f32]) -> f32 {
         let (mut low, mut high) = (_mm512_setzero_ps(), _mm512_setzero_ps());
@@ -388,7 +413,7 @@ mod avx512 {
             low = _mm512_add_ps(low, _mm512_mul_ps(a, b));
             high = _mm512_add_ps(high, _mm512_mul_ps(c, d));
         }
-        sum_lanes(store(low, high))
+        total(low, high)
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -407,6 +432,9 @@ mod avx512 {
             };
             low = _mm512_add_ps(low, _mm512_mul_ps(a, b));
             high = _mm512_add_ps(high, _mm512_mul_ps(c, d));
+        }
+        if rest.is_empty() {
+            return total(low, high);
         }
         let mut lanes = store(low, high);
         add_rest(&mut lanes, rest, other_rest);
