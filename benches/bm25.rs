@@ -11,6 +11,7 @@ use clockify_rag::bitmap::Bitmap;
 use clockify_rag::bm25::{Parameters, QueryTerm, Scorer, top_k};
 use clockify_rag::lexical::{self, ChunkText, DocumentText, Level, LexicalSegment, Piece};
 use clockify_rag::storage::{Segment, SegmentWriter};
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tantivy::collector::TopDocs;
 use tantivy::directory::MmapDirectory;
@@ -144,7 +145,7 @@ fn query(segment: &LexicalSegment, scorer: &Scorer, words: &[String]) -> Vec<Que
     words.iter().map(term).collect()
 }
 
-fn benchmark(criterion: &mut Criterion) {
+fn benchmark(criterion: &mut Criterion<ThreadTime>) {
     let chunks: usize = std::env::var("CHUNKS").ok().map_or(100_000, |value| value.parse().unwrap());
     let folder = std::env::temp_dir().join(format!("bm25-bench-{chunks}-{}", std::process::id()));
     let corpus = corpus(chunks);
@@ -204,12 +205,7 @@ fn benchmark(criterion: &mut Criterion) {
 }
 
 /// tantivy's own search, and exhaustive scoring over its blocks with our lengths.
-fn tantivy_blocks(
-    criterion: &mut Criterion,
-    reader: &tantivy::IndexReader,
-    segment: &LexicalSegment,
-    questions: &[Vec<String>],
-) {
+fn tantivy_blocks(criterion: &mut Criterion<ThreadTime>, reader: &tantivy::IndexReader, segment: &LexicalSegment, questions: &[Vec<String>]) {
     let searcher = reader.searcher();
     let field = searcher.schema().get_field("terms").unwrap();
     let term = |word: &String| Term::from_field_text(field, word);
@@ -242,9 +238,7 @@ fn tantivy_blocks(
             for words in questions {
                 sums.fill(0.0);
                 for word in words {
-                    let Some(mut blocks) =
-                        inverted.read_block_postings(&term(word), IndexRecordOption::WithFreqs).unwrap()
-                    else {
+                    let Some(mut blocks) = inverted.read_block_postings(&term(word), IndexRecordOption::WithFreqs).unwrap() else {
                         continue;
                     };
                     let idf = clockify_rag::bm25::idf(u64::from(blocks.doc_freq()), u64::from(rows));
@@ -265,9 +259,46 @@ fn tantivy_blocks(
     });
 }
 
+/// Time on the processor rather than on the wall, so that a busy machine disturbs little.
+struct ThreadTime;
+
+fn thread_nanoseconds() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+impl Measurement for ThreadTime {
+    type Intermediate = u64;
+    type Value = std::time::Duration;
+
+    fn start(&self) -> u64 {
+        thread_nanoseconds()
+    }
+
+    fn end(&self, start: u64) -> Self::Value {
+        std::time::Duration::from_nanos(thread_nanoseconds() - start)
+    }
+
+    fn add(&self, left: &Self::Value, right: &Self::Value) -> Self::Value {
+        *left + *right
+    }
+
+    fn zero(&self) -> Self::Value {
+        std::time::Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Self::Value) -> f64 {
+        value.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
+
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(10).warm_up_time(std::time::Duration::from_millis(500)).measurement_time(std::time::Duration::from_secs(2));
+    config = Criterion::default().with_measurement(ThreadTime).sample_size(10).warm_up_time(std::time::Duration::from_millis(500)).measurement_time(std::time::Duration::from_secs(2));
     targets = benchmark
 }
 criterion_main!(benches);

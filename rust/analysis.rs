@@ -110,15 +110,15 @@ impl Analyzer {
 /// without stemming. A question of stop words alone is searched by them.
 #[must_use]
 pub fn question_terms(question: &str, language: Language) -> Vec<String> {
-    let terms = collect_question_terms(question, Rules::new(language, Mode::Question));
+    let terms = collect_question_terms(question, &Rules::new(language, Mode::Question));
     if terms.is_empty() {
-        collect_question_terms(question, Rules::new(language, Mode::QuestionWithStopWords))
+        collect_question_terms(question, &Rules::new(language, Mode::QuestionWithStopWords))
     } else {
         terms
     }
 }
 
-fn collect_question_terms(question: &str, rules: Rules) -> Vec<String> {
+fn collect_question_terms(question: &str, rules: &Rules) -> Vec<String> {
     let mut scratch = Scratch::default();
     let mut found = Terms::default();
     let mut distinct: FxHashSet<&str> = FxHashSet::default();
@@ -429,7 +429,6 @@ fn strip_accents_into(word: &str, out: &mut String) {
             'œ' => out.push_str("oe"),
             'þ' => out.push_str("th"),
             'ё' => out.push('е'),
-            '\u{400}'..'\u{530}' => out.push(c),
             '\u{300}'..='\u{36F}'
             | '\u{591}'..='\u{5BD}'
             | '\u{5BF}'..='\u{5C7}'
@@ -705,9 +704,10 @@ fn split_identifier(text: &str, parts: &mut Vec<(usize, usize)>) {
             continue;
         }
         let border = match (before, current) {
-            (Kind::Letter, Kind::Upper) => true,
             (Kind::Upper, Kind::Upper) => next == Some(Kind::Letter) && !is_plural_s(&text[at + c.len_utf8()..]),
-            (Kind::Upper | Kind::Letter, Kind::Digit) | (Kind::Digit, Kind::Upper | Kind::Letter) => true,
+            (Kind::Letter, Kind::Upper | Kind::Digit)
+            | (Kind::Upper, Kind::Digit)
+            | (Kind::Digit, Kind::Upper | Kind::Letter) => true,
             _ => current == Kind::Joint,
         };
         if border && let Some(from) = start.take() {

@@ -153,7 +153,10 @@ impl Path {
     }
 
     fn key(&self) -> Vec<String> {
-        self.headings.iter().map(|(_, heading, anchor)| anchor.clone().unwrap_or_else(|| heading.to_lowercase())).collect()
+        self.headings
+            .iter()
+            .map(|(_, heading, anchor)| anchor.clone().unwrap_or_else(|| heading.to_lowercase()))
+            .collect()
     }
 }
 
@@ -242,7 +245,6 @@ impl<'a> Chunker<'a> {
     /// The end of the chunk that begins with unit `start`, of which `room` tokens are already taken.
     fn fill(&self, units: &[Unit], start: usize, room: u32) -> usize {
         let (target, maximum) = (self.options.target, self.options.maximum);
-        let rest: u32 = units.get(start..).unwrap_or_default().iter().map(|unit| unit.tokens).sum();
         let mut size = room;
         let mut end = start;
         let mut bytes = 0;
@@ -252,16 +254,18 @@ impl<'a> Chunker<'a> {
             bytes += unit.range.end - unit.range.start;
             let last = end.checked_sub(1).filter(|_| end > start).and_then(|last| units.get(last));
             // A table's later piece brings its header row as a span of its own, so it begins a chunk.
-            let apart = last.is_some_and(|last| unit.header.is_some() && last.header != unit.header);
+            let begun = |header: &Range<u32>| {
+                let mut units = units.get(start..end).unwrap_or_default().iter();
+                units.any(|unit| unit.header.as_ref() == Some(header) || unit.range.contains(&header.start))
+            };
+            let apart = end > start && unit.header.as_ref().is_some_and(|header| !begun(header));
             if end > start && (grown > maximum || bytes > self.bytes_maximum() || apart) {
                 break;
             }
             // A line that ends in a colon introduces what follows; a short rest is no chunk of its own.
             let introduces = last.is_some_and(|last| self.page.slice(&last.range).ends_with(':'));
-            let left = rest + room - size.max(room);
-            let ends_section = size + left <= target + target / 4 && left < target / 4 + unit.tokens.min(target / 4);
-            let stretch = (introduces && !unit.piece) || size < target / 4 && !unit.piece || ends_section;
-            if end > start && grown > target && !stretch {
+            let stretch = !unit.piece && (introduces || size < target / 4);
+            if end > start && grown > target && !stretch && !is_rest(units.get(end..).unwrap_or_default(), target / 4) {
                 break;
             }
             size = grown;
@@ -308,11 +312,13 @@ impl<'a> Chunker<'a> {
         let kind = if self.page.hub { ChunkKind::Hub } else { main_kind(units) };
         let tokens = ranges.iter().map(|range| self.exact_tokens(range)).sum();
         let section = path.key();
+        let anchor = first.anchor.clone().or_else(|| path.anchor());
+        let anchor = anchor.or_else(|| self.nearest_anchor(first.range.start));
         let ordinal = self.ordinals.entry((section.clone(), kind)).or_insert(0);
         let chunk = Chunk {
             kind,
             heading_path: path.headings(),
-            anchor: first.anchor.clone().or_else(|| path.anchor()),
+            anchor,
             section,
             ordinal: *ordinal,
             spans: ranges.into_iter().map(|bytes| self.characters.span(&self.page.text, bytes)).collect(),
@@ -321,6 +327,13 @@ impl<'a> Chunker<'a> {
         };
         *ordinal += 1;
         self.chunks.push(chunk);
+    }
+
+    /// The anchor of the last heading before a place that has one.
+    fn nearest_anchor(&self, at: u32) -> Option<String> {
+        let before = self.page.blocks.partition_point(|block| block.range.start < at);
+        let mut above = self.page.blocks.get(..before)?.iter().rev().filter(|block| block.retrievable);
+        above.find_map(|block| block.heading_level().and(block.anchor.clone()))
     }
 
     /// The tokens of any range, also of one that begins or ends inside a word.
@@ -383,7 +396,15 @@ impl<'a> Chunker<'a> {
         if block.items.is_empty() {
             self.pieces(&block.range, room, &mut |range| units.push(unit(range, true, true)));
         } else {
-            for item in &block.items {
+            let mut items = block.items.as_slice();
+            // A header row does not stand alone at the end of a chunk.
+            if let (Some(header), [_, row, rest @ ..]) = (&repeated, items)
+                && self.fits(&(header.start..row.range.end))
+            {
+                units.push(unit(header.start..row.range.end, true, true));
+                items = rest;
+            }
+            for item in items {
                 let first = units.len();
                 self.pieces(&item.range, room, &mut |range| units.push(unit(range, true, true)));
                 for piece in units.get_mut(first..).unwrap_or_default() {
@@ -400,9 +421,7 @@ impl<'a> Chunker<'a> {
 
     /// Cuts a range into pieces of at most `room` tokens: at lines, else at sentences, else at the ends of tokens.
     fn pieces(&self, range: &Range<u32>, room: u32, push: &mut dyn FnMut(Range<u32>)) {
-        let fits = |range: &Range<u32>| {
-            self.tokens(range) <= room && range.end - range.start <= self.bytes_maximum()
-        };
+        let fits = |range: &Range<u32>| self.tokens(range) <= room && range.end - range.start <= self.bytes_maximum();
         if fits(range) {
             push(range.clone());
             return;
@@ -464,6 +483,16 @@ impl<'a> Chunker<'a> {
         }
         at
     }
+}
+
+/// Whether these units are all together no larger than `most`.
+fn is_rest(units: &[Unit], most: u32) -> bool {
+    let mut left = most;
+    units.iter().all(|unit| {
+        let fits = unit.tokens.max(1) <= left;
+        left = left.saturating_sub(unit.tokens.max(1));
+        fits
+    })
 }
 
 /// The kind that most tokens of the units have; running text wins a tie.

@@ -25,6 +25,7 @@ mod x86;
 use half::f16;
 
 use self::kernels::{BLOCK_ROWS, BitQuery, ByteQuery, LANES, kernels};
+use self::layout::HalfRows;
 use self::rotation::Rotation;
 use crate::bitmap::Bitmap;
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ pub(crate) fn kernels_in_use() -> Result<&'static Kernels> {
 pub const EXACT_COMPONENTS: u64 = 50_000 * 256;
 
 /// How many times `k` [`Mode::Auto`]'s pool holds.
-pub const OVERSAMPLE: usize = 20;
+pub const OVERSAMPLE: usize = 40;
 
 /// The fewest rows a pool holds.
 pub const MIN_POOL: usize = 1000;
@@ -332,13 +333,17 @@ impl Search<'_> {
     /// Those rows of a pool whose int8 bounds let them be among its `k` best.
     fn bounded_within(&self, pool: &[Candidate], k: usize) -> Result<Vec<Candidate>> {
         let query = self.query.in_bytes();
-        let rows = self.segments.iter().map(|(segment, _)| segment.bytes()).collect::<Result<Vec<_>>>()?;
         let mut found = Vec::with_capacity(pool.len());
-        for candidate in pool {
-            let Some(rows) = rows.get(candidate.segment as usize) else { continue };
-            let (codes, scale, residual) = rows.row(candidate.row)?;
-            let upper = query.upper((self.kernels.dot_bytes)(codes, &query), scale, residual);
-            found.push(Candidate { upper, lower: upper - 2.0 * query.error(residual), ..*candidate });
+        for run in pool.chunk_by(|a, b| a.segment == b.segment) {
+            let Some(rows) = self.rows_of(run, VectorSegment::bytes)? else { continue };
+            let (scales, residuals) = rows.columns()?;
+            ahead(run, |row| rows.codes(row), |candidate, codes| {
+                let row = candidate.row as usize;
+                if let (Some(&scale), Some(&residual)) = (scales.get(row), residuals.get(row)) {
+                    let upper = query.upper((self.kernels.dot_bytes)(codes, &query), scale, residual);
+                    found.push(Candidate { upper, lower: upper - 2.0 * query.error(residual), ..candidate });
+                }
+            })?;
         }
         cut(&mut found, k);
         Ok(found)
@@ -347,14 +352,49 @@ impl Search<'_> {
     /// The candidates' final scores.
     fn scored(&self, candidates: &[Candidate]) -> Result<Vec<Neighbor>> {
         let mut neighbors = Vec::with_capacity(candidates.len());
-        for &Candidate { segment, row, .. } in candidates {
-            if let Some((rows, _)) = self.segments.get(segment as usize) {
-                let cosine = (self.kernels.dot_halves)(rows.halves(row)?, &self.query.unit);
+        for run in candidates.chunk_by(|a, b| a.segment == b.segment) {
+            let Some(rows) = self.rows_of(run, VectorSegment::halves)? else { continue };
+            ahead(run, |row| rows.row(row), |Candidate { segment, row, .. }, halves| {
+                let cosine = (self.kernels.dot_halves)(halves, &self.query.unit);
                 neighbors.push(Neighbor { segment, row, cosine });
-            }
+            })?;
         }
         Ok(neighbors)
     }
+
+    /// The rows of the segment that a run of candidates lies in.
+    fn rows_of<'a, R>(
+        &'a self,
+        run: &[Candidate],
+        rows: impl Fn(&'a VectorSegment) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let segment = run.first().and_then(|first| self.segments.get(first.segment as usize));
+        segment.map(|(segment, _)| rows(segment)).transpose()
+    }
+}
+
+/// How many rows ahead of their use scattered rows are asked for: what hides the memory's latency.
+const ROWS_AHEAD: usize = 16;
+
+/// Calls `each` with the candidates and their rows in order, while the rows that follow are on their way from memory.
+fn ahead<'a, T: 'a>(
+    candidates: &[Candidate],
+    row: impl Fn(u32) -> Result<&'a [T]>,
+    mut each: impl FnMut(Candidate, &'a [T]),
+) -> Result<()> {
+    let mut coming = std::collections::VecDeque::with_capacity(ROWS_AHEAD + 1);
+    for &candidate in candidates {
+        let values = row(candidate.row)?;
+        kernels::prefetch(values);
+        coming.push_back((candidate, values));
+        if coming.len() > ROWS_AHEAD
+            && let Some((candidate, values)) = coming.pop_front()
+        {
+            each(candidate, values);
+        }
+    }
+    coming.into_iter().for_each(|(candidate, values)| each(candidate, values));
+    Ok(())
 }
 
 /// The allowed rows of a segment, 64 to a word.
@@ -391,7 +431,7 @@ fn best(
     let mut found = Vec::new();
     if allowed >= SAMPLE_FROM {
         scan(SAMPLE_STEP, f32::MIN, &mut found)?;
-        let guess = guess(&mut found, wanted, allowed);
+        let guess = guess(&found, wanted, allowed);
         found.clear();
         if guess > f32::MIN {
             scan(1, guess, &mut found)?;
@@ -408,19 +448,19 @@ fn best(
 }
 
 /// A value that very probably `wanted` of `allowed` rows reach, from a sample of them.
-fn guess(sample: &mut [Candidate], wanted: usize, allowed: u64) -> f32 {
+fn guess(sample: &[Candidate], wanted: usize, allowed: u64) -> f32 {
     let expected = wanted as f64 * sample.len() as f64 / allowed as f64;
     let rank = (expected + 3.0 * expected.sqrt()).ceil() as usize + 4;
     value_at(sample, rank).unwrap_or(f32::MIN)
 }
 
-/// The lower bound that exactly `rank` candidates exceed.
-fn value_at(candidates: &mut [Candidate], rank: usize) -> Option<f32> {
-    (rank < candidates.len())
-        .then(|| candidates.select_nth_unstable_by(rank, |a, b| b.lower.total_cmp(&a.lower)).1.lower)
+/// The lower bound that exactly `rank` candidates precede.
+fn value_at(candidates: &[Candidate], rank: usize) -> Option<f32> {
+    let mut values: Vec<f32> = candidates.iter().map(|candidate| candidate.lower).collect();
+    (rank < values.len()).then(|| *values.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1)
 }
 
-/// Keeps the candidates that could be among the `wanted` best.
+/// Keeps the candidates that could be among the `wanted` best, in their order.
 fn cut(candidates: &mut Vec<Candidate>, wanted: usize) {
     if let Some(threshold) = wanted.checked_sub(1).and_then(|rank| value_at(candidates, rank)) {
         candidates.retain(|candidate| candidate.upper >= threshold);
@@ -449,12 +489,12 @@ impl VectorSegment {
         &'a self,
         rows: &[u32],
         query: &[f32],
-        halves: impl Fn(&'a Self, u32) -> Result<&'a [u16]>,
+        halves: impl Fn(&'a Self) -> Result<HalfRows<'a>>,
     ) -> Result<Vec<f32>> {
         let Some(query) = Query::new(query)? else { return Ok(vec![0.0; rows.len()]) };
         query.check(self)?;
-        let kernels = kernels()?;
-        rows.iter().map(|&row| Ok((kernels.dot_halves)(halves(self, row)?, &query.unit))).collect()
+        let (kernels, halves) = (kernels()?, halves(self)?);
+        rows.iter().map(|&row| Ok((kernels.dot_halves)(halves.row(row)?, &query.unit))).collect()
     }
 
     /// The unit vector of a chunk, as stored; zeros for a zero row.
@@ -471,9 +511,10 @@ impl VectorSegment {
     /// As [`VectorSegment::vector`].
     pub fn vectors(&self, rows: &[u32]) -> Result<Vec<f32>> {
         let mut vectors = Vec::with_capacity(rows.len() * self.dimension());
+        let halves = self.halves()?;
         for &row in rows {
-            let halves = self.halves(row)?.iter().take(self.dimension());
-            vectors.extend(halves.map(|&half| f16::from_bits(half).to_f32()));
+            let row = halves.row(row)?.iter().take(self.dimension());
+            vectors.extend(row.map(|&half| f16::from_bits(half).to_f32()));
         }
         Ok(vectors)
     }

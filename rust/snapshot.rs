@@ -19,7 +19,7 @@ use crate::bitmap::Bitmap;
 use crate::bm25::{self, Explanation, Parameters, QueryTerm, Scorer};
 use crate::dense::{self, Mode, VectorSegment};
 use crate::error::{Error, Result};
-use crate::fusion;
+use crate::fusion::{self, Evidence};
 use crate::lexical::{Level, Statistics};
 use crate::mmr;
 use crate::records::{Id, Records};
@@ -536,13 +536,15 @@ impl<'a> Search<'a> {
     /// Fuses every candidate's evidence; `bm25_max` is the largest score within the filter.
     fn fuse(&self, found: &mut [Found], bm25_max: f32) -> Result<()> {
         let document_max = self.document_maximum()?;
-        let weight = self.options.dense_weight;
-        let share = self.options.document_weight;
-        for candidate in found {
-            let chunk = fusion::relevance(candidate.bm25, bm25_max, candidate.cosine, weight);
-            let document = fusion::relevance(candidate.document_bm25, document_max, candidate.document_cosine, weight);
-            candidate.fused = (1.0 - share) * chunk + share * document;
-        }
+        let column = |value: fn(&Found) -> f32| found.iter().map(value).collect::<Vec<_>>();
+        let (bm25, cosine) = (column(|found| found.bm25), column(|found| found.cosine.unwrap_or(0.0)));
+        let document_bm25 = column(|found| found.document_bm25);
+        let document_cosine = column(|found| found.document_cosine.unwrap_or(0.0));
+        let chunks = Evidence { bm25: &bm25, cosine: &cosine, bm25_max };
+        let documents = Evidence { bm25: &document_bm25, cosine: &document_cosine, bm25_max: document_max };
+        let fused =
+            fusion::with_documents(chunks, documents, self.options.dense_weight, self.options.document_weight)?;
+        found.iter_mut().zip(fused).for_each(|(found, fused)| found.fused = fused);
         Ok(())
     }
 
@@ -575,7 +577,7 @@ impl<'a> Search<'a> {
             dimension = segment.dimension();
             vectors.extend(segment.vector(candidate.place.row)?);
         }
-        let picks = mmr::select(&relevance, &vectors, dimension, lambda, self.options.top_k);
+        let picks = mmr::select(&relevance, &vectors, dimension, lambda, self.options.top_k)?;
         let mut slots: Vec<Option<Found>> = found.into_iter().map(Some).collect();
         Ok(picks.into_iter().filter_map(|pick| slots.get_mut(pick)?.take()).collect())
     }

@@ -1,4 +1,4 @@
-//! WordPiece: the static embedder's tokens, and the unit in which chunks and budgets are counted.
+//! `WordPiece`: the static embedder's tokens, and the unit in which chunks and budgets are counted.
 //!
 //! Token for token what the package `tokenizers` makes of the same `tokenizer.json`, without truncation, padding or special
 //! tokens: a table of vectors trained over one tokenisation means nothing over another. Most words of a page are ASCII and
@@ -17,11 +17,12 @@ use unicode_normalization::char::decompose_canonical;
 
 use crate::error::{Error, Result};
 
+#[allow(clippy::unreadable_literal)] // Code points.
 mod characters;
 
 use characters::{IDEOGRAPHS, MARKS, PUNCTUATION, REMOVED};
 
-/// A WordPiece vocabulary with BERT's normalisation (Devlin et al., 2019; greedy longest match first).
+/// A `WordPiece` vocabulary with BERT's normalisation (Devlin et al., 2019; greedy longest match first).
 #[derive(Debug)]
 pub struct WordPiece {
     whole: Table,
@@ -34,6 +35,7 @@ pub struct WordPiece {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // The file's own switches.
 struct Normalizer {
     clean: bool,
     ideographs: bool,

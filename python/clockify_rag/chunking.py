@@ -19,6 +19,9 @@ from clockify_rag.errors import InternalError, InvalidSetting
 VOCABULARY = ("models", "docs-static-256-int8", "tokenizer.json")
 """Where in the package the vocabulary lies in which chunks are measured."""
 
+MAXIMUM_OVERLAP = 0.5
+"""More would repeat more than it adds."""
+
 
 def chunk_id(document_id: str, heading_path: Sequence[str], anchor: str | None, kind: str, ordinal: int) -> str:
     """Return the id of a chunk: 32 hexadecimal digits.
@@ -54,7 +57,7 @@ class StructureChunker:
                 hint=f"give maximum as {target} or more",
                 setting="maximum",
             )
-        if not 0 <= overlap <= 0.5:
+        if not 0 <= overlap <= MAXIMUM_OVERLAP:
             raise InvalidSetting(f"overlap cannot be {overlap}", hint="give overlap from 0 to 0.5", setting="overlap")
         self.target = target
         self.maximum = maximum
@@ -76,7 +79,7 @@ class StructureChunker:
 
 
 def _shipped_tokenizer() -> _core.Tokenizer:
-    resource = importlib.resources.files("clockify_rag").joinpath(*VOCABULARY)
+    resource = importlib.resources.files("clockify_rag").joinpath("/".join(VOCABULARY))
     if not resource.is_file():
         raise InternalError(
             f"the installed package lacks its vocabulary {'/'.join(VOCABULARY)}", hint="install clockify-rag again"

@@ -36,12 +36,9 @@ def digest(*parts: str) -> str:
 
     The lengths keep ``("ab", "c")`` and ``("a", "bc")`` apart. The first part names what is identified and its version.
     """
-    state = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        encoded = part.encode()
-        state.update(len(encoded).to_bytes(8, "little"))
-        state.update(encoded)
-    return state.hexdigest()
+    encoded = [part.encode() for part in parts]
+    prefixed = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
+    return hashlib.blake2b(prefixed, digest_size=16).hexdigest()
 
 
 class FileState(msgspec.Struct, frozen=True):

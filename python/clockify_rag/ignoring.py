@@ -54,7 +54,7 @@ class IgnoreRules:
         self._of_files = tuple(_alternatives(rule for rule in rules if not rule[2]) for rules in (names, paths))
         self._of_folders = tuple(_alternatives(rules) for rules in (names, paths))
 
-    def decide(self, path: str, folder: bool) -> bool | None:
+    def decide(self, path: str, *, folder: bool) -> bool | None:
         """Return whether the last rule that matches ``path`` ignores it, and ``None`` where no rule matches it."""
         last = -1
         by_name, by_path = self._of_folders if folder else self._of_files
@@ -128,10 +128,10 @@ def _glob(pattern: str) -> str | None:
             runs[-1].append("")
         else:
             runs[-1][-1] += "[^/]" if piece["plain"] == "?" else re.escape(piece["escaped"] or piece["plain"])
-    return "".join(_run(texts, number, number == len(runs) - 1) for number, texts in enumerate(runs)) + rest
+    return "".join(_run(texts, number, last=number == len(runs) - 1) for number, texts in enumerate(runs)) + rest
 
 
-def _run(texts: list[str], number: int, last: bool) -> str:
+def _run(texts: list[str], number: int, *, last: bool) -> str:
     """The expression of the texts between single stars that stand between two double stars."""
     head, *tails = texts
     for place, tail in enumerate(tails):
@@ -182,10 +182,10 @@ class Scope(msgspec.Struct, frozen=True):
     """How many characters of the path lead to the rules' folder."""
 
 
-def decide(scopes: tuple[Scope, ...], path: str, folder: bool) -> bool | None:
+def decide(scopes: tuple[Scope, ...], path: str, *, folder: bool) -> bool | None:
     """What the deepest of ``scopes`` that says anything says of ``path``."""
     for scope in scopes:
-        decision = scope.rules.decide(scope.prefix + path[scope.cut :], folder)
+        decision = scope.rules.decide(scope.prefix + path[scope.cut :], folder=folder)
         if decision is not None:
             return decision
     return None

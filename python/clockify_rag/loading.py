@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
+
 from clockify_rag import _core
 from clockify_rag.contracts import Document, Failure, FileState, LoadedDocument, Skipped, Source, digest
 from clockify_rag.errors import DocumentUnreadable, InvalidSetting, SourceError
@@ -53,7 +54,7 @@ READING_VERSION = "1"
 """Raised when reading changes, so that files are read again although they have not changed."""
 
 
-_SLUGS = ("github", "docusaurus", "mkdocs", "sphinx", "gitlab")
+_SLUGS: tuple[Slugs, ...] = ("github", "docusaurus", "mkdocs", "sphinx", "gitlab")
 _URL_STYLES = ("html", "directory", "md")
 _LANGUAGE_SAMPLE = 4000
 """Characters of a text by which its language is told."""
@@ -86,7 +87,7 @@ def document_id_of_given(source: str, given: str) -> str:
 
 def source_name(location: str) -> str:
     """Return the name a source at ``location`` has by default: its folder's or archive's, without suffixes."""
-    name = os.path.basename(os.path.realpath(location))
+    name = os.path.basename(os.path.abspath(location))
     lowered = name.lower()
     for suffix in (*ARCHIVES, *FORMATS):
         if lowered.endswith(suffix) and len(name) > len(suffix):
@@ -150,6 +151,8 @@ def _check_settings(source: Source) -> None:
 
     if not source.name:
         raise refuse("name", source.name, "give the source a name")
+    if not source.location or "\0" in source.location:
+        raise refuse("location", source.location, "give a folder, a file or an archive")
     if source.base_url is not None and not _is_web_address(source.base_url):
         raise refuse("base_url", source.base_url, "give an address that begins with https://")
     if source.url_style not in _URL_STYLES:
@@ -257,7 +260,7 @@ class FileLoader:
             InvalidSetting: a setting of the source is none.
         """
         _check_settings(source)
-        reading = _Reading(self, source, known, checksum)
+        reading = _Reading(self, source, known, checksum=checksum)
         counts: Counter[str] = Counter()
         for item in reading.results():
             counts[item.reason if isinstance(item, Skipped) else "documents"] += 1
@@ -279,7 +282,7 @@ def _nothing(source: Source, counts: Counter[str]) -> SourceError:
 class _Reading:
     """One source being loaded."""
 
-    def __init__(self, loader: FileLoader, source: Source, known: Mapping[str, Document], checksum: bool) -> None:
+    def __init__(self, loader: FileLoader, source: Source, known: Mapping[str, Document], *, checksum: bool) -> None:
         self._loader = loader
         self._source = source
         self._known: dict[str, Document] = {}
@@ -304,7 +307,7 @@ class _Reading:
             self._tree = Folder(location)
             if _is_index(location):
                 raise SourceError(f"{self._source.location} is an index", hint="give the folder of the documents")
-            start = start_of(location, self._loader.ignore, bool(self._source.include))
+            start = start_of(location, ignore=self._loader.ignore, include=bool(self._source.include))
             return self._batched(self._walk(start))
         if not os.path.isfile(location):
             raise _missing(self._source.location)
@@ -313,19 +316,23 @@ class _Reading:
         return self._single(location)
 
     def _walk(self, start: Place) -> Iterator[File | Skipped]:
-        return Walk(self._tree, self._source, self._loader.ignore).files(start)
+        return Walk(self._tree, self._source, ignore=self._loader.ignore).files(start)
 
     def _single(self, location: str) -> Iterator[_Loaded]:
         folder, name = os.path.split(location)
-        format = FORMATS.get(os.path.splitext(name)[1].lower())
-        if format is None or not is_text(name):
+        markup = FORMATS.get(os.path.splitext(name)[1].lower())
+        if markup is None or not is_text(name):
             raise SourceError(
                 f"{printable(self._source.location)} is in no format that can be read",
                 hint=f"files end in {', '.join(FORMATS)}, archives in {', '.join(ARCHIVES)}",
             )
         self._tree = Folder(folder)
-        slugs = cast("Slugs | None", self._source.slugs) or start_of(location, False, False).slugs or "github"
-        return self._batched(iter([File(nfc(name), format, location, slugs)]))
+        slugs = (
+            cast("Slugs | None", self._source.slugs)
+            or start_of(location, ignore=False, include=False).slugs
+            or "github"
+        )
+        return self._batched(iter([File(nfc(name), markup, location, slugs)]))
 
     def _archive(self, location: str) -> Iterator[_Loaded]:
         try:
@@ -346,12 +353,9 @@ class _Reading:
 
     def _unchanged_archive(self, state: FileState) -> list[Document]:
         """All documents of an archive, when each was read from the archive as it is now."""
+        states = [self._with_settings(state, slugs) for slugs in _SLUGS]
         documents = sorted(self._known.values(), key=lambda document: document.path)
-        for document in documents:
-            slugs = [name for name in _SLUGS if document.file == self._with_settings(state, cast("Slugs", name))]
-            if not slugs:
-                return []
-        return documents
+        return documents if all(document.file in states for document in documents) else []
 
     def _with_settings(self, state: FileState, slugs: Slugs) -> FileState:
         if slugs not in self._settings:
@@ -365,7 +369,7 @@ class _Reading:
     def _batched(self, files: Iterator[File | Skipped]) -> Iterator[_Loaded]:
         batch = _Batch(self._loader)
         for file in files:
-            if isinstance(file, File) and file.format == "jsonl":
+            if isinstance(file, File) and file.markup == "jsonl":
                 yield from self._parse(batch.take())
                 yield from self._lines_file(file)
                 continue
@@ -379,26 +383,29 @@ class _Reading:
             return self._duplicate(file.path, "another file has this path but for its Unicode form")
         self._seen.add(identity)
         try:
-            state = self._with_settings(self._tree.state(file.key), file.slugs)
+            state, size = self._tree.look(file.key)
+            state = self._with_settings(state, file.slugs)
             document = self._known.get(identity)
             if document is not None and document.file == state:
                 return document
-            content = self._content(file)
+            content = self._content(file, size)
         except (OSError, tarfile.TarError) as error:
             return unreadable(file.path, error)
         if content is None:
-            return self._too_large(file.path, self._tree.size(file.key))
+            return self._too_large(file.path, size)
         if not content:
             return Skipped(file.path, EMPTY)
-        return _Unit(identity, file.path, cast("Format", file.format), content, file.slugs, state)
+        return _Unit(identity, file.path, cast("Format", file.markup), content, file.slugs, state)
 
-    def _content(self, file: File) -> bytes | None:
-        """A file's bytes; ``None`` when they are too many."""
+    def _content(self, file: File, size: int) -> bytes | None:
+        """A file's bytes, also where it has grown since; ``None`` when they are too many."""
         limit = self._loader.maximum_bytes
-        if self._tree.size(file.key) > limit:
+        if size > limit:
             return None
         with self._tree.open(file.key) as stream:
-            content = stream.read(limit + 1)
+            content = stream.read(size + 1)
+            if len(content) > size:
+                content += stream.read(limit + 1 - len(content))
         return content if len(content) <= limit else None
 
     def _too_large(self, path: str, size: int) -> Skipped:
@@ -420,7 +427,7 @@ class _Reading:
 
     def _lines_file(self, file: File) -> Iterator[_Loaded]:
         try:
-            state = self._with_settings(self._tree.state(file.key), file.slugs)
+            state = self._with_settings(self._tree.look(file.key)[0], file.slugs)
             known = self._known_by_file.get(file.path, [])
             if known and all(document.file == state for document in known):
                 self._seen.update(document.id for document in known)
@@ -469,9 +476,9 @@ class _Reading:
         for number, item in enumerate(batch):
             if isinstance(item, _Unit):
                 groups.setdefault((item.format, item.slugs), []).append(number)
-        for (format, slugs), numbers in groups.items():
+        for (markup, slugs), numbers in groups.items():
             contents = [cast("_Unit", batch[number]).content for number in numbers]
-            pages.update(zip(numbers, _core.parse(format, contents, slugs), strict=True))
+            pages.update(zip(numbers, _core.parse(markup, contents, slugs), strict=True))
         for number, item in enumerate(batch):
             yield self._finish(item, pages[number]) if isinstance(item, _Unit) else item
 
@@ -581,10 +588,10 @@ def url_of(source: Source, path: str) -> str | None:
     if source.base_url is None:
         return None
     stem, suffix = os.path.splitext(path)
-    format = FORMATS.get(suffix.lower())
-    if format == "markdown" and source.url_style == "html":
+    markup = FORMATS.get(suffix.lower())
+    if markup == "markdown" and source.url_style == "html":
         path = f"{stem}.html"
-    elif format in ("markdown", "html") and source.url_style == "directory":
+    elif markup in ("markdown", "html") and source.url_style == "directory":
         folder, _, name = stem.rpartition("/")
         shown = folder if name.lower() in ("index", "readme") else stem
         path = f"{shown}/" if shown else ""
@@ -636,7 +643,9 @@ def _language(code: str | None) -> str | None:
 def _title_of(path: str) -> str:
     """A title for a page that has none: its name, or its folder's when the name says nothing."""
     folder, _, name = path.rpartition("/")
-    stem = os.path.splitext(name)[0]
+    stem, suffix = os.path.splitext(name)
+    if suffix.lower() not in FORMATS:
+        stem = name
     if stem.lower() in ("index", "readme") and folder:
         stem = folder.rpartition("/")[2]
     return " ".join(re.split(r"[-_\s]+", stem)).strip() or name

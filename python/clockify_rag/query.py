@@ -104,12 +104,17 @@ def _is_field(field: str) -> bool:
 
 def _values(field: str, given: Sequence[str]) -> tuple[str, ...]:
     """The values of one filter, each once. A lone string is one value and not its letters."""
-    values = (given,) if isinstance(given, str) else tuple(given)
-    if not values or not all(isinstance(value, str) and value.strip() for value in values):
-        raise QueryError(
-            f"the filter on {field} needs values that are text and not empty",
-            hint=f"such as {field}=VALUE",
-            field=field,
-        )
-    written = [unicodedata.normalize("NFC", _without_surrogates(value)).strip() for value in values]
-    return tuple(dict.fromkeys(value.lower() if field == "language" else value for value in written))
+    values: tuple[object, ...] = (given,) if isinstance(given, str) else tuple(given)
+    written: dict[str, None] = {}
+    for value in values:
+        text = clean(value) if isinstance(value, str) else ""
+        if not text:
+            raise QueryError(
+                f"the filter on {field} has the value {value!r}, which is no text",
+                hint=f"such as {field}=VALUE",
+                field=field,
+            )
+        written[text.lower() if field == "language" else text] = None
+    if not written:
+        raise QueryError(f"the filter on {field} has no value", hint=f"such as {field}=VALUE", field=field)
+    return tuple(written)

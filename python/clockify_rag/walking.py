@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
+
 from clockify_rag.contracts import Failure, FileState, Skipped, Source
 from clockify_rag.errors import DocumentUnreadable, SourceError
 from clockify_rag.ignoring import IgnoreRules, Scope, decide, nfc
@@ -75,7 +76,7 @@ _DEPENDENCY_FOLDERS = frozenset(
     {"node_modules", "bower_components", "jspm_packages", "site-packages", "dist-packages", "venv", "virtualenv"}
 )
 _BUILD_FOLDERS = frozenset({"__pycache__", "_build", "_site", "dist", "target"})
-_PERHAPS_DEPENDENCIES = frozenset({"vendor", "third_party", "env", "packages.lock.d"})
+_PERHAPS_DEPENDENCIES = frozenset({"vendor", "third_party", "env"})
 _PERHAPS_BUILD = frozenset({"build", "out", "site", "public"})
 _PROJECT_FILES = frozenset(
     {
@@ -112,11 +113,11 @@ class _Entry(msgspec.Struct, frozen=True):
     """A name in a folder of a tree."""
 
     name: str
-    folder: bool
     key: Any = None
     """What the tree finds it by."""
     reason: str | None = None
     """Why it cannot be read."""
+    folder: bool = False
 
 
 class Tree(Protocol):
@@ -125,11 +126,8 @@ class Tree(Protocol):
     def entries(self, folder: Any) -> list[_Entry]:
         """Return what lies in a folder; raises ``OSError``."""
 
-    def state(self, key: Any) -> FileState:
-        """Return what tells whether a file changed; raises ``OSError``."""
-
-    def size(self, key: Any) -> int:
-        """Return a file's bytes; raises ``OSError``."""
+    def look(self, key: Any) -> tuple[FileState, int]:
+        """Return what tells whether a file changed, and its size in bytes; raises ``OSError``."""
 
     def open(self, key: Any) -> IO[bytes]:
         """Open a file; raises ``OSError``."""
@@ -149,6 +147,7 @@ class Folder:
         self.root = root
 
     def entries(self, folder: str) -> list[_Entry]:
+        """Return what lies in a folder."""
         with os.scandir(folder) as found:
             return [self._entry(entry) for entry in found]
 
@@ -156,30 +155,30 @@ class Folder:
         if entry.is_symlink():
             return self._link(entry)
         if entry.is_dir(follow_symlinks=False):
-            return _Entry(entry.name, True, entry.path)
+            return _Entry(entry.name, entry.path, folder=True)
         reason = None if entry.is_file(follow_symlinks=False) else SPECIAL
-        return _Entry(entry.name, False, entry.path, reason)
+        return _Entry(entry.name, entry.path, reason)
 
     def _link(self, entry: os.DirEntry[str]) -> _Entry:
         """A link to a file of the source is that file by another name; every other link is left alone."""
         try:
             target = os.path.realpath(entry.path, strict=True)
         except OSError as error:
-            return _Entry(entry.name, False, reason=LINK_LOOP if error.errno == errno.ELOOP else LINK_BROKEN)
+            return _Entry(entry.name, reason=LINK_LOOP if error.errno == errno.ELOOP else LINK_BROKEN)
         if os.path.commonpath((self.root, target)) != self.root:
-            return _Entry(entry.name, False, reason=LINK_OUT)
+            return _Entry(entry.name, reason=LINK_OUT)
         if os.path.isdir(target):
             around = os.path.commonpath((entry.path, target)) == target
-            return _Entry(entry.name, False, reason=LINK_LOOP if around else LINK)
-        return _Entry(entry.name, False, target, None if os.path.isfile(target) else SPECIAL)
+            return _Entry(entry.name, reason=LINK_LOOP if around else LINK)
+        return _Entry(entry.name, target, None if os.path.isfile(target) else SPECIAL)
 
-    def state(self, key: str) -> FileState:
-        return state_of(os.stat(key, follow_symlinks=False))
-
-    def size(self, key: str) -> int:
-        return os.stat(key, follow_symlinks=False).st_size
+    def look(self, key: str) -> tuple[FileState, int]:
+        """Return a file's state and size."""
+        state = state_of(os.stat(key, follow_symlinks=False))
+        return state, state.size
 
     def open(self, key: str) -> IO[bytes]:
+        """Open a file."""
         return _open(key)
 
 
@@ -217,7 +216,7 @@ class Archive:
         if packed.read(2) != b"\x1f\x8b":
             return packed
         packed.seek(0)
-        spool = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=_SPOOLED_IN_MEMORY))
+        spool = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=_SPOOLED_IN_MEMORY))  # noqa: SIM115 - the archive closes it
         try:
             with packed, gzip.GzipFile(fileobj=packed) as stream:
                 while piece := stream.read(1 << 20):
@@ -240,7 +239,7 @@ class Archive:
     def _list(self, maximum_members: int) -> None:
         self._file.seek(0)
         try:
-            self._tar = tarfile.open(fileobj=self._file, mode="r:")
+            self._tar = tarfile.open(fileobj=self._file, mode="r:")  # noqa: SIM115 - as above
             for number, member in enumerate(self._tar):
                 if number >= maximum_members:
                     raise self._damaged(f"it has more than {maximum_members} members")
@@ -267,27 +266,27 @@ class Archive:
         folder = ""
         for part in parts[:-1]:
             inner = f"{folder}/{part}" if folder else part
-            self._folders[folder].setdefault(f"{part}/", _Entry(part, True, inner))
+            self._folders[folder].setdefault(f"{part}/", _Entry(part, inner, folder=True))
             self._folders.setdefault(inner, {})
             folder = inner
         if parts[-1] in self._folders[folder]:
             self.unsafe.append(Skipped(printable("/".join(parts)), DUPLICATE))
-        self._folders[folder][parts[-1]] = _Entry(parts[-1], False, member, reason)
+        self._folders[folder][parts[-1]] = _Entry(parts[-1], member, reason)
 
     def entries(self, folder: str) -> list[_Entry]:
+        """Return what lies in a folder."""
         return list(self._folders[folder].values())
 
-    def state(self, key: tarfile.TarInfo) -> FileState:
-        del key
-        return self._state
-
-    def size(self, key: tarfile.TarInfo) -> int:
-        return key.size
+    def look(self, key: tarfile.TarInfo) -> tuple[FileState, int]:
+        """Return the archive's state and a member's size."""
+        return self._state, key.size
 
     def open(self, key: tarfile.TarInfo) -> IO[bytes]:
+        """Open a member."""
         return cast("IO[bytes]", self._tar.extractfile(key))
 
     def close(self) -> None:
+        """Let go of the file."""
         self._file.close()
 
 
@@ -298,7 +297,7 @@ class File(msgspec.Struct, frozen=True):
     """A file to read."""
 
     path: str
-    format: str
+    markup: str
     key: Any
     slugs: Slugs
 
@@ -316,13 +315,14 @@ class Place(msgspec.Struct, frozen=True):
     """Whether the folder was named, by the source or by a rule, so that what it looks like does not matter."""
 
     def below(self, name: str) -> str:
+        """Return the path of ``name`` in it."""
         return f"{self.path}/{name}" if self.path else name
 
 
 class Walk:
     """The files of a tree that are documents, in order of path, and what was left out."""
 
-    def __init__(self, tree: Tree, source: Source, ignore: bool) -> None:
+    def __init__(self, tree: Tree, source: Source, *, ignore: bool) -> None:
         self._tree = tree
         self._ignore = ignore
         self._slugs = cast("Slugs | None", source.slugs)
@@ -349,7 +349,7 @@ class Walk:
         if reason is not None:
             return [Skipped(place.path, reason)]
         found: list[File | Skipped | Place] = []
-        place = self._with_rules(place, entries, found)
+        place = self.with_rules(place, entries, found)
         entries.sort(key=_order)
         return found + [self._judge(place, entry, names) for entry in entries]
 
@@ -363,7 +363,8 @@ class Walk:
             return DEPENDENCIES
         return BUILD_OUTPUT if "CACHEDIR.TAG" in names else None
 
-    def _with_rules(self, place: Place, entries: list[_Entry], found: list[File | Skipped | Place]) -> Place:
+    def with_rules(self, place: Place, entries: list[_Entry], found: list[File | Skipped | Place]) -> Place:
+        """Return ``place`` with the ignore files and the generator among ``entries``; what fails is added to ``found``."""
         cut = len(place.path) + 1 if place.path else 0
         scopes: dict[str, tuple[Scope, ...]] = {".ragignore": place.ragignore, ".gitignore": place.gitignore}
         slugs = self._slugs or self._generator(entries) or place.slugs
@@ -407,25 +408,27 @@ class Walk:
         kept, reason = self._verdict(place, entry, path, names)
         if reason is not None:
             return Skipped(path, reason)
-        included = place.included or (self._include is not None and self._include.decide(path, entry.folder) is True)
+        included = place.included or (
+            self._include is not None and self._include.decide(path, folder=entry.folder) is True
+        )
         if entry.folder:
             return msgspec.structs.replace(place, path=path, key=entry.key, included=included, wanted=kept)
-        format = FORMATS.get(os.path.splitext(path)[1].lower())
-        if format is None:
+        markup = FORMATS.get(os.path.splitext(path)[1].lower())
+        if markup is None:
             return Skipped(path, UNSUPPORTED)
         if not included:
             return Skipped(path, NOT_INCLUDED)
-        return File(path, format, entry.key, place.slugs or "github")
+        return File(path, markup, entry.key, place.slugs or "github")
 
     def _verdict(self, place: Place, entry: _Entry, path: str, names: set[str]) -> tuple[bool, str | None]:
         """Whether a rule wants the entry, and why it is left out."""
         if entry.name in _VERSION_CONTROL:
             return False, HIDDEN
-        if self._exclude.decide(path, entry.folder):
+        if self._exclude.decide(path, folder=entry.folder):
             return False, EXCLUDED
         wanted = False
         if self._ignore:
-            decision = decide(place.ragignore, path, entry.folder)
+            decision = decide(place.ragignore, path, folder=entry.folder)
             wanted = decision is False
             reason = IGNORED if decision else None if wanted else self._usual(place, entry, path, names)
             if reason is not None:
@@ -442,7 +445,7 @@ class Walk:
                 return DEPENDENCIES
             if entry.name in _BUILD_FOLDERS or (project and entry.name in _PERHAPS_BUILD):
                 return BUILD_OUTPUT
-        return IGNORED if decide(place.gitignore, path, entry.folder) else None
+        return IGNORED if decide(place.gitignore, path, folder=entry.folder) else None
 
 
 def _order(entry: _Entry) -> tuple[str, str]:
@@ -460,7 +463,7 @@ def printable(name: str) -> str:
     return name if is_text(name) else name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def start_of(root: str, ignore: bool, include: bool) -> Place:
+def start_of(root: str, *, ignore: bool, include: bool) -> Place:
     """Where the walk of a folder begins: with the rules and the generator of the folders above it.
 
     Above it counts as far as the repository that it is in, for a generator at least one folder.
@@ -478,12 +481,12 @@ def start_of(root: str, ignore: bool, include: bool) -> Place:
         prefix = f"{nfc(os.path.basename(folder))}/{prefix}"
         folder = parent
         tree = Folder(parent)
-        walk = Walk(tree, Source(name="above", location=parent), ignore and repository is not None)
+        walk = Walk(tree, Source(name="above", location=parent), ignore=ignore and repository is not None)
         try:
             entries = [entry for entry in tree.entries(parent) if not entry.folder]
         except OSError:
             break
-        place = walk._with_rules(Place("", parent), entries, [])
+        place = walk.with_rules(Place("", parent), entries, [])
         scopes += [Scope(scope.rules, prefix) for scope in place.gitignore]
         slugs = slugs or place.slugs
     return Place("", root, gitignore=tuple(scopes), slugs=slugs, included=not include)

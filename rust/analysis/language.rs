@@ -4,6 +4,7 @@
 //! Latin. Function words decide there: each known one votes for its languages, divided among them, and only a clear lead
 //! counts. Trigrams speak where the words leave a text of some length undecided.
 
+use std::cmp::Ordering;
 use std::sync::OnceLock;
 
 use frostem::{Algorithm, Stemmer};
@@ -107,260 +108,70 @@ languages! {
 
 /// Words of the stop lists that carry the sense of a support question: negations (`can not export`), the particles of
 /// phrasal verbs (`log out`, `time off`), order and place (`before`, `between`), and the single letters of shortcuts.
-fn meaningful(language: Language) -> &'static [&'static str] {
+fn meaningful(language: Language) -> &'static str {
     match language {
-        Language::English => &[
-            "no", "nor", "not", "only", "own", "same", "off", "on", "out", "over", "up", "down", "under", "above",
-            "below", "before", "after", "again", "against", "between", "during", "until", "once", "further", "now",
-            "all", "each", "more", "most", "few", "other", "both", "d", "m", "o", "s", "t", "y", "ma", "re",
-        ],
-        Language::German => {
-            &["nicht", "nichts", "ohne", "kein", "keine", "keinen", "vor", "nach", "aus", "alle", "nur"]
+        Language::English => {
+            "no nor not only own same off on out over up down under above below before after again against \
+             between during until once further now all each more most few other both d m o s t y ma re"
         }
-        Language::French => &["pas", "c", "d", "j", "l", "m", "n", "s", "t"],
-        Language::Spanish => &["no", "ni", "sin", "nada", "antes", "hasta", "todos", "todo"],
-        Language::Portuguese => &["não", "nem", "sem"],
-        Language::Italian => &["non", "contro", "tutti", "tutto", "c", "l"],
-        Language::Dutch => &["niet", "niets", "geen", "zonder", "uit", "na", "alles"],
-        Language::Russian => &["не", "нет", "без", "ничего"],
-        _ => &[],
+        Language::German => "nicht nichts ohne kein keine keinen vor nach aus alle nur",
+        Language::French => "pas c d j l m n s t",
+        Language::Spanish => "no ni sin nada antes hasta todos todo",
+        Language::Portuguese => "não nem sem",
+        Language::Italian => "non contro tutti tutto c l",
+        Language::Dutch => "niet niets geen zonder uit na alles",
+        Language::Russian => "не нет без ничего",
+        _ => "",
     }
 }
 
 /// Words that begin questions and requests and are missing from the stop lists; they vote, they are not removed.
-fn cues(language: Language) -> &'static [&'static str] {
+fn cues(language: Language) -> &'static str {
     match language {
-        Language::English => &[
-            "how",
-            "what",
-            "where",
-            "when",
-            "why",
-            "which",
-            "who",
-            "does",
-            "can",
-            "could",
-            "should",
-            "is",
-            "are",
-            "the",
-            "without",
-            "export",
-            "get",
-            "set",
-            "add",
-            "change",
-            "cannot",
-            "can't",
-            "use",
-            "using",
-            "there",
-            "way",
-            "possible",
-            "many",
-            "much",
-            "see",
-            "show",
-            "delete",
-            "remove",
-            "turn",
-            "enable",
-            "create",
-            "edit",
-            "missing",
-            "track",
-            "employee",
-            "invoice",
-            "time",
-            "limit",
-            "between",
-            "difference",
-            "allow",
-            "difference",
-        ],
-        Language::German => &[
-            "wie",
-            "wo",
-            "was",
-            "wann",
-            "warum",
-            "wieso",
-            "wer",
-            "welche",
-            "kann",
-            "lösche",
-            "löschen",
-            "ändern",
-            "ändere",
-            "einen",
-            "meine",
-            "gibt",
-            "geht",
-            "funktioniert",
-            "möchte",
-            "viele",
-            "viel",
-            "kosten",
-            "kostet",
-            "hinzufügen",
-            "erstellen",
-            "exportieren",
-            "bitte",
-            "rechnung",
-            "passwort",
-            "zurücksetzen",
-            "benutzer",
-        ],
-        Language::French => &[
-            "comment",
-            "pourquoi",
-            "où",
-            "quand",
-            "quel",
-            "quelle",
-            "quels",
-            "quelles",
-            "combien",
-            "est",
-            "peut",
-            "puis",
-            "peux",
-            "faire",
-            "supprimer",
-            "ajouter",
-            "modifier",
-            "changer",
-            "exporter",
-            "utiliser",
-            "mot",
-            "passe",
-            "créer",
-            "compte",
-            "facture",
-            "rapport",
-            "utilisateur",
-            "il",
-            "je",
-            "mon",
-            "faut",
-            "réinitialiser",
-        ],
-        Language::Spanish => &[
-            "cómo",
-            "como",
-            "dónde",
-            "donde",
-            "cuándo",
-            "cuánto",
-            "cuánta",
-            "cuántos",
-            "cuesta",
-            "cuál",
-            "qué",
-            "quién",
-            "puedo",
-            "puede",
-            "hacer",
-            "cambiar",
-            "eliminar",
-            "añadir",
-            "agregar",
-            "crear",
-            "usar",
-            "borrar",
-            "exportar",
-            "contraseña",
-            "informe",
-            "factura",
-            "cuenta",
-            "restablecer",
-            "mi",
-            "hay",
-        ],
-        Language::Italian => &[
-            "come",
-            "dove",
-            "quando",
-            "quanto",
-            "perché",
-            "quale",
-            "quali",
-            "posso",
-            "può",
-            "fare",
-            "cambiare",
-            "eliminare",
-            "aggiungere",
-            "creare",
-            "esportare",
-            "modificare",
-            "cosa",
-            "che",
-            "fattura",
-            "costa",
-            "utente",
-        ],
-        Language::Portuguese => &[
-            "como",
-            "onde",
-            "quando",
-            "quanto",
-            "porque",
-            "por",
-            "qual",
-            "quais",
-            "posso",
-            "pode",
-            "fazer",
-            "alterar",
-            "excluir",
-            "adicionar",
-            "criar",
-            "exportar",
-            "usar",
-            "senha",
-            "relatório",
-            "fatura",
-            "meu",
-            "minha",
-            "você",
-        ],
-        Language::Dutch => &[
-            "hoe",
-            "waar",
-            "wanneer",
-            "waarom",
-            "welke",
-            "wat",
-            "kan",
-            "ik",
-            "een",
-            "het",
-            "mijn",
-            "verwijderen",
-            "toevoegen",
-            "wijzigen",
-            "maken",
-            "factuur",
-            "wachtwoord",
-            "gebruiker",
-            "exporteren",
-            "kost",
-            "hoeveel",
-        ],
-        Language::Polish => &["jak", "gdzie", "kiedy", "dlaczego", "czy", "ile", "mogę", "można", "który", "zmienić"],
-        Language::Czech => &["jak", "kde", "kdy", "proč", "mohu", "můžu", "kolik", "který", "lze", "změnit"],
-        Language::Swedish => &["hur", "var", "när", "varför", "vilken", "kan", "jag", "mitt", "och", "ändra"],
-        Language::Danish => &["hvordan", "hvor", "hvornår", "hvorfor", "hvilken", "kan", "jeg", "min", "ændre"],
-        Language::Norwegian => &["hvordan", "hvor", "når", "hvorfor", "hvilken", "kan", "jeg", "min", "endre"],
-        Language::Finnish => &["miten", "missä", "milloin", "miksi", "mikä", "voinko", "kuinka", "voi"],
-        Language::Hungarian => &["hogyan", "hol", "mikor", "miért", "mennyi", "tudom", "lehet", "hogy"],
-        Language::Romanian => &["cum", "unde", "când", "care", "cât", "pot", "este", "pentru"],
-        Language::Turkish => &["nasıl", "nerede", "neden", "hangi", "nedir", "bir", "için", "kaç", "var"],
-        Language::Catalan => &["com", "quan", "quin", "quina", "puc", "amb", "què", "per", "una"],
-        Language::Indonesian => &["bagaimana", "dimana", "kapan", "mengapa", "apa", "cara", "saya", "apakah", "yang"],
-        _ => &[],
+        Language::English => {
+            "how what where when why which who does can could should is are the without export get set add change \
+             cannot can't use using there way possible many much see show delete remove turn enable create edit \
+             missing track employee invoice time limit between difference allow"
+        }
+        Language::German => {
+            "wie wo was wann warum wieso wer welche kann lösche löschen ändern ändere einen meine gibt geht \
+             funktioniert möchte viele viel kosten kostet hinzufügen erstellen exportieren bitte rechnung \
+             passwort zurücksetzen benutzer"
+        }
+        Language::French => {
+            "comment pourquoi où quand quel quelle quels quelles combien est peut puis peux faire supprimer \
+             ajouter modifier changer exporter utiliser mot passe créer compte facture rapport utilisateur il je \
+             mon faut réinitialiser"
+        }
+        Language::Spanish => {
+            "cómo como dónde donde cuándo cuánto cuánta cuántos cuesta cuál qué quién puedo puede hacer cambiar \
+             eliminar añadir agregar crear usar borrar exportar contraseña informe factura cuenta restablecer mi \
+             hay"
+        }
+        Language::Italian => {
+            "come dove quando quanto perché quale quali posso può fare cambiare eliminare aggiungere creare \
+             esportare modificare cosa che fattura costa utente"
+        }
+        Language::Portuguese => {
+            "como onde quando quanto porque por qual quais posso pode fazer alterar excluir adicionar criar \
+             exportar usar senha relatório fatura meu minha você"
+        }
+        Language::Dutch => {
+            "hoe waar wanneer waarom welke wat kan ik een het mijn verwijderen toevoegen wijzigen maken factuur \
+             wachtwoord gebruiker exporteren kost hoeveel"
+        }
+        Language::Polish => "jak gdzie kiedy dlaczego czy ile mogę można który zmienić",
+        Language::Czech => "jak kde kdy proč mohu můžu kolik který lze změnit",
+        Language::Swedish => "hur var när varför vilken kan jag mitt och ändra",
+        Language::Danish => "hvordan hvor hvornår hvorfor hvilken kan jeg min ændre",
+        Language::Norwegian => "hvordan hvor når hvorfor hvilken kan jeg min endre",
+        Language::Finnish => "miten missä milloin miksi mikä voinko kuinka voi",
+        Language::Hungarian => "hogyan hol mikor miért mennyi tudom lehet hogy",
+        Language::Romanian => "cum unde când care cât pot este pentru",
+        Language::Turkish => "nasıl nerede neden hangi nedir bir için kaç var",
+        Language::Catalan => "com quan quin quina puc amb què per una",
+        Language::Indonesian => "bagaimana dimana kapan mengapa apa cara saya apakah yang",
+        _ => "",
     }
 }
 
@@ -412,9 +223,9 @@ impl Language {
         static NONE: OnceLock<FxHashSet<Box<str>>> = OnceLock::new();
         let list = LISTS.get(self as usize).unwrap_or(&NONE);
         list.get_or_init(|| {
-            let keep = meaningful(self);
+            let keep: Vec<&str> = meaningful(self).split_whitespace().collect();
             let words = stop_words::lookup(self.code()).unwrap_or_default().iter();
-            words.filter(|word| !keep.contains(*word)).map(|word| folded(word, self)).collect()
+            words.filter(|word| !keep.contains(word)).map(|word| folded(word, self)).collect()
         })
     }
 
@@ -445,7 +256,7 @@ fn votes() -> &'static FxHashMap<Box<str>, u64> {
         let mut votes = FxHashMap::default();
         for &language in Language::ALL {
             let words = stop_words::lookup(language.code()).unwrap_or_default();
-            for word in words.iter().chain(cues(language)) {
+            for word in words.iter().copied().chain(cues(language).split_whitespace()) {
                 if word.chars().next().is_some_and(|first| first < '\u{250}') {
                     *votes.entry(folded(word, Language::Unknown)).or_insert(0) |= 1 << (language as u8);
                 }
@@ -540,10 +351,9 @@ fn cyrillic(text: &str, fallback: Language) -> Language {
     let ukrainian = count(&['і', 'ї', 'є', 'ґ', 'І', 'Ї', 'Є', 'Ґ']);
     let russian = count(&['ы', 'э', 'ё', 'ъ', 'Ы', 'Э', 'Ё', 'Ъ']);
     match ukrainian.cmp(&russian) {
-        std::cmp::Ordering::Greater => Language::Ukrainian,
-        std::cmp::Ordering::Less => Language::Russian,
-        std::cmp::Ordering::Equal if fallback == Language::Ukrainian => Language::Ukrainian,
-        std::cmp::Ordering::Equal => Language::Russian,
+        Ordering::Greater => Language::Ukrainian,
+        Ordering::Equal if fallback == Language::Ukrainian => Language::Ukrainian,
+        Ordering::Less | Ordering::Equal => Language::Russian,
     }
 }
 

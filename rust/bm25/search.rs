@@ -13,7 +13,11 @@ use crate::error::Result;
 use crate::lexical::{BLOCK, FIELDS, List, Lists, PerField, Postings, Skip};
 
 /// Rows of a window: its scores fill half of a first-level cache.
-const WINDOW: usize = 4096;
+const WINDOW: usize = 16384;
+/// A row is looked up in a list at the cost of adding this many rows of it.
+const LOOKUP_COST: usize = 16;
+/// Postings of a term in a window that are cheaper to add than candidates are to collect.
+const WORTH_COLLECTING: usize = 512;
 /// When no more rows than this are allowed, each is scored rather than searched for.
 const FEW_ROWS: u32 = 256;
 const NONE: u32 = u32::MAX;
@@ -39,9 +43,7 @@ pub fn top_k(
     let rows = match allowed {
         _ if k == 0 => return Ok(Vec::new()),
         Some(allowed) if allowed.count() <= FEW_ROWS => allowed.iter().take_while(|&row| row < lists.rows()).collect(),
-        _ => SCRATCH.with_borrow_mut(|scratch| {
-            Search::prepare(scorer, lists, terms, scratch)?.candidates(allowed, k, scratch)
-        })?,
+        _ => SCRATCH.with_borrow_mut(|scratch| Search::prepare(scorer, lists, terms, scratch)?.candidates(allowed, k, scratch))?,
     };
     let scores = score_rows(segment, terms, scorer, &rows)?;
     let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
@@ -177,8 +179,7 @@ impl Decoded {
         }
         let body = FIELDS - 1;
         let k1 = scorer.parameters.k1;
-        let (weight, fixed, slope) =
-            (scorer.parameters.weights[body], k1 * scorer.fixed[body], k1 * scorer.slope[body]);
+        let (weight, fixed, slope) = (scorer.parameters.weights[body], k1 * scorer.fixed[body], k1 * scorer.slope[body]);
         for ((score, &tf), &length) in self.scores.iter_mut().zip(&self.body).zip(&lengths) {
             let frequency = weight * (tf as i32 as f32);
             *score = factor * frequency / (frequency + (fixed + slope * length)).max(f32::MIN_POSITIVE);
@@ -200,8 +201,10 @@ struct Scratch {
     terms: Vec<TermScratch>,
     /// Sums of the rows of a window; 0 between windows.
     sums: Vec<f32>,
-    /// Rows of a window that may pass, with their sums.
-    candidates: Vec<(u32, f32)>,
+    /// Places in a window of the rows that may pass.
+    candidates: Vec<u32>,
+    /// The terms of a window with their bounds, greatest first.
+    order: Vec<(f32, usize)>,
     /// The best rows so far.
     pool: Vec<(u32, f32)>,
 }
@@ -307,51 +310,53 @@ impl<'a> Search<'a> {
     }
 
     /// Puts every row of the window whose sum reaches `threshold` into the pool.
-    fn search_window(
-        &self,
-        window: usize,
-        threshold: f32,
-        allowed: Option<&Bitmap>,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
+    fn search_window(&self, window: usize, threshold: f32, allowed: Option<&Bitmap>, scratch: &mut Scratch) -> Result<()> {
+        let Scratch { terms, sums, candidates, pool, order } = scratch;
         let base = (window * WINDOW) as u32;
-        let mut order: Vec<(f32, usize)> = Vec::with_capacity(self.terms.len());
-        for index in 0..self.terms.len() {
-            let bound = scratch.terms[index].windows[window].0;
-            if bound > 0.0 {
-                order.push((bound, index));
-            }
-        }
-        order.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
+        order.clear();
+        order.extend(terms[..self.terms.len()].iter().enumerate().map(|(index, term)| (term.windows[window].0, index)));
+        order.retain(|(bound, _)| *bound > 0.0);
+        order.sort_unstable_by(|left, right| right.0.total_cmp(&left.0));
         let reach: f32 = order.iter().map(|(bound, _)| bound).sum();
 
-        // The terms of the least bounds, as many as together stay below the threshold.
-        let mut optional = 0;
-        let mut rest = 0.0;
-        while let Some((bound, _)) = order.get(optional).filter(|(bound, _)| rest + bound < threshold) {
-            rest += bound;
-            optional += 1;
-        }
-        for &(bound, index) in &order[optional..] {
-            self.add_term(index, window, threshold - (reach - bound), scratch)?;
-        }
-        let Scratch { sums, candidates, terms, pool } = scratch;
-        candidates.clear();
-        collect(sums, base, (threshold - rest) * self.margin, allowed, candidates);
-        for &(bound, index) in order[..optional].iter().rev() {
-            candidates.retain(|candidate| candidate.1 + rest >= threshold);
+        // Rows are opened by the terms of the greatest bounds, until what is left cannot lift an unopened row.
+        let mut rest = reach;
+        let mut opened = false;
+        for &(bound, index) in &*order {
+            let postings = self.postings_of_a_window(index);
+            if !opened && rest < threshold && postings > WORTH_COLLECTING {
+                collect(sums, (threshold - rest) * self.margin, candidates);
+                opened = true;
+            }
+            if opened {
+                candidates.retain(|&offset| sums[offset as usize] + rest >= threshold);
+                if candidates.len() * LOOKUP_COST < postings {
+                    self.look_up(index, window, &mut terms[index], candidates, sums)?;
+                    rest -= bound;
+                    continue;
+                }
+            }
+            self.add_term(index, window, threshold - (reach - bound), &mut terms[index], sums)?;
             rest -= bound;
-            self.complete(index, window, &mut terms[index], candidates)?;
         }
-        pool.extend(candidates.iter().filter(|candidate| candidate.1 >= threshold));
+        if !opened {
+            collect(sums, threshold * self.margin, candidates);
+        }
+        let entries = candidates.iter().map(|&offset| (base + offset, sums[offset as usize]));
+        pool.extend(entries.filter(|&(row, sum)| sum >= threshold && allowed.is_none_or(|allowed| allowed.contains(row))));
+        sums.fill(0.0);
         Ok(())
     }
 
+    fn postings_of_a_window(&self, index: usize) -> usize {
+        (self.terms[index].0.count() as usize * WINDOW) / self.lists.rows() as usize
+    }
+
     /// Adds the scores of one term's rows in the window; a block that cannot reach `needed` is left out.
-    fn add_term(&self, index: usize, window: usize, needed: f32, scratch: &mut Scratch) -> Result<()> {
+    fn add_term(&self, index: usize, window: usize, needed: f32, term: &mut TermScratch, sums: &mut [f32]) -> Result<()> {
         let (list, factor) = &self.terms[index];
-        let TermScratch { decoded, tail, blocks, windows } = &mut scratch.terms[index];
-        let sums = &mut scratch.sums[..WINDOW];
+        let TermScratch { decoded, tail, blocks, windows } = term;
+        let sums = &mut sums[..WINDOW];
         let base = (window * WINDOW) as u32;
         let end = base as usize + WINDOW;
         let mut block = windows[window].1 as usize;
@@ -376,58 +381,56 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Adds one term's scores to the candidates of a window, which ascend.
-    fn complete(
+    /// Adds one term's scores to the sums of a window's candidates, which ascend.
+    fn look_up(
         &self,
         index: usize,
         window: usize,
         term: &mut TermScratch,
-        candidates: &mut [(u32, f32)],
+        candidates: &[u32],
+        sums: &mut [f32],
     ) -> Result<()> {
         let (list, factor) = &self.terms[index];
         let TermScratch { decoded, tail, windows, .. } = term;
+        let base = (window * WINDOW) as u32;
         let mut block = windows[window].1 as usize;
         let mut next = 0;
-        while let Some(&(row, _)) = candidates.get(next) {
-            block = list.find_block(block, row);
+        while let Some(&offset) = candidates.get(next) {
+            block = list.find_block(block, base + offset);
             if block >= list.blocks() {
                 break;
             }
             decoded.rows(list, block)?;
             let last = list.skip(block).last();
             let mut at = 0;
-            while let Some((row, sum)) = candidates.get_mut(next).filter(|candidate| candidate.0 <= last) {
-                at += decoded.rows[at..].partition_point(|own| own < row);
-                if decoded.rows[at] == *row {
+            while let Some(&offset) = candidates.get(next).filter(|&&offset| base + offset <= last) {
+                let row = base + offset;
+                at += decoded.rows[at..].partition_point(|&own| own < row);
+                if decoded.rows[at] == row {
                     let frequencies = decoded.frequencies(list, block, at)?;
-                    *sum += self.scorer.term_score(*factor, frequencies, self.lists.lengths(*row));
+                    sums[offset as usize] += self.scorer.term_score(*factor, frequencies, self.lists.lengths(row));
                 }
                 next += 1;
             }
         }
-        for (row, sum) in &mut candidates[next..] {
-            if let Ok(found) = tail.binary_search_by_key(row, |posting| posting.0) {
-                *sum += tail[found].1;
+        for &offset in &candidates[next..] {
+            if let Ok(found) = tail.binary_search_by_key(&(base + offset), |posting| posting.0) {
+                sums[offset as usize] += tail[found].1;
             }
         }
         Ok(())
     }
 }
 
-/// Moves the rows whose sums reach `threshold` to `candidates` and sets all sums to 0.
-fn collect(sums: &mut [f32], base: u32, threshold: f32, allowed: Option<&Bitmap>, candidates: &mut Vec<(u32, f32)>) {
+/// The rows of a window whose sums reach `threshold` and are not 0.
+fn collect(sums: &[f32], threshold: f32, candidates: &mut Vec<u32>) {
     let threshold = threshold.max(f32::MIN_POSITIVE);
-    for (group, sums) in sums.chunks_mut(16).enumerate() {
+    candidates.clear();
+    for (group, sums) in sums.chunks(32).enumerate() {
         if sums.iter().fold(false, |any, &sum| any | (sum >= threshold)) {
-            let base = base + group as u32 * 16;
-            for (offset, &sum) in sums.iter().enumerate() {
-                let row = base + offset as u32;
-                if sum >= threshold && allowed.is_none_or(|allowed| allowed.contains(row)) {
-                    candidates.push((row, sum));
-                }
-            }
+            let first = group as u32 * 32;
+            candidates.extend(sums.iter().zip(first..).filter(|(sum, _)| **sum >= threshold).map(|(_, offset)| offset));
         }
-        sums.fill(0.0);
     }
 }
 

@@ -277,6 +277,15 @@ static SCALAR: Kernels = Kernels {
     },
 };
 
+/// Asks for `values` to be brought near, where there is an instruction for it.
+#[inline(always)]
+pub(crate) fn prefetch<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    super::x86::prefetch(values);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = values;
+}
+
 fn dot_bytes(codes: &[i8], query: &ByteQuery) -> i32 {
     codes.iter().zip(&query.wide).map(|(&code, &level)| i32::from(code) * i32::from(level)).sum()
 }

@@ -270,23 +270,18 @@ impl VectorSegment {
         self.documents
     }
 
-    /// The halves of one chunk's row, padded to a whole number of lanes.
-    pub(super) fn halves(&self, row: u32) -> Result<&[u16]> {
-        self.halves_of(HALVES, self.rows, row)
+    /// The chunks' rows in half precision.
+    pub(super) fn halves(&self) -> Result<HalfRows<'_>> {
+        self.halves_of(HALVES, self.rows)
     }
 
-    /// The halves of one document's row, padded to a whole number of lanes.
-    pub(super) fn document_halves(&self, row: u32) -> Result<&[u16]> {
-        self.halves_of(DOCUMENTS, self.documents, row)
+    /// The documents' rows in half precision.
+    pub(super) fn document_halves(&self) -> Result<HalfRows<'_>> {
+        self.halves_of(DOCUMENTS, self.documents)
     }
 
-    fn halves_of(&self, name: &str, rows: u32, row: u32) -> Result<&[u16]> {
-        if row >= rows {
-            return Err(Error::InvalidArgument(format!("{name} has {rows} rows, none of number {row}")));
-        }
-        let bytes = halves_stride(self.dimension) * 2;
-        let start = HEADER_BYTES + row as usize * bytes;
-        cast(self.segment.file(name)?, start, bytes)
+    fn halves_of(&self, name: &'static str, rows: u32) -> Result<HalfRows<'_>> {
+        Ok(HalfRows { file: self.segment.file(name)?, name, rows, stride: halves_stride(self.dimension) })
     }
 
     /// The int8 rows of the segment.
@@ -319,6 +314,25 @@ fn column(file: &BlockFile, start: usize) -> Result<&[f32; BLOCK_ROWS]> {
     cast(file, start, BLOCK_ROWS * 4)?.try_into().map_err(|_| Error::corrupt(file.path(), "a column ends early"))
 }
 
+/// Rows in half precision, each padded to a whole number of lanes.
+#[derive(Clone, Copy)]
+pub(super) struct HalfRows<'a> {
+    file: &'a BlockFile,
+    name: &'static str,
+    rows: u32,
+    stride: usize,
+}
+
+impl<'a> HalfRows<'a> {
+    /// One row.
+    pub fn row(&self, row: u32) -> Result<&'a [u16]> {
+        if row >= self.rows {
+            return Err(Error::InvalidArgument(format!("{} has {} rows, none of number {row}", self.name, self.rows)));
+        }
+        cast(self.file, HEADER_BYTES + row as usize * self.stride * 2, self.stride * 2)
+    }
+}
+
 /// The int8 rows of a segment, block by block.
 #[derive(Clone, Copy)]
 pub(super) struct ByteRows<'a> {
@@ -340,12 +354,14 @@ impl<'a> ByteRows<'a> {
         })
     }
 
-    /// The codes, the scale and the residual bound of one row.
-    pub fn row(&self, row: u32) -> Result<(&'a [i8], f32, f32)> {
-        let row = row as usize;
-        let codes = cast(self.file, HEADER_BYTES + self.padded * 8 + row * self.stride, self.stride)?;
-        let number = |start: usize| Ok(cast::<f32>(self.file, start, 4)?.first().copied().unwrap_or(f32::NAN));
-        Ok((codes, number(HEADER_BYTES + row * 4)?, number(HEADER_BYTES + (self.padded + row) * 4)?))
+    /// The codes of one row.
+    pub fn codes(&self, row: u32) -> Result<&'a [i8]> {
+        cast(self.file, HEADER_BYTES + self.padded * 8 + row as usize * self.stride, self.stride)
+    }
+
+    /// The scales and the residual bounds of all rows.
+    pub fn columns(&self) -> Result<(&'a [f32], &'a [f32])> {
+        Ok(cast(self.file, HEADER_BYTES, self.padded * 8)?.split_at(self.padded))
     }
 
     /// Notes that all blocks were verified, after a scan that read them all.

@@ -43,28 +43,37 @@ static AVX512: Kernels = Kernels {
     dot_floats: |left, right| unsafe { avx512::dot_floats(left, right) },
 };
 
+/// Asks for `values` to be brought into the cache.
+#[inline(always)]
+pub(super) fn prefetch<T>(values: &[T]) {
+    let start = values.as_ptr().cast::<i8>();
+    for line in (0..size_of_val(values)).step_by(64) {
+        // SAFETY: the instruction belongs to every x86-64, the address lies in `values`, and it is a hint that cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(line)) };
+    }
+}
+
 /// Computes the rows' products four at a time, what is left singly.
 #[inline(always)]
 fn in_fours(
     block: ByteBlock<'_>,
     stride: usize,
-    four: impl Fn([&[i8]; 4]) -> [i32; 4],
+    four: impl Fn(&[i8], &[i8], &[i8], &[i8]) -> [i32; 4],
     one: impl Fn(&[i8]) -> i32,
 ) -> [i32; BLOCK_ROWS] {
     let mut dots = [0; BLOCK_ROWS];
-    let mut groups = block.codes.chunks_exact(4 * stride);
-    let (outputs, _) = dots.as_chunks_mut::<4>();
-    let mut done = 0;
-    for (output, rows) in outputs.iter_mut().zip(&mut groups) {
-        let ((a, b), (c, d)) = {
-            let (first, second) = rows.split_at(2 * stride);
-            (first.split_at(stride), second.split_at(stride))
+    let mut rest = block.codes;
+    for output in dots.as_chunks_mut::<4>().0 {
+        let Some((rows, others)) = rest.split_at_checked(4 * stride) else {
+            for (output, row) in output.iter_mut().zip(rest.chunks_exact(stride)) {
+                *output = one(row);
+            }
+            break;
         };
-        *output = four([a, b, c, d]);
-        done += 4;
-    }
-    for (output, row) in dots.iter_mut().skip(done).zip(groups.remainder().chunks_exact(stride)) {
-        *output = one(row);
+        let (first, second) = rows.split_at(2 * stride);
+        let ((a, b), (c, d)) = (first.split_at(stride), second.split_at(stride));
+        *output = four(a, b, c, d);
+        rest = others;
     }
     dots
 }
@@ -74,23 +83,31 @@ mod avx2 {
 
     #[target_feature(enable = "avx2,f16c")]
     pub fn scan_bytes(block: ByteBlock<'_>, query: &ByteQuery, threshold: f32, upper: &mut Values) -> u64 {
-        let dots = in_fours(block, query.wide.len(), |rows| dot_four(rows, query), |row| dot_bytes(row, query));
+        let dots = in_fours(block, query.wide.len(), |a, b, c, d| dot_four(a, b, c, d, query), |row| dot_bytes(row, query));
         upper_bounds(&dots, block, query, upper);
         reached(upper, threshold)
     }
 
+    #[inline]
     #[target_feature(enable = "avx2,f16c")]
-    fn dot_four(rows: [&[i8]; 4], query: &ByteQuery) -> [i32; 4] {
-        let mut sums = [_mm256_setzero_si256(); 4];
-        let chunks = rows.map(|row| row.as_chunks::<16>().0);
-        for (index, levels) in query.wide.as_chunks::<16>().0.iter().enumerate() {
+    fn dot_four(a: &[i8], b: &[i8], c: &[i8], d: &[i8], query: &ByteQuery) -> [i32; 4] {
+        let zero = _mm256_setzero_si256();
+        let (mut sum_a, mut sum_b, mut sum_c, mut sum_d) = (zero, zero, zero, zero);
+        let (a, b, c, d) = (a.as_chunks::<16>().0, b.as_chunks().0, c.as_chunks().0, d.as_chunks().0);
+        for ((((a, b), c), d), levels) in a.iter().zip(b).zip(c).zip(d).zip(query.wide.as_chunks::<16>().0) {
             // SAFETY: `levels` is 32 bytes.
             let levels = unsafe { _mm256_loadu_si256(levels.as_ptr().cast()) };
-            for (sum, chunk) in sums.iter_mut().zip(chunks) {
-                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(widen(&chunk[index]), levels));
-            }
+            sum_a = _mm256_add_epi32(sum_a, _mm256_madd_epi16(widen(a), levels));
+            sum_b = _mm256_add_epi32(sum_b, _mm256_madd_epi16(widen(b), levels));
+            sum_c = _mm256_add_epi32(sum_c, _mm256_madd_epi16(widen(c), levels));
+            sum_d = _mm256_add_epi32(sum_d, _mm256_madd_epi16(widen(d), levels));
         }
-        sums.map(|sum| sum_of(sum))
+        let four = _mm256_hadd_epi32(_mm256_hadd_epi32(sum_a, sum_b), _mm256_hadd_epi32(sum_c, sum_d));
+        let sums = _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256::<1>(four));
+        let mut dots = [0; 4];
+        // SAFETY: `dots` is 16 bytes.
+        unsafe { _mm_storeu_si128(dots.as_mut_ptr().cast(), sums) };
+        dots
     }
 
     #[target_feature(enable = "avx2,f16c")]
@@ -197,8 +214,9 @@ mod avx2 {
         for (a, b) in blocks.iter().zip(others) {
             for (part, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: each of the four parts is eight of the 32 floats.
-                let (a, b) =
-                    unsafe { (_mm256_loadu_ps(a.as_ptr().add(8 * part)), _mm256_loadu_ps(b.as_ptr().add(8 * part))) };
+                let (a, b) = unsafe {
+                    (_mm256_loadu_ps(a.as_ptr().add(8 * part)), _mm256_loadu_ps(b.as_ptr().add(8 * part)))
+                };
                 *sum = _mm256_add_ps(*sum, _mm256_mul_ps(a, b));
             }
         }
@@ -213,7 +231,7 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub fn scan_bytes(block: ByteBlock<'_>, query: &ByteQuery, threshold: f32, upper: &mut Values) -> u64 {
-        let dots = in_fours(block, query.wide.len(), |rows| dot_four(rows, query), |row| dot_bytes(row, query));
+        let dots = in_fours(block, query.wide.len(), |a, b, c, d| dot_four(a, b, c, d, query), |row| dot_bytes(row, query));
         upper_bounds(&dots, block, query, upper);
         reached(upper, threshold)
     }
@@ -232,20 +250,21 @@ mod avx512 {
         _mm512_xor_si512(unsafe { _mm512_loadu_si512(codes.as_ptr().cast()) }, _mm512_set1_epi8(-128))
     }
 
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn dot_four(rows: [&[i8]; 4], query: &ByteQuery) -> [i32; 4] {
-        let (mut highs, mut lows) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
-        let chunks = rows.map(|row| row.as_chunks::<64>().0);
+    fn dot_four(a: &[i8], b: &[i8], c: &[i8], d: &[i8], query: &ByteQuery) -> [i32; 4] {
+        let zero = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        let (mut sums_a, mut sums_b, mut sums_c, mut sums_d) = (zero, zero, zero, zero);
+        let (a, b, c, d) = (a.as_chunks::<64>().0, b.as_chunks().0, c.as_chunks().0, d.as_chunks().0);
         let digits = query.high.as_chunks::<64>().0.iter().zip(query.low.as_chunks::<64>().0);
-        for (index, (high, low)) in digits.enumerate() {
-            let (high, low) = levels(high, low);
-            for row in 0..4 {
-                let codes = unsigned(&chunks[row][index]);
-                highs[row] = _mm512_dpbusd_epi32(highs[row], codes, high);
-                lows[row] = _mm512_dpbusd_epi32(lows[row], codes, low);
-            }
+        for ((((a, b), c), d), (high, low)) in a.iter().zip(b).zip(c).zip(d).zip(digits) {
+            let levels = levels(high, low);
+            sums_a = add_products(sums_a, a, levels);
+            sums_b = add_products(sums_b, b, levels);
+            sums_c = add_products(sums_c, c, levels);
+            sums_d = add_products(sums_d, d, levels);
         }
-        let [a, b, c, d] = std::array::from_fn(|row| _mm512_add_epi32(_mm512_slli_epi32::<7>(highs[row]), lows[row]));
+        let (a, b, c, d) = (joined(sums_a), joined(sums_b), joined(sums_c), joined(sums_d));
         let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
         let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
         let abcd = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
@@ -257,17 +276,29 @@ mod avx512 {
         dots
     }
 
+    /// Adds the products of 64 codes with both digits of their levels.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn add_products(sums: (__m512i, __m512i), codes: &[i8; 64], levels: (__m512i, __m512i)) -> (__m512i, __m512i) {
+        let codes = unsigned(codes);
+        (_mm512_dpbusd_epi32(sums.0, codes, levels.0), _mm512_dpbusd_epi32(sums.1, codes, levels.1))
+    }
+
+    /// The sums of both digits as one.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn joined(sums: (__m512i, __m512i)) -> __m512i {
+        _mm512_add_epi32(_mm512_slli_epi32::<7>(sums.0), sums.1)
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub fn dot_bytes(codes: &[i8], query: &ByteQuery) -> i32 {
-        let (mut highs, mut lows) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        let mut sums = (_mm512_setzero_si512(), _mm512_setzero_si512());
         let digits = query.high.as_chunks::<64>().0.iter().zip(query.low.as_chunks::<64>().0);
         for (codes, (high, low)) in codes.as_chunks::<64>().0.iter().zip(digits) {
-            let (high, low) = levels(high, low);
-            highs = _mm512_dpbusd_epi32(highs, unsigned(codes), high);
-            lows = _mm512_dpbusd_epi32(lows, unsigned(codes), low);
+            sums = add_products(sums, codes, levels(high, low));
         }
-        let sum = _mm512_add_epi32(_mm512_slli_epi32::<7>(highs), lows);
-        _mm512_reduce_add_epi32(sum).wrapping_sub(query.bias)
+        _mm512_reduce_add_epi32(joined(sums)).wrapping_sub(query.bias)
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]

@@ -230,6 +230,9 @@ fn judge(page: &mut Page, notes: &[Notes]) -> Vec<bool> {
         } else if index < 4 && is_trail(text, block.kind, note.stats) {
             trail = text.split(['>', '›', '»', '/', '→']).map(collapsed).filter(|name| !name.is_empty()).collect();
             false
+        } else if block.kind == BlockKind::Paragraph && RELATED.contains(&words.as_str()) {
+            related = true;
+            false
         } else {
             !(after_prompt
                 || repeats_title && matches!(block.kind, BlockKind::Paragraph | BlockKind::Quote)
@@ -320,5 +323,12 @@ fn is_hub(page: &Page, notes: &[Notes], keeps: &[bool]) -> bool {
             text += stats.text;
         }
     }
-    links >= 3 && text > 0 && (linked * 10 >= text * 8 || links >= 20 && linked * 10 >= text * 6)
+    // The more links, the more of the text between them only separates them: an index of a book is half terms.
+    let share = match links {
+        0..3 => return false,
+        3..20 => 80,
+        20..200 => 60,
+        _ => 50,
+    };
+    text > 0 && u64::from(linked) * 100 >= u64::from(text) * share
 }

@@ -17,10 +17,8 @@ use html5ever::{Attribute, LocalName, Namespace, QualName, local_name, ns};
 
 /// Start tags deeper than this are left out; what is in them stays.
 const MAXIMUM_DEPTH: u32 = 256;
-/// A tag longer than this is checked for its number of attributes.
-const LONG_TAG: usize = 8 << 10;
-/// A tag with more attributes than this loses them.
-const MAXIMUM_ATTRIBUTES: usize = 1 << 10;
+/// A tag that may have more attributes than this loses them.
+const MAXIMUM_ATTRIBUTES: usize = 1 << 12;
 
 const NONE: u32 = u32::MAX;
 
@@ -203,13 +201,9 @@ fn shortened_tags(html: &str) -> Cow<'_, str> {
             at = start;
             continue;
         }
-        let length = rest.iter().position(|&byte| byte == b'>').unwrap_or(rest.len());
-        let tag = rest.get(..length).unwrap_or_default();
-        if length > LONG_TAG
-            && tag.iter().filter(|byte| byte.is_ascii_whitespace() || **byte == b'/' || **byte == b'=').count()
-                > MAXIMUM_ATTRIBUTES
-        {
-            let name = tag.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(length);
+        let (length, attributes) = tag_extent(rest);
+        if attributes > MAXIMUM_ATTRIBUTES {
+            let name = rest.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(length);
             cuts.push(start + name..start + length);
         }
         at = start + length;
@@ -225,6 +219,29 @@ fn shortened_tags(html: &str) -> Cow<'_, str> {
     }
     kept.push_str(html.get(from..).unwrap_or_default());
     Cow::Owned(kept)
+}
+
+/// The length of a tag up to its `>`, and at most how many attributes it has. A quote counts where a value begins.
+fn tag_extent(rest: &[u8]) -> (usize, usize) {
+    let (mut at, mut attributes) = (0, 0);
+    let mut after_equals = false;
+    while let Some(&byte) = rest.get(at) {
+        match byte {
+            b'>' => return (at, attributes),
+            b'"' | b'\'' if after_equals => {
+                let value = rest.get(at + 1..).unwrap_or_default();
+                at += 1 + value.iter().position(|&end| end == byte).unwrap_or(value.len());
+                attributes += 1;
+                after_equals = false;
+            }
+            b'=' => after_equals = true,
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0C => attributes += usize::from(!after_equals),
+            b'/' => attributes += 1,
+            _ => after_equals = false,
+        }
+        at += 1;
+    }
+    (rest.len(), attributes)
 }
 
 /// Stands between tokenizer and tree builder and keeps the tree shallow and small.

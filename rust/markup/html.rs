@@ -170,7 +170,9 @@ impl<'a> Survey<'a> {
         if measure.flags & (flag::DROPPED | flag::HIDDEN) == 0 {
             around.text += measure.text;
             around.linked += measure.linked;
-            around.flags |= measure.flags & flag::INSIDE;
+            // The title of a note is no heading of the page.
+            let note = if measure.flags & flag::NOTE != 0 { flag::HEADING | flag::FIRST_HEADING } else { 0 };
+            around.flags |= measure.flags & flag::INSIDE & !note;
         }
         self.set(parent, around);
     }
@@ -340,18 +342,20 @@ impl<'a> Survey<'a> {
 
     /// The names in a trail of page names.
     fn trail(&self, root: NodeId) -> Vec<String> {
-        let mut names = Vec::new();
+        let mut names: Vec<String> = Vec::new();
+        let mut name = String::new();
         self.dom.walk(root, |step| {
-            if let Step::Enter(id) = step {
-                if let Content::Text(text) = self.dom.content(id) {
-                    let name = collapsed(text);
-                    if name.chars().any(char::is_alphanumeric) && names.len() < 16 {
-                        names.push(name);
-                    }
-                }
-                return !self.has(id, flag::HIDDEN);
+            let (Step::Enter(id) | Step::Leave(id)) = step;
+            if let Content::Text(text) = self.dom.content(id) {
+                name.push_str(if step == Step::Enter(id) { text } else { "" });
+                return true;
             }
-            true
+            let whole = collapsed(&std::mem::take(&mut name));
+            let whole = whole.trim_matches(|c: char| c.is_whitespace() || "/>›»→|".contains(c));
+            if whole.chars().any(char::is_alphanumeric) && names.len() < 16 {
+                names.push(whole.to_owned());
+            }
+            !self.has(id, flag::HIDDEN)
         });
         names
     }
@@ -634,7 +638,11 @@ impl Reader<'_> {
 
     fn block(&mut self, own: Option<&str>) {
         self.writer.end_line();
-        if let Some(anchor) = own {
+        // Names of a page's scaffolding are no places in its text.
+        let scaffold = |id: &&str| {
+            matches!(*id, "header" | "content" | "main" | "page" | "wrapper" | "container" | "app" | "root")
+        };
+        if let Some(anchor) = own.filter(|id| !scaffold(id)) {
             self.writer.anchor(anchor, false);
         }
     }

@@ -28,8 +28,10 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
         code: None,
         alternative: None,
         html: None,
+        label: None,
         hidden: 0,
     };
+    reader.writer.allow_cards();
     reader.writer.own_url(canonical_url.as_deref());
     for event in Parser::new_ext(&unix_lines(body), extensions()) {
         reader.event(event);
@@ -61,6 +63,8 @@ struct Reader {
     alternative: Option<String>,
     /// The HTML block being read.
     html: Option<String>,
+    /// The label of the footnote whose first line is to come.
+    label: Option<String>,
     hidden: u32,
 }
 
@@ -96,7 +100,12 @@ impl Reader {
 
     fn start(&mut self, tag: Tag<'_>) {
         match tag {
-            Tag::Paragraph => self.writer.end_line(),
+            Tag::Paragraph => {
+                self.writer.end_line();
+                if let Some(label) = self.label.take() {
+                    self.writer.text(&label);
+                }
+            }
             Tag::Heading { level, id, .. } => self.writer.start_heading(number(level), id.as_deref()),
             Tag::BlockQuote(_) => self.writer.start_quote(),
             Tag::CodeBlock(kind) => {
@@ -115,7 +124,7 @@ impl Reader {
             Tag::DefinitionListDefinition => self.writer.end_line(),
             Tag::FootnoteDefinition(name) => {
                 self.writer.end_line();
-                self.writer.text(&format!("[{name}] "));
+                self.label = Some(format!("[{name}] "));
             }
             Tag::Table(_) => self.writer.start_table(),
             Tag::TableHead => self.writer.start_row(true),

@@ -21,6 +21,9 @@ const MAXIMUM_BYTES: usize = 1 << 30;
 /// Deeper lists are indented no further than this.
 const MAXIMUM_COLUMN: usize = 24;
 
+/// A link around several blocks is given up after so many.
+const CARD_BLOCKS: u8 = 6;
+
 /// How much of a block's visible text is what, in bytes without white space.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stats {
@@ -129,6 +132,9 @@ pub(super) struct Writer {
     anchor: Option<String>,
     slugger: Option<Slugger>,
     own_url: Option<String>,
+    /// Whether a link may go over several blocks (Markdown made from HTML), and how many more it may.
+    cards: bool,
+    card: u8,
 }
 
 impl Writer {
@@ -154,12 +160,19 @@ impl Writer {
             anchor: None,
             slugger: slugs.map(Slugger::new),
             own_url: None,
+            cards: false,
+            card: 0,
         })
     }
 
     /// Sets the page's own address, so that links to it count as links into the page.
     pub(super) fn own_url(&mut self, url: Option<&str>) {
         self.own_url = url.map(|url| url.trim_end_matches('/').to_owned());
+    }
+
+    /// Reads `[`, some blocks and `](address)` as a link around the blocks, as converters from HTML write it.
+    pub(super) fn allow_cards(&mut self) {
+        self.cards = true;
     }
 
     /// Appends running text to the pending line, white space collapsed, invisible characters left out.
@@ -219,7 +232,36 @@ impl Writer {
         self.heading.is_some() || self.table.as_ref().is_some_and(|table| table.in_cell)
     }
 
-    fn write_line(&mut self, line: &str, stats: Stats) {
+    /// Follows a link around several blocks: its brackets leave no text.
+    fn card<'l>(&mut self, line: &'l str, stats: &mut Stats) -> &'l str {
+        if line.starts_with('[') && !line.contains(']') && (line == "[" || stats.image > 0) {
+            self.card = CARD_BLOCKS;
+            stats.text -= 1;
+            return line.get(1..).unwrap_or_default().trim_start();
+        }
+        if self.card == 0 {
+            return line;
+        }
+        self.card -= 1;
+        let mut shown = line;
+        if let Some((front, target)) = line.rsplit_once("](")
+            && target.ends_with(')')
+            && !target.contains(char::is_whitespace)
+        {
+            self.card = 0;
+            shown = front;
+            stats.links += 1;
+            stats.text = front.split_whitespace().map(str::len).sum::<usize>() as u32;
+        }
+        stats.linked = stats.text;
+        shown
+    }
+
+    fn write_line(&mut self, line: &str, mut stats: Stats) {
+        let line = if self.cards { self.card(line, &mut stats) } else { line };
+        if line.is_empty() {
+            return;
+        }
         if !self.lists.is_empty() {
             self.write_list_line(line, stats, true);
             return;
@@ -325,7 +367,10 @@ impl Writer {
     pub(super) fn end_heading(&mut self) {
         let Some(heading) = self.heading.take() else { return };
         let inline = std::mem::take(&mut self.inline);
-        let stats = std::mem::take(&mut self.line);
+        let mut stats = std::mem::take(&mut self.line);
+        if self.card > 0 {
+            stats.linked = stats.text;
+        }
         let line = composed(inline.trim()).into_owned();
         let given = heading.own.or(heading.permalink).or(heading.inner).or(heading.before);
         if line.is_empty() {
@@ -362,6 +407,11 @@ impl Writer {
         }
         if let Some(heading) = &mut self.heading {
             heading.inner.get_or_insert_with(|| anchor.to_owned());
+        } else if let [list] = self.lists.as_mut_slice()
+            && named
+            && list.fresh
+        {
+            list.anchor.get_or_insert_with(|| anchor.to_owned());
         } else if self.inline.trim().is_empty() {
             self.pending = Some((anchor.to_owned(), named));
         }

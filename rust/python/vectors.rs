@@ -60,7 +60,7 @@ pub(super) fn mmr(
         return Err(PyValueError::new_err(format!("{} relevances for {rows} vectors", relevance.len())));
     }
     let vectors = vectors.as_slice()?;
-    py.enter(|| Ok(select(&relevance, vectors, dimension, mmr_lambda, k)))
+    py.enter(|| select(&relevance, vectors, dimension, mmr_lambda, k))
 }
 
 /// The name of the SIMD level that the kernels use.
