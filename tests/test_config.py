@@ -212,7 +212,8 @@ def test_target_above_maximum_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"[retrieval\n", "is not TOML"), (b"\xff\xfe", "is not UTF-8"), (b"a" * 10, "is not TOML")]
+    ("content", "message"),
+    [(b"[retrieval\n", "is not TOML"), (b"\xff\xfe", "is not UTF-8"), (b"a" * 10, "is not TOML")],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
@@ -227,13 +228,20 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refused)
-    with pytest.raises(ConfigError, match="cannot read .*: Permission denied"):
+    with pytest.raises(ConfigError, match=r"cannot read .*: Permission denied"):
         load(directory=tmp_path, environment={})
 
 
 @pytest.mark.parametrize(
     ("location", "name"),
-    [("/a/docs", "docs"), ("/a/docs/", "docs"), ("/a/help.tar.gz", "help"), ("/a/x.TGZ", "x"), ("/a/f.jsonl", "f"), ("/", "documents")],
+    [
+        ("/a/docs", "docs"),
+        ("/a/docs/", "docs"),
+        ("/a/help.tar.gz", "help"),
+        ("/a/x.TGZ", "x"),
+        ("/a/f.jsonl", "f"),
+        ("/", "documents"),
+    ],
 )
 def test_source_names(location: str, name: str) -> None:
     assert config.default_source_name(location) == name
