@@ -154,4 +154,9 @@ class FakePipeline:
         )
 
     def explain(self, question: str, chunk_id: str | None = None) -> dict[str, Any]:
-        return {"question": question, "terms": ["a", "b"], "hits": [{"rank": 1, "bm25": None}], "chunk": {"id": chunk_id}}
+        return {
+            "question": question,
+            "terms": ["a", "b"],
+            "hits": [{"rank": 1, "bm25": None}],
+            "chunk": {"id": chunk_id},
+        }

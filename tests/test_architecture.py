@@ -12,9 +12,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import reference
 
 import clockify_rag
+import reference
 from clockify_rag import config, errors
 
 ROOT = Path(__file__).parent.parent
@@ -100,7 +100,11 @@ def test_names_for_type_checkers_are_the_public_ones() -> None:
 def test_every_record_and_protocol_is_public() -> None:
     from clockify_rag import contracts
 
-    defined = {name for name, value in vars(contracts).items() if isinstance(value, type) and value.__module__ == contracts.__name__}
+    defined = {
+        name
+        for name, value in vars(contracts).items()
+        if isinstance(value, type) and value.__module__ == contracts.__name__
+    }
     assert defined <= set(clockify_rag.__all__)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from fakes import FakePipeline, identifier
 
 from clockify_rag.cli import opening, run
 from clockify_rag.contracts import Failure, Skipped
 from clockify_rag.errors import IndexCorrupt, IndexNotFound
+from fakes import FakePipeline, identifier
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schemas"
 
@@ -109,7 +109,9 @@ def test_refusal(
     assert capfd.readouterr().out == "It is not known.\n"
 
 
-def test_failed_generation_prints_hits_and_ends_with_5(pipeline: FakePipeline, capfd: pytest.CaptureFixture[str]) -> None:
+def test_failed_generation_prints_hits_and_ends_with_5(
+    pipeline: FakePipeline, capfd: pytest.CaptureFixture[str]
+) -> None:
     pipeline.failure = Failure(code="backend_timeout", message="no answer in 2 s", hint="start the server")
     assert run(["ask", "How?", "--json"]) == 5
     value = printed_json(capfd)
@@ -266,9 +268,7 @@ def test_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capfd: pytest.
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_stdout_that_knows_no_unicode_still_works(
-    pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stdout_that_knows_no_unicode_still_works(pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", narrow)
     assert run(["ask", "How?"]) == 0

@@ -212,7 +212,8 @@ def test_target_above_maximum_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"[retrieval\n", "is not TOML"), (b"\xff\xfe", "is not UTF-8"), (b"a" * 10, "is not TOML")]
+    ("content", "message"),
+    [(b"[retrieval\n", "is not TOML"), (b"\xff\xfe", "is not UTF-8"), (b"a" * 10, "is not TOML")],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
@@ -227,13 +228,20 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refused)
-    with pytest.raises(ConfigError, match="cannot read .*: Permission denied"):
+    with pytest.raises(ConfigError, match=r"cannot read .*: Permission denied"):
         load(directory=tmp_path, environment={})
 
 
 @pytest.mark.parametrize(
     ("location", "name"),
-    [("/a/docs", "docs"), ("/a/docs/", "docs"), ("/a/help.tar.gz", "help"), ("/a/x.TGZ", "x"), ("/a/f.jsonl", "f"), ("/", "root"), ("/a/guide.md", "guide")],
+    [
+        ("/a/docs", "docs"),
+        ("/a/docs/", "docs"),
+        ("/a/help.tar.gz", "help"),
+        ("/a/x.TGZ", "x"),
+        ("/a/f.jsonl", "f"),
+        ("/", "documents"),
+    ],
 )
 def test_source_names(location: str, name: str) -> None:
     assert config.default_source_name(location) == name
@@ -273,22 +281,3 @@ def test_any_variable_is_taken_or_refused_by_name(name: str, value: str) -> None
         load(directory="/", environment={variable: value})
     except ConfigError as error:
         assert variable in error.message  # noqa: PT017 - either outcome is right
-
-
-def test_a_source_may_be_named_as_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a=b").mkdir()
-    (tmp_path / "v2").mkdir()
-    (tmp_path / "latest").symlink_to("v2")
-    assert config.typed_source("a=b") == ("a=b", "a=b")
-    assert config.typed_source("manual=docs/pages") == ("manual", "docs/pages")
-    assert config.typed_source("docs/manual.tar.gz") == ("manual", "docs/manual.tar.gz")
-    assert config.typed_source("latest") == ("latest", "latest")
-    assert config.typed_source("/") == ("root", "/")
-
-
-def test_two_sources_of_one_name_can_be_told_apart() -> None:
-    with pytest.raises(InvalidSetting, match="two sources are named 'docs'") as caught:
-        config.typed_sources(["a/docs", "b/docs"], config.Settings())
-    told_apart = config.typed_sources(["a/docs", caught.value.hint.split(": ")[1]], config.Settings())
-    assert [source.name for source in told_apart] == ["docs", "docs-2"]

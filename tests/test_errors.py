@@ -6,10 +6,10 @@ import pickle
 import re
 
 import pytest
-from reference import every_error
 
 from clockify_rag import errors
 from clockify_rag.errors import ClockifyRagError
+from reference import every_error
 
 ERRORS = tuple(every_error())
 

@@ -108,7 +108,9 @@ def test_an_unknown_name_lists_those_there_are(monkeypatch: pytest.MonkeyPatch) 
 
 def test_two_packages_of_one_name_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, ("acme", "one:Embedder"), ("acme", "two:Embedder"))
-    with pytest.raises(PluginConflict, match="several packages offer the component 'acme' among the embedders: one, two"):
+    with pytest.raises(
+        PluginConflict, match="several packages offer the component 'acme' among the embedders: one, two"
+    ):
         plugins.find("embedders", "acme")
 
 
