@@ -120,7 +120,7 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     lexical: Annotated[bool, Meta(description="Do not use vectors")] = False
     k1: Annotated[float, Meta(ge=0, le=10, description="BM25F: how soon repeated words stop counting")] = 1.2
     b: Annotated[Share, Meta(description="BM25F: how much long chunks are discounted")] = 0.75
-    title_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the page's title")] = 2.0
+    title_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the page's title")] = 3.0
     heading_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the headings above a chunk")] = 1.0
     body_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the chunk itself")] = 1.0
     dense_weight: Annotated[
@@ -139,7 +139,7 @@ class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     reranker: Annotated[str, Meta(description="Component that orders hits again")] = "mmr"
     mmr_lambda: Annotated[
         Share, Meta(description="Maximal marginal relevance: 1 is relevance only, less is more variety")
-    ] = 0.9
+    ] = 0.95
     arguments: Annotated[Arguments, Meta(description="Arguments of the reranker")] = {}
 
 
