@@ -11,6 +11,10 @@ BIN := $(VENV)/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEMO_INDEX := $(TARGET)/demo-index
 
+# The wheel names no folder of the machine that built it.
+CARGO_FOLDER := $(or $(CARGO_HOME),$(HOME)/.cargo)
+WHEEL_FLAGS := --remap-path-prefix=$(CARGO_FOLDER)=/cargo --remap-path-prefix=$(CURDIR)=/clockify-rag
+
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 PYTHON_SOURCES := pyproject.toml $(shell find python -type f -not -path '*/__pycache__/*' -not -name '*.so')
 
@@ -29,7 +33,7 @@ $(VENV)/ready: pyproject.toml
 # The wheel is built in release mode and installed, so that tests run what users get.
 $(VENV)/installed: $(VENV)/ready $(RUST_SOURCES) $(PYTHON_SOURCES)
 	rm -rf dist
-	$(BIN)/maturin build --release --out dist --interpreter $(BIN)/python --quiet
+	RUSTFLAGS="$${RUSTFLAGS:-} $(WHEEL_FLAGS)" $(BIN)/maturin build --release --out dist --interpreter $(BIN)/python --quiet
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	@touch $@
@@ -43,7 +47,7 @@ demo: build ## Index the example help centre and ask it three questions
 	@for question in \
 		"How do I copy last week's timesheet?" \
 		"How long is a password reset link valid?" \
-		"Can I pay my subscription with cryptocurrency?"; do \
+		"Can I pay with Bitcoin?"; do \
 		echo; echo "> $$question"; $(BIN)/clockify-rag ask "$$question" --index $(DEMO_INDEX); \
 	done
 

@@ -202,8 +202,8 @@ def test_every_public_name_is_documented() -> None:
     for file in SOURCES.rglob("*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), file.name
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{file.name}: {node.name}"
 
 

@@ -367,3 +367,70 @@ def test_version_and_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out == f"clockify-rag {__version__}\n"
     assert run([]) == 2
     assert run(["search", "-h"]) == 0
+
+
+def test_doctor_names_each_finding(
+    pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["doctor"]) == 0
+    assert "ok      index: " in capfd.readouterr().out
+    Path("clockify-rag.toml").write_text('[embedding]\nembedder = "acne"\n[generation]\ngenerator = "ollama"\n')
+    assert run(["doctor", "--json"]) == 2
+    checks = {check["check"]: check for check in printed_json(capfd)["checks"]}
+    assert checks["components"]["status"] == "failed"
+    assert "there are: " in checks["components"]["hint"]
+    assert checks["servers"]["status"] == "warning"
+
+    def broken(configuration: Any) -> None:
+        raise IndexNotFound("there is no index at x", hint="clockify-rag build")
+
+    monkeypatch.setattr(opening, "pipeline", broken)
+    assert run(["doctor", "--json"]) == 2
+    checks = {check["check"]: check for check in printed_json(capfd)["checks"]}
+    assert (checks["index"]["status"], checks["index"]["hint"]) == ("warning", "clockify-rag build")
+
+    def damaged(configuration: Any) -> None:
+        raise IndexCorrupt("a block of text is not what was written")
+
+    monkeypatch.setattr(opening, "pipeline", damaged)
+    Path("clockify-rag.toml").unlink()
+    assert run(["doctor"]) == 4
+    assert "failed  index: a block of text" in capfd.readouterr().out
+
+
+def test_progress_is_drawn_on_a_terminal_only(
+    pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["build", "docs"]) == 0
+    assert pipeline.calls[0][1]["progress"] is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    capfd.readouterr()
+    assert run(["build", "docs", "--json"]) == 0
+    assert printed_json(capfd)["documents"] == 2
+    assert pipeline.calls[1][1]["progress"] is not None
+
+
+def test_verbose_logs_to_stderr(pipeline: FakePipeline, capfd: pytest.CaptureFixture[str]) -> None:
+    import logging
+
+    from clockify_rag import telemetry
+
+    assert run(["--verbose", "search", "How?", "--json"]) == 0
+    try:
+        telemetry.LOGGER.debug("said")
+        assert "said" in capfd.readouterr().err
+    finally:
+        for handler in [handler for handler in telemetry.LOGGER.handlers if hasattr(handler, "clockify_rag")]:
+            telemetry.LOGGER.removeHandler(handler)
+        telemetry.LOGGER.setLevel(logging.NOTSET)
+
+
+def test_a_file_that_cannot_be_written_is_said(
+    pipeline: FakePipeline, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(self: Path, *arguments: Any, **options: Any) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    assert run(["init"]) == 2
+    assert "Permission denied" in capfd.readouterr().err

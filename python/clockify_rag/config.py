@@ -321,7 +321,8 @@ def typed_source(given: str) -> tuple[str, str]:
 
 def default_source_name(location: str | Path) -> str:
     """Return the name of the folder, file or archive at ``location``, without an ending. A link is not followed, so that
-    what ``latest`` points to may change without changing the name."""
+    what ``latest`` points to may change without changing the name.
+    """
     name = unicodedata.normalize("NFC", os.path.basename(os.path.abspath(location)))  # noqa: PTH100, PTH119 - no link is followed
     for ending in SOURCE_ENDINGS:
         if name.lower().endswith(ending) and len(name) > len(ending):

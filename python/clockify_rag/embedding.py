@@ -207,8 +207,7 @@ class ModelEmbedder:
         """The width of its vectors. May load the model, or ask the server."""
         if self._width is None:
             self.fingerprint()
-        assert self._width is not None
-        return self._width
+        return self._width or 0
 
     def fingerprint(self) -> str:
         """Return a hash of what it does. May load the model, or ask the server.
