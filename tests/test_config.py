@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("/a/help.tar.gz", "help"),
         ("/a/x.TGZ", "x"),
         ("/a/f.jsonl", "f"),
-        ("/", "documents"),
+        ("/", "root"), ("/a/guide.md", "guide"),
     ],
 )
 def test_source_names(location: str, name: str) -> None:
@@ -281,3 +281,21 @@ def test_any_variable_is_taken_or_refused_by_name(name: str, value: str) -> None
         load(directory="/", environment={variable: value})
     except ConfigError as error:
         assert variable in error.message  # noqa: PT017 - either outcome is right
+
+
+def test_a_source_may_be_named_as_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    (tmp_path / "v2").mkdir()
+    (tmp_path / "latest").symlink_to("v2")
+    assert config.typed_source("a=b") == ("a=b", "a=b")
+    assert config.typed_source("manual=docs/pages") == ("manual", "docs/pages")
+    assert config.typed_source("docs/manual.tar.gz") == ("manual", "docs/manual.tar.gz")
+    assert config.typed_source("latest") == ("latest", "latest")
+
+
+def test_two_sources_of_one_name_can_be_told_apart() -> None:
+    with pytest.raises(InvalidSetting, match="two sources are named 'docs'") as caught:
+        config.typed_sources(["a/docs", "b/docs"], config.Settings())
+    told_apart = config.typed_sources(["a/docs", caught.value.hint.split(": ")[1]], config.Settings())
+    assert [source.name for source in told_apart] == ["docs", "docs-2"]
