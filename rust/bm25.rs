@@ -34,7 +34,7 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { k1: 1.2, b: [0.75; FIELDS], weights: [3.0, 1.0, 1.0] }
+        Self { k1: 1.2, b: [0.75; FIELDS], weights: [5.0, 1.0, 1.0] }
     }
 }
 

@@ -120,7 +120,7 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     lexical: Annotated[bool, Meta(description="Do not use vectors")] = False
     k1: Annotated[float, Meta(ge=0, le=10, description="BM25F: how soon repeated words stop counting")] = 1.2
     b: Annotated[Share, Meta(description="BM25F: how much long chunks are discounted")] = 0.75
-    title_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the page's title")] = 3.0
+    title_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the page's title")] = 5.0
     heading_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the headings above a chunk")] = 1.0
     body_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the chunk itself")] = 1.0
     dense_weight: Annotated[
