@@ -172,8 +172,8 @@ class Snapshot:
     @property
     def chunks(self) -> int: ...
     @property
-    def bytes(self) -> int:
-        """The size of the files this generation uses."""
+    def size(self) -> int:
+        """The bytes of the files this generation uses."""
     def segments(self) -> list[SegmentInfo]: ...
     def state(self) -> bytes: ...
     def is_current(self) -> bool:

@@ -32,7 +32,18 @@ LEVELS: Final = 2
 """A setting has a table and a name; an entry of a setting that is itself a table is one level deeper."""
 
 SOURCE_ENDINGS: Final = (
-    ".tar.gz", ".tgz", ".tar", ".jsonl", ".markdown", ".md", ".mdx", ".html", ".htm", ".xhtml", ".txt", ".text",
+    ".tar.gz",
+    ".tgz",
+    ".tar",
+    ".jsonl",
+    ".markdown",
+    ".md",
+    ".mdx",
+    ".html",
+    ".htm",
+    ".xhtml",
+    ".txt",
+    ".text",
 )
 """Endings of files that are left out of a source's name."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -26,6 +26,9 @@ MAXIMUM_SEGMENTS = 8
 
 MAXIMUM_DEAD_SHARE = 0.2
 """Beyond this share of deleted chunks all segments are merged."""
+
+ID_CHARACTERS = 32
+"""The hexadecimal digits of an id: 128 bits."""
 
 SEGMENT_CHARACTERS = 256 * 1024 * 1024
 """A build starts a new segment after so much text, which bounds its memory."""
@@ -166,7 +169,7 @@ class LocalIndex:
             "generation": snapshot.generation,
             "documents": snapshot.documents,
             "chunks": snapshot.chunks,
-            "bytes": snapshot.bytes,
+            "bytes": snapshot.size,
             "analyser": snapshot.analyser,
             "chunker": snapshot.chunker,
             "embedder": None
@@ -239,7 +242,7 @@ class IndexWriter:
         self._dropped: set[str] = set()
         self._written = 0
 
-    def __enter__(self) -> IndexWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -432,7 +435,7 @@ def _with_state(document: Document, states: dict[str, DocumentState]) -> Documen
 
 
 def _is_id(text: str) -> bool:
-    return len(text) == 32 and all(character in "0123456789abcdef" for character in text)
+    return len(text) == ID_CHARACTERS and all(character in "0123456789abcdef" for character in text)
 
 
 def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _core.DocumentRow:

@@ -147,7 +147,7 @@ impl Snapshot {
     }
 
     #[getter]
-    fn bytes(&self) -> u64 {
+    fn size(&self) -> u64 {
         let segments = &self.0.generation().manifest().segments;
         segments
             .iter()
