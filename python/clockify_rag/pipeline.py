@@ -180,7 +180,8 @@ class Pipeline:
                 with stage("rerank", timings):
                     hits = tuple(reranker.rerank(query, result.hits, top_k=count))
                 result = msgspec.structs.replace(result, hits=hits)
-        timings = {**result.timings_ms, **timings, "total": timings.pop("search")}
+        total = timings.pop("search")
+        timings = {**result.timings_ms, **timings, "total": total}
         return msgspec.structs.replace(result, timings_ms=timings)
 
     def ask(
