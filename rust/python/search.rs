@@ -1,7 +1,7 @@
 //! One opened generation.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1};
@@ -94,9 +94,9 @@ impl Found {
 pub(super) struct Snapshot(Arc<snapshot::Snapshot>);
 
 impl Snapshot {
-    pub(super) fn open(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
+    pub(super) fn open(py: Python<'_>, path: &Path, previous: Option<&Self>) -> PyResult<Self> {
         let previous = previous.map(|previous| Arc::clone(&previous.0));
-        let opened = py.enter(|| snapshot::Snapshot::open(&path, previous.as_deref()))?;
+        let opened = py.enter(|| snapshot::Snapshot::open(path, previous.as_deref()))?;
         Ok(Self(Arc::new(opened)))
     }
 
@@ -111,8 +111,9 @@ impl Snapshot {
 impl Snapshot {
     #[staticmethod]
     #[pyo3(name = "open", signature = (path, previous = None))]
-    fn open_path(py: Python<'_>, path: PathBuf, previous: Option<PyRef<'_, Self>>) -> PyResult<Self> {
-        Self::open(py, path, previous.as_deref())
+    #[allow(clippy::needless_pass_by_value)]
+    fn open_path(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
+        Self::open(py, &path, previous)
     }
 
     #[getter]
@@ -267,12 +268,12 @@ impl Snapshot {
         language: &str,
         filters: Vec<Vec<String>>,
         excluded: Vec<String>,
-        options: PyRef<'_, SearchOptions>,
-        embedder: Option<PyRef<'_, StaticEmbedder>>,
+        options: &SearchOptions,
+        embedder: Option<&StaticEmbedder>,
         vector: Option<PyReadonlyArray1<'_, f32>>,
     ) -> PyResult<Found> {
         let options = options.0;
-        let embedder = embedder.as_ref().map(|embedder| &embedder.0);
+        let embedder = embedder.map(|embedder| &embedder.0);
         let given = vector.as_ref().map(|vector| vector.to_vec()).transpose()?;
         py.enter(|| {
             let started = std::time::Instant::now();
@@ -315,7 +316,7 @@ impl Snapshot {
         py: Python<'_>,
         question: &str,
         language: &str,
-        options: PyRef<'_, SearchOptions>,
+        options: &SearchOptions,
         chunk_id: &str,
     ) -> PyResult<String> {
         let id = parse_id(chunk_id)?;
