@@ -187,8 +187,11 @@ fn document_vectors(documents: &[DocumentInput], dimension: usize, values: &[f32
 }
 
 fn document_record(document: DocumentInput, spans: Vec<ChunkSpans>) -> DocumentRecord {
-    let chunk_record =
-        |(chunk, spans): (ChunkInput, ChunkSpans)| ChunkRecord { id: chunk.id, record: chunk.record, spans: spans.spans };
+    let chunk_record = |(chunk, spans): (ChunkInput, ChunkSpans)| ChunkRecord {
+        id: chunk.id,
+        record: chunk.record,
+        spans: spans.spans,
+    };
     DocumentRecord {
         id: document.id,
         record: document.record,
@@ -240,8 +243,10 @@ impl Tombstones {
         };
         let parts = [encode(&self.documents)?, encode(&self.chunks)?, self.corrections.to_bytes()];
         let mut bytes = TOMBSTONES_MAGIC.to_vec();
-        parts.iter().for_each(|part| bytes.extend((part.len() as u64).to_le_bytes()));
-        parts.iter().for_each(|part| bytes.extend(part));
+        for part in &parts {
+            bytes.extend((part.len() as u64).to_le_bytes());
+        }
+        bytes.extend(parts.concat());
         Ok(bytes)
     }
 

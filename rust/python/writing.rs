@@ -59,9 +59,10 @@ impl Writer {
         if self.with(py, |state| Ok(state.publisher.current().is_none()))? {
             return Ok(None);
         }
-        Snapshot::open(py, self.path.clone(), None).map(Some)
+        Snapshot::open(py, &self.path, None).map(Some)
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     fn add_segment(
         &self,
         py: Python<'_>,
