@@ -89,7 +89,7 @@ pub fn write(
     lexical::write(&mut writer, &texts)?;
     drop(texts);
     if let Some(ChunkVectors { dimension, values }) = vectors {
-        let whole = document_vectors(&documents, dimension, values);
+        let whole = document_vectors(&documents, dimension, &dense::as_stored(dimension, values)?);
         dense::write(&mut writer, dimension, values, &whole)?;
     }
     let count = documents.len() as u32;
@@ -168,7 +168,8 @@ fn pieces<'a>(text: &'a str, span: Range<usize>, repeated: &[Range<usize>]) -> V
     pieces
 }
 
-/// A document's vector: the mean of its chunks' vectors, each weighted by its length.
+/// A document's vector: the mean of its chunks' vectors as they are stored, each weighted by its length. So a segment that
+/// is merged from others has the vectors of one that is built anew.
 fn document_vectors(documents: &[DocumentInput], dimension: usize, values: &[f32]) -> Vec<f32> {
     let mut rows = values.chunks_exact(dimension);
     let mut whole = Vec::with_capacity(documents.len() * dimension);

@@ -9,15 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from clockify_rag import _core, plugins
-from clockify_rag.cache import EmbeddingCache
 from clockify_rag.config import Settings, check_source_names, typed_source
 from clockify_rag.config import load as load_settings
 from clockify_rag.contracts import (
@@ -37,16 +35,12 @@ from clockify_rag.contracts import (
     Source,
     Understander,
     Verifier,
+    digest,
 )
-from clockify_rag.embedding import CachedEmbedder
 from clockify_rag.errors import BackendError, ClockifyRagError, SourceError
-from clockify_rag.generation import refusal_text
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex
 from clockify_rag.retrieval import HybridRetriever, refusal
 from clockify_rag.telemetry import stage
-
-if TYPE_CHECKING:
-    from clockify_rag.contracts import Vectors
 
 BATCH_DOCUMENTS = 256
 """Documents that are chunked and embedded at once: enough for all threads, little enough for memory and for Ctrl-C."""
@@ -186,7 +180,8 @@ class Pipeline:
                 with stage("rerank", timings):
                     hits = tuple(reranker.rerank(query, result.hits, top_k=count))
                 result = msgspec.structs.replace(result, hits=hits)
-        timings = {**result.timings_ms, **timings, "total": timings.pop("search")}
+        total = timings.pop("search")
+        timings = {**result.timings_ms, **timings, "total": total}
         return msgspec.structs.replace(result, timings_ms=timings)
 
     def ask(
@@ -228,6 +223,8 @@ class Pipeline:
         )
         query = self.understander.understand(question, filters=filters)
         if reason := refusal(result):
+            from clockify_rag.generation import refusal_text
+
             text = refusal_text(query.language, self.settings.generation.refusals)
             return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
         try:
@@ -336,8 +333,7 @@ class Pipeline:
     @property
     def chunker_fingerprint(self) -> str:
         """A hash of the chunker's name and settings: chunks of another are made anew."""
-        table = msgspec.json.encode(self.settings.chunking, order="deterministic")
-        return blake2b(table, digest_size=16).hexdigest()
+        return digest("chunker 1", msgspec.json.encode(self.settings.chunking, order="deterministic").decode())
 
     @cached_property
     def embedder(self) -> Embedder | None:
@@ -349,6 +345,9 @@ class Pipeline:
         embedder: Embedder = plugins.create("embedders", table.embedder, table.arguments, **given)
         if table.embedder == "static":
             return embedder
+        from clockify_rag.cache import EmbeddingCache
+        from clockify_rag.embedding import CachedEmbedder
+
         return CachedEmbedder(embedder, EmbeddingCache(self.path / "cache"))
 
     @cached_property
@@ -537,7 +536,7 @@ class _Build:
                     self.counts["hidden"] += getattr(item.page, "hidden_dropped", 0)
                     self.seen.add(item.document.id)
                     if known is None:
-                        self.added[item.document.id] = _digest(item.page.text)
+                        self.added[item.document.id] = digest(item.page.text)
                     yield item
                 self.progress("load", len(self.seen), None)
 
@@ -572,8 +571,8 @@ class _Build:
                 self.seen.add(known.id)
                 writer.keep(msgspec.structs.replace(known, stale=True))
 
-    def _embed(self, batch: Sequence[tuple[Document, Sequence[Chunk]]]) -> list[Vectors | None]:
-        """Return the vectors of each document's chunks; ``None`` where the embedder does not know the language."""
+    def _embed(self, batch: Sequence[tuple[Document, Sequence[Chunk]]]) -> list[bytes | None]:
+        """Return the rows of each document's chunks; ``None`` where the embedder does not know the language."""
         embedder = self.pipeline.embedder
         if embedder is None:
             return [None] * len(batch)
@@ -585,21 +584,24 @@ class _Build:
             if embeds
             for chunk in chunks
         ]
-        rows = embedder.embed(texts)
-        vectors: list[Vectors | None] = []
+        from clockify_rag.embedding import embedded_rows
+
+        rows = embedded_rows(embedder, texts)
+        width = 4 * embedder.dimension
+        parts: list[bytes | None] = []
         start = 0
         for (_, chunks), embeds in zip(batch, known, strict=True):
-            end = start + len(chunks) if embeds else start
-            vectors.append(rows[start:end] if embeds else None)
+            end = start + len(chunks) * width if embeds else start
+            parts.append(rows[start:end] if embeds else None)
             start = end
-        return vectors
+        return parts
 
     def _moved(self, writer: IndexWriter, removed: Sequence[Document]) -> int:
         """Count the added documents whose text a removed one had."""
         snapshot = writer.previous
         if snapshot is None or not removed or not self.added:
             return 0
-        texts = [_digest(snapshot.text(document.id) or "") for document in removed]
+        texts = [digest(snapshot.text(document.id) or "") for document in removed]
         return sum(text in texts for text in self.added.values())
 
 
@@ -615,10 +617,6 @@ def embedded_text(document: Document, chunk: Chunk) -> str:
     """
     headings = [heading for heading in chunk.heading_path if heading != document.title]
     return "\n".join([document.title, *headings, chunk.text])
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _strict_error(skipped: Skipped) -> ClockifyRagError:

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use serde_json::{Value, json};
 
-use super::vectors::StaticEmbedder;
+use super::vectors::{StaticEmbedder, little_endian};
 use super::{Border, parse_id};
-use crate::analysis::Language;
+use crate::analysis::{self, Language};
 use crate::bm25::{Explanation, Parameters};
 use crate::error::{Error, Result};
 use crate::snapshot::{self, Options, Question};
@@ -113,6 +113,8 @@ impl Snapshot {
     #[pyo3(name = "open", signature = (path, previous = None))]
     #[allow(clippy::needless_pass_by_value)]
     fn open_path(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
+        // What searches compare with the index's is made meanwhile.
+        std::thread::spawn(analysis::fingerprint);
         Self::open(py, &path, previous)
     }
 
@@ -247,16 +249,16 @@ impl Snapshot {
             .transpose()
     }
 
-    fn vectors_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    fn vectors_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Bound<'py, PyBytes>> {
         let id = parse_id(document_id)?;
-        let (values, rows, dimension) = py.enter(|| {
+        let rows = py.enter(|| {
             let missing = || Error::InvalidArgument("that document has no vectors".to_owned());
             let (segment, row) = self.0.find_document(&id)?.ok_or_else(missing)?;
             let vectors = self.0.vectors(segment)?.ok_or_else(missing)?;
             let rows: Vec<u32> = self.0.records(segment)?.chunk_rows(row)?.collect();
-            Ok((vectors.vectors(&rows)?, rows.len(), vectors.dimension()))
+            Ok(little_endian(&vectors.vectors(&rows)?))
         })?;
-        values.into_pyarray(py).reshape([rows, dimension])
+        Ok(PyBytes::new(py, &rows))
     }
 
     #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None))]
