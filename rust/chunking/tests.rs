@@ -53,8 +53,9 @@ fn chunks_of(page: &Page, options: &ChunkOptions) -> Vec<Chunk> {
     chunks
 }
 
+/// Words of one token each.
 fn words(count: usize, name: &str) -> String {
-    (0..count).map(|i| format!("{name}{i}")).collect::<Vec<_>>().join(" ")
+    vec![name; count].join(" ")
 }
 
 #[test]
