@@ -358,7 +358,8 @@ class Pipeline:
     @cached_property
     def understander(self) -> Understander:
         """Turns questions into queries."""
-        return self._make("understanders", self.settings.retrieval.understander, {})
+        table = self.settings.retrieval
+        return self._make("understanders", table.understander, {}, default_language=table.default_language)
 
     @cached_property
     def retriever(self) -> HybridRetriever:

@@ -214,8 +214,7 @@ fn pieces(page: &markup::Page, wordpiece: &WordPiece, options: &ChunkOptions) ->
 /// The language of a text, or `fallback`.
 #[pyfunction]
 pub(super) fn detect_language(text: &str, fallback: &str) -> String {
-    let found = analysis::detect_language(text, Language::Unknown);
-    if found == Language::Unknown { fallback.to_owned() } else { found.code().to_owned() }
+    analysis::detect_code(text, fallback)
 }
 
 /// The terms of a text: term, first and last code point, position.
@@ -252,6 +251,8 @@ pub(super) fn find_quote(py: Python<'_>, quote: &str, text: &str) -> PyResult<Op
 /// The run of `text` most like `quote`, and how alike they are.
 #[pyfunction]
 pub(super) fn closest_run(py: Python<'_>, quote: &str, text: &str) -> PyResult<Option<(usize, usize, f32)>> {
-    py.enter(|| Ok(quotes::closest(quote, text)
-            .map(|found| (found.run.characters.start, found.run.characters.end, found.similarity))))
+    py.enter(|| {
+        Ok(quotes::closest(quote, text)
+            .map(|found| (found.run.characters.start, found.run.characters.end, found.similarity)))
+    })
 }
