@@ -186,11 +186,8 @@ fn document_vectors(documents: &[DocumentInput], dimension: usize, values: &[f32
 }
 
 fn document_record(document: DocumentInput, spans: Vec<ChunkSpans>) -> DocumentRecord {
-    let chunk_record = |(chunk, spans): (ChunkInput, ChunkSpans)| ChunkRecord {
-        id: chunk.id,
-        record: chunk.record,
-        spans: spans.spans,
-    };
+    let chunk_record =
+        |(chunk, spans): (ChunkInput, ChunkSpans)| ChunkRecord { id: chunk.id, record: chunk.record, spans: spans.spans };
     DocumentRecord {
         id: document.id,
         record: document.record,

@@ -160,8 +160,8 @@ fn cues(language: Language) -> &'static str {
         }
         Language::Italian => {
             "come dove quando quanto perché quale quali posso può fare cambiare eliminare aggiungere creare \
-             esportare modificare cosa che fattura costa utente esporto rapporto mia mio fatture reimpostare riesco eliminare lingua \
-             progetto"
+             esportare modificare cosa che fattura costa utente esporto rapporto mia mio fatture reimpostare riesco \
+             lingua progetto"
         }
         Language::Portuguese => {
             "como onde quando quanto porque por qual quais posso pode fazer alterar excluir adicionar criar \
