@@ -248,6 +248,8 @@ impl Snapshot {
 
     fn vectors_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let id = parse_id(document_id)?;
+        // Making the first array imports numpy and panics where that fails, by Ctrl-C for one.
+        py.import("numpy")?;
         let (values, rows, dimension) = py.enter(|| {
             let missing = || Error::InvalidArgument("that document has no vectors".to_owned());
             let (segment, row) = self.0.find_document(&id)?.ok_or_else(missing)?;

@@ -34,6 +34,8 @@ impl StaticEmbedder {
 
     #[allow(clippy::needless_pass_by_value)]
     fn embed<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        // Making the first array imports numpy and panics where that fails, by Ctrl-C for one.
+        py.import("numpy")?;
         let (rows, dimension) = (texts.len(), self.0.dimension());
         let values = py.enter_parallel(|| {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
