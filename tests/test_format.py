@@ -1,4 +1,4 @@
-"""The files of an index are what ``docs/format.md`` says: a reader written from that page meets the engine's own answers."""
+"""The files of an index are what ``docs/format.md`` says: a reader by that page meets the engine's own answers."""
 
 from __future__ import annotations
 
