@@ -153,7 +153,7 @@ class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     reranker: Annotated[str, Meta(description="Component that orders hits again")] = "mmr"
     mmr_lambda: Annotated[
         Share, Meta(description="Maximal marginal relevance: 1 is relevance only, less is more variety")
-    ] = 0.95
+    ] = 0.98
     arguments: Annotated[Arguments, Meta(description="Arguments of the reranker")] = {}
 
 
