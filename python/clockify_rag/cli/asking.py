@@ -91,16 +91,20 @@ def tell_unknown(
     known: dict[str, dict[str, str]] = {field: {} for field in opening.FILTER_FIELDS}
     known["kind"] = {kind: kind for kind in KINDS}
     for page in index.documents():
-        for field, values in (("source", (page.source,)), ("language", (page.language,)), ("tags", page.tags)):
-            known[field].update((value, value) for value in values)
-        known["version"].update({} if page.version is None else {page.version: page.version})
+        for field, found in (
+            ("source", [page.source]),
+            ("language", [page.language]),
+            ("tags", page.tags),
+            ("version", [page.version or ""]),
+        ):
+            known[field].update((value, value) for value in found if value)
     for field, values in filters.items():
         for value in values:
             if value in known[field]:
                 continue
             output.note(f"warning: the index has nothing of {field} {value}")
             near = opening.nearest(value, known[field])
-            there = ", ".join(sorted(filter(None, known[field]))[:10])
+            there = ", ".join(sorted(known[field])[:10])
             if near:
                 output.note(f"hint: {option.format(field=field, value=near)}")
             elif there:
