@@ -10,13 +10,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from clockify_rag import _core
 from clockify_rag.contracts import Chunk, Document, FileState
 from clockify_rag.errors import IndexIncompatible, SourceError
+
+if TYPE_CHECKING:
+    from clockify_rag._core import _ChunkRow, _DocumentRow
 
 MAXIMUM_SEGMENTS = 8
 """Beyond this many segments the smaller ones are merged."""
@@ -233,7 +236,7 @@ class IndexWriter:
         else:
             self._published_chunker = chunker
         self._state = {} if self.previous is None else dict(_states_of(self.previous))
-        self._pending: list[tuple[_core.DocumentRow, bytes | None]] = []
+        self._pending: list[tuple[_DocumentRow, bytes | None]] = []
         self._pending_characters = 0
         self._deleted: set[str] = set()
         self._dropped: set[str] = set()
@@ -363,7 +366,9 @@ class IndexWriter:
         if self._embedder is not None:
             dimension = self._embedder.dimension
             # A document without vectors has rows of zeros, which are no evidence.
-            vectors = b"".join(bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending)
+            vectors = b"".join(
+                bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending
+            )
         self._writer.add_segment(rows, dimension, vectors)
         self._written += len(rows)
         self._pending.clear()
@@ -431,14 +436,14 @@ def _is_id(text: str) -> bool:
     return len(text) == ID_CHARACTERS and all(character in "0123456789abcdef" for character in text)
 
 
-def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _core.DocumentRow:
+def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentRow:
     filters = [f"source={document.source}", f"language={document.language}"]
     filters += [f"tags={tag}" for tag in document.tags]
     if document.version is not None:
         filters.append(f"version={document.version}")
     headings = dict.fromkeys(heading for chunk in chunks for heading in chunk.heading_path)
     headings.pop(document.title, None)
-    rows: list[_core.ChunkRow] = [
+    rows: list[_ChunkRow] = [
         (
             chunk.id,
             _encoder.encode(msgspec.structs.replace(chunk, text="")),
