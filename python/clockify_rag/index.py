@@ -285,6 +285,9 @@ class IndexWriter:
 
     def keep(self, document: Document) -> None:
         """Note the file state and staleness of a document whose content did not change."""
+        if document.stale and self.rechunk and self.previous is not None:
+            # Its chunks are still the other chunker's, so they have to be made anew when it can be read.
+            self._published_chunker = self.previous.chunker
         if self.known.get(document.id) != document:
             self._state[document.id] = DocumentState(document.file, document.stale)
 
@@ -296,7 +299,7 @@ class IndexWriter:
     def _readd(self, snapshot: _core.Snapshot, document_ids: Iterable[str]) -> None:
         """Add documents of the previous generation as they are stored, with new vectors where the embedder is another."""
         for document_id in document_ids:
-            document, text = self.known[document_id], snapshot.text(document_id)
+            document, text = _with_state(self.known[document_id], self._state), snapshot.text(document_id)
             chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
             if self.reembed:
                 vectors = self._embed([(document, chunks)])[0]
