@@ -126,6 +126,9 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     """``[retrieval]``: finding chunks."""
 
     understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
+    default_language: Annotated[
+        str, Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs")
+    ] = "en"
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
     top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
     candidates: Annotated[
@@ -153,7 +156,7 @@ class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     reranker: Annotated[str, Meta(description="Component that orders hits again")] = "mmr"
     mmr_lambda: Annotated[
         Share, Meta(description="Maximal marginal relevance: 1 is relevance only, less is more variety")
-    ] = 0.95
+    ] = 0.98
     arguments: Annotated[Arguments, Meta(description="Arguments of the reranker")] = {}
 
 

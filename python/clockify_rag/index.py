@@ -33,6 +33,9 @@ ID_CHARACTERS = 32
 SEGMENT_CHARACTERS = 256 * 1024 * 1024
 """A build starts a new segment after so much text, which bounds its memory."""
 
+SECRET_BYTES = 32
+"""The length of the file ``secret``."""
+
 _encoder = msgspec.msgpack.Encoder()
 _documents = msgspec.msgpack.Decoder(Document)
 _chunks = msgspec.msgpack.Decoder(Chunk)
@@ -77,11 +80,15 @@ class LocalIndex:
 
     @property
     def secret(self) -> bytes | None:
-        """Random bytes beside the index that markers in prompts are derived from; ``None`` where they cannot be read."""
+        """The 32 random bytes beside the index that markers in prompts are derived from; ``None`` where they cannot be
+        had.
+        """
+        path = self.path / "secret"
         try:
-            return (self.path / "secret").read_bytes()
+            secret = path.read_bytes() if path.is_file() else b""
         except OSError:
             return None
+        return secret if len(secret) == SECRET_BYTES else None
 
     def refresh(self) -> bool:
         """Open the generation that is served now, if it is another; questions under way keep theirs."""

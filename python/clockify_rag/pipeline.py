@@ -370,7 +370,10 @@ class Pipeline:
     @cached_property
     def understander(self) -> Understander:
         """Turns questions into queries."""
-        understander: Understander = plugins.create("understanders", self.settings.retrieval.understander)
+        table = self.settings.retrieval
+        understander: Understander = plugins.create(
+            "understanders", table.understander, default_language=table.default_language
+        )
         return understander
 
     @cached_property

@@ -16,6 +16,7 @@ use super::postings::{self, LevelBuilder, ListBuilder, PerField, Statistics};
 use super::{FILTERS_FIELD, LEXICAL_FOLDER, POSTINGS_FILE, TERMS_FIELD};
 use crate::analysis::{Analyzer, Language};
 use crate::error::{Error, Result};
+use crate::execution;
 use crate::storage::SegmentWriter;
 
 /// Documents that are analysed at once; bounds the memory that analysed text takes.
@@ -92,6 +93,7 @@ pub fn write(segment: &mut SegmentWriter, documents: &[DocumentText<'_>]) -> Res
             let analysed: Vec<Analysed> =
                 batch.par_iter().map_init(Vec::new, |analyzers, document| analyse(analyzers, document)).collect();
             for (document, analysed) in batch.iter().zip(analysed) {
+                execution::checkpoint()?;
                 builder.add(&analysed);
                 writer.add(document, analysed)?;
             }

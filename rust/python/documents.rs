@@ -215,8 +215,7 @@ fn pieces(page: &markup::Page, wordpiece: &WordPiece, options: &ChunkOptions) ->
 /// The language of a text, or `fallback`.
 #[pyfunction]
 pub(super) fn detect_language(text: &str, fallback: &str) -> String {
-    let found = analysis::detect_language(text, Language::Unknown);
-    if found == Language::Unknown { fallback.to_owned() } else { found.code().to_owned() }
+    analysis::detect_code(text, fallback)
 }
 
 /// The terms of a text: term, first and last code point, position.

@@ -101,10 +101,14 @@ impl Writer {
         })
     }
 
-    fn close(&self) -> PyResult<()> {
-        let mut state = self.state.lock().map_err(|_| PyRuntimeError::new_err("the writer failed before"))?;
-        *state = None;
-        Ok(())
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let state = self.state.lock().map_err(|_| PyRuntimeError::new_err("the writer failed before"))?.take();
+        py.enter(|| {
+            if let Some(state) = state {
+                state.publisher.close();
+            }
+            Ok(())
+        })
     }
 }
 
