@@ -18,6 +18,7 @@ from clockify_rag.contracts import Evidence, Hit, Query, RefusalReason, Scores, 
 from clockify_rag.index import EmbedderEntry, LocalIndex, check_compatible, decode_chunk, decode_document
 
 if TYPE_CHECKING:
+    from clockify_rag._core import _FoundRow
     from clockify_rag.contracts import Embedder
 
 EXCLUDED = ("kind=hub",)
@@ -137,7 +138,7 @@ def refusal(result: SearchResult) -> RefusalReason | None:
     return None
 
 
-def _hit(rank: int, row: _core.FoundRow) -> Hit:
+def _hit(rank: int, row: _FoundRow) -> Hit:
     record, text, document, score, fused, bm25, cosine, document_bm25, document_cosine = row
     return Hit(
         rank=rank,
