@@ -116,7 +116,12 @@ class ChunkingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=T
 class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[embedding]``: turning text into vectors."""
 
-    embedder: Annotated[str, Meta(description="Component that embeds, or `none`; the index remembers which")] = "static"
+    embedder: Annotated[
+        str | None,
+        Meta(
+            description="Component that embeds, `none` for no vectors; by default the index's own, `static` for a new one"
+        ),
+    ] = None
     model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
@@ -127,7 +132,8 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 
     understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
     default_language: Annotated[
-        str, Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs")
+        str,
+        Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs"),
     ] = "en"
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
     top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
