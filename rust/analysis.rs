@@ -24,7 +24,7 @@ use xxhash_rust::xxh3::Xxh3;
 mod language;
 mod memory;
 
-pub use language::{Language, detect_language};
+pub use language::{Language, detect_code, detect_language};
 use memory::Memory;
 
 /// The longest term, in bytes of UTF-8. A longer word (an encoded blob) takes a position and yields no term.

@@ -528,6 +528,10 @@ impl Manifest {
 
     /// Reads a manifest file's bytes and returns it with its hash.
     fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, String)> {
+        #[derive(serde::Deserialize)]
+        struct Version {
+            format: u32,
+        }
         let parts =
             bytes.strip_prefix(MANIFEST_PREFIX).and_then(|rest| rest.split_at_checked(32)).and_then(|(hash, rest)| {
                 let body = rest.strip_prefix(MANIFEST_MIDDLE)?.strip_suffix(b"}\n")?;
@@ -538,10 +542,6 @@ impl Manifest {
         };
         if format!("{:032x}", xxh3_128(body)) != hash {
             return Err(Error::corrupt(path, "it does not have the hash that it carries"));
-        }
-        #[derive(serde::Deserialize)]
-        struct Version {
-            format: u32,
         }
         let unreadable = |failure: serde_json::Error| Error::corrupt(path, format!("it cannot be read: {failure}"));
         let version: Version = serde_json::from_slice(body).map_err(unreadable)?;

@@ -72,6 +72,29 @@ def test_language_is_told_or_the_default() -> None:
     assert PlainUnderstander("sr").understand("12345").language == "sr"
 
 
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [
+        ("password reset link", "en"),
+        ("dark mode", "en"),
+        ("num_cpus", "en"),
+        ("mot de passe oublié", "fr"),
+        ("wachtwoord vergeten", "nl"),
+        ("パスワードのリセット", "ja"),
+        ("重置密码", "zh"),
+        ("비밀번호 재설정", "ko"),
+    ],
+)
+def test_a_fragment_is_of_the_default_language_unless_there_is_evidence(asked: str, language: str) -> None:
+    assert UNDERSTANDER.understand(asked).language == language
+
+
+def test_another_default_language_is_no_obstacle() -> None:
+    german = PlainUnderstander("de")
+    assert german.understand("Timer Widget").language == "de"
+    assert german.understand("password reset link").language == "en"
+
+
 def test_filters_are_checked() -> None:
     given_filters: dict[str, Any] = {"tags": ["a", "b", "a"], "source": "docs", "language": ("EN",)}
     query = UNDERSTANDER.understand("what", filters=given_filters)

@@ -85,6 +85,9 @@ class StaticEmbedder:
     def embed(self, texts: Sequence[str]) -> NDArray[numpy.float32]:
         """Unit vectors, shape ``(len(texts), dimension)``; a text without a known token is a row of zeros."""
 
+    def embed_rows(self, texts: Sequence[str]) -> bytes:
+        """The same as rows of little-endian float32, without numpy."""
+
 ChunkRow = tuple[
     str,  # id
     bytes,  # record
@@ -172,8 +175,8 @@ class Snapshot:
     @property
     def chunks(self) -> int: ...
     @property
-    def bytes(self) -> int:
-        """The size of the files this generation uses."""
+    def size(self) -> int:
+        """The bytes of the files this generation uses."""
     def segments(self) -> list[SegmentInfo]: ...
     def state(self) -> bytes: ...
     def is_current(self) -> bool:
@@ -186,8 +189,8 @@ class Snapshot:
         """The records and texts of a document's chunks in reading order."""
     def chunk(self, chunk_id: str) -> tuple[bytes, str, bytes] | None:
         """A chunk's record and text and its document's record."""
-    def vectors_of(self, document_id: str) -> NDArray[numpy.float32]:
-        """The vectors of a document's chunks, shape ``(chunks, dimension)``."""
+    def vectors_of(self, document_id: str) -> bytes:
+        """The vectors of a document's chunks: rows of little-endian float32."""
     def search(
         self,
         question: str,
@@ -222,8 +225,11 @@ class Writer:
     def next_generation(self) -> int: ...
     def snapshot(self) -> Snapshot | None:
         """The generation that is served now."""
-    def add_segment(self, documents: Sequence[DocumentRow], vectors: NDArray[numpy.float32] | None) -> None:
-        """Write documents, ascending by id, as a segment of the next generation."""
+    def add_segment(self, documents: Sequence[DocumentRow], dimension: int, vectors: bytes | None) -> None:
+        """Write documents, ascending by id, as a segment of the next generation.
+
+        ``vectors`` has ``dimension`` numbers of little-endian float32 for each chunk.
+        """
     def publish(
         self,
         *,

@@ -7,10 +7,10 @@ text; what must follow the words, such as the reuse of an embedding, goes by ``c
 
 from __future__ import annotations
 
-import importlib.resources
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from clockify_rag import _core
 from clockify_rag.contracts import Chunk, LoadedDocument, digest
@@ -79,13 +79,12 @@ class StructureChunker:
 
 
 def _shipped_tokenizer() -> _core.Tokenizer:
-    resource = importlib.resources.files("clockify_rag").joinpath("/".join(VOCABULARY))
-    if not resource.is_file():
+    path = Path(__file__).parent.joinpath(*VOCABULARY)
+    if not path.is_file():
         raise InternalError(
             f"the installed package lacks its vocabulary {'/'.join(VOCABULARY)}", hint="install clockify-rag again"
         )
-    with importlib.resources.as_file(resource) as path:
-        return _core.Tokenizer(str(path))
+    return _core.Tokenizer(str(path))
 
 
 def _chunks(loaded: LoadedDocument, pieces: Sequence[_core.Piece]) -> list[Chunk]:

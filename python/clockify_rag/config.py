@@ -32,7 +32,18 @@ LEVELS: Final = 2
 """A setting has a table and a name; an entry of a setting that is itself a table is one level deeper."""
 
 SOURCE_ENDINGS: Final = (
-    ".tar.gz", ".tgz", ".tar", ".jsonl", ".markdown", ".md", ".mdx", ".html", ".htm", ".xhtml", ".txt", ".text",
+    ".tar.gz",
+    ".tgz",
+    ".tar",
+    ".jsonl",
+    ".markdown",
+    ".md",
+    ".mdx",
+    ".html",
+    ".htm",
+    ".xhtml",
+    ".txt",
+    ".text",
 )
 """Endings of files that are left out of a source's name."""
 
@@ -112,6 +123,9 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     """``[retrieval]``: finding chunks."""
 
     understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
+    default_language: Annotated[
+        str, Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs")
+    ] = "en"
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
     top_k: Annotated[int, Meta(ge=1, le=1000, description="Hits returned")] = 12
     candidates: Annotated[
@@ -139,7 +153,7 @@ class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     reranker: Annotated[str, Meta(description="Component that orders hits again")] = "mmr"
     mmr_lambda: Annotated[
         Share, Meta(description="Maximal marginal relevance: 1 is relevance only, less is more variety")
-    ] = 0.95
+    ] = 0.98
     arguments: Annotated[Arguments, Meta(description="Arguments of the reranker")] = {}
 
 

@@ -12,7 +12,6 @@ Spans are half-open ranges ``(start, end)`` in Unicode code points of a document
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -38,6 +37,9 @@ def digest(*parts: str) -> str:
     """
     encoded = [part.encode() for part in parts]
     prefixed = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
+    # Imported here because only builds need it: it loads a cryptographic library.
+    import hashlib
+
     return hashlib.blake2b(prefixed, digest_size=16).hexdigest()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import msgspec
 
@@ -18,14 +18,14 @@ from clockify_rag import _core
 from clockify_rag.contracts import Chunk, Document, FileState
 from clockify_rag.errors import IndexIncompatible, SourceError
 
-if TYPE_CHECKING:
-    from clockify_rag.contracts import Vectors
-
 MAXIMUM_SEGMENTS = 8
 """Beyond this many segments the smaller ones are merged."""
 
 MAXIMUM_DEAD_SHARE = 0.2
 """Beyond this share of deleted chunks all segments are merged."""
+
+ID_CHARACTERS = 32
+"""The hexadecimal digits of an id: 128 bits."""
 
 SEGMENT_CHARACTERS = 256 * 1024 * 1024
 """A build starts a new segment after so much text, which bounds its memory."""
@@ -173,7 +173,7 @@ class LocalIndex:
             "generation": snapshot.generation,
             "documents": snapshot.documents,
             "chunks": snapshot.chunks,
-            "bytes": snapshot.bytes,
+            "bytes": snapshot.size,
             "analyser": snapshot.analyser,
             "chunker": snapshot.chunker,
             "embedder": None
@@ -225,7 +225,7 @@ class IndexWriter:
         chunker: str,
         embedder: EmbedderEntry | None,
         sources: Collection[str],
-        embed: Callable[[Sequence[tuple[Document, Sequence[Chunk]]]], list[Vectors | None]],
+        embed: Callable[[Sequence[tuple[Document, Sequence[Chunk]]]], list[bytes | None]],
     ) -> None:
         self._writer = _core.Writer(str(path))
         self._embed = embed
@@ -240,13 +240,13 @@ class IndexWriter:
         else:
             self._published_chunker = chunker
         self._state = {} if self.previous is None else dict(_states_of(self.previous))
-        self._pending: list[tuple[_core.DocumentRow, Vectors | None]] = []
+        self._pending: list[tuple[_core.DocumentRow, bytes | None]] = []
         self._pending_characters = 0
         self._deleted: set[str] = set()
         self._dropped: set[str] = set()
         self._written = 0
 
-    def __enter__(self) -> IndexWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -271,14 +271,14 @@ class IndexWriter:
         entry = None if mine is None else (mine.name, mine.fingerprint, mine.dimension)
         return self.previous.embedder != entry
 
-    def add(self, document: Document, text: str, chunks: Sequence[Chunk], vectors: Vectors | None) -> None:
+    def add(self, document: Document, text: str, chunks: Sequence[Chunk], vectors: bytes | None) -> None:
         """Add a document, in place of the one of that id if there is one.
 
         Args:
             document: its record.
             text: its canonical text.
             chunks: its chunks in reading order.
-            vectors: float32, shape ``(len(chunks), dimension)``; ``None`` for a document that has none.
+            vectors: a row of little-endian float32 for each chunk; ``None`` for a document that has none.
         """
         self._deleted.add(document.id)
         self._state.pop(document.id, None)
@@ -365,17 +365,13 @@ class IndexWriter:
             return
         self._pending.sort(key=lambda pending: pending[0][0])
         rows = [row for row, _ in self._pending]
-        vectors: Vectors | None = None
+        vectors: bytes | None = None
+        dimension = 0
         if self._embedder is not None:
-            import numpy
-
-            width = self._embedder.dimension
-            parts = [
-                numpy.zeros((len(row[-1]), width), numpy.float32) if part is None else part
-                for row, part in self._pending
-            ]
-            vectors = numpy.concatenate([numpy.empty((0, width), numpy.float32), *parts])
-        self._writer.add_segment(rows, vectors)
+            dimension = self._embedder.dimension
+            # A document without vectors has rows of zeros, which are no evidence.
+            vectors = b"".join(bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending)
+        self._writer.add_segment(rows, dimension, vectors)
         self._written += len(rows)
         self._pending.clear()
         self._pending_characters = 0
@@ -439,7 +435,7 @@ def _with_state(document: Document, states: dict[str, DocumentState]) -> Documen
 
 
 def _is_id(text: str) -> bool:
-    return len(text) == 32 and all(character in "0123456789abcdef" for character in text)
+    return len(text) == ID_CHARACTERS and all(character in "0123456789abcdef" for character in text)
 
 
 def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _core.DocumentRow:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from clockify_rag import _core, plugins
-from clockify_rag.cache import EmbeddingCache
 from clockify_rag.config import Settings, check_source_names, typed_source
 from clockify_rag.config import load as load_settings
 from clockify_rag.contracts import (
@@ -37,16 +35,12 @@ from clockify_rag.contracts import (
     Source,
     Understander,
     Verifier,
+    digest,
 )
-from clockify_rag.embedding import CachedEmbedder
 from clockify_rag.errors import BackendError, ClockifyRagError, SourceError
-from clockify_rag.generation import refusal_text
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex
 from clockify_rag.retrieval import HybridRetriever, refusal
 from clockify_rag.telemetry import stage
-
-if TYPE_CHECKING:
-    from clockify_rag.contracts import Vectors
 
 BATCH_DOCUMENTS = 256
 """Documents that are chunked and embedded at once: enough for all threads, little enough for memory and for Ctrl-C."""
@@ -153,7 +147,7 @@ class Pipeline:
         """
         named = tuple(source if isinstance(source, Source) else _source(str(source)) for source in sources)
         check_source_names(named)
-        return _Build(self, named, only, strict, checksum, progress or _silent).run()
+        return _Build(self, named, only=only, strict=strict, checksum=checksum, progress=progress or _silent).run()
 
     def search(
         self,
@@ -179,14 +173,15 @@ class Pipeline:
         count = self.settings.retrieval.top_k if top_k is None else top_k
         with stage("search", timings):
             query = self.understander.understand(question, filters=filters)
-            retriever = self._lexical_retriever if lexical or not self._embeds(query.language) else self.retriever
+            retriever = self._lexical_retriever if lexical or not self.embeds(query.language) else self.retriever
             reranker = self.reranker
             result = retriever.retrieve(query, top_k=count if reranker is None else self.settings.retrieval.candidates)
             if reranker is not None:
                 with stage("rerank", timings):
                     hits = tuple(reranker.rerank(query, result.hits, top_k=count))
                 result = msgspec.structs.replace(result, hits=hits)
-        timings = {**result.timings_ms, **timings, "total": timings.pop("search")}
+        total = timings.pop("search")
+        timings = {**result.timings_ms, **timings, "total": total}
         return msgspec.structs.replace(result, timings_ms=timings)
 
     def ask(
@@ -218,16 +213,20 @@ class Pipeline:
         writer = self._generator(name)
         result = self.search(question, top_k, filters, lexical=lexical)
         timings = dict(result.timings_ms)
-        found = {
-            "question": question,
-            "hits": result.hits,
-            "generation": result.generation,
-            "generator": name,
-        }
+        found = Answer(
+            question=question,
+            answer="",
+            hits=result.hits,
+            generation=result.generation,
+            generator=name,
+            timings_ms=timings,
+        )
         query = self.understander.understand(question, filters=filters)
         if reason := refusal(result):
+            from clockify_rag.generation import refusal_text
+
             text = refusal_text(query.language, self.settings.generation.refusals)
-            return Answer(answer=text, refused=True, reason=reason, timings_ms=timings, **found)
+            return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
         try:
             with stage("pack", timings):
                 context = self.packer.pack(query, result.hits)
@@ -237,18 +236,17 @@ class Pipeline:
         except BackendError as error:
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
             sent_to = tuple(getattr(writer, "sent_to", ()))
-            return Answer(answer="", failure=failure, sent_to=sent_to, timings_ms=timings, **found)
+            return msgspec.structs.replace(found, failure=failure, sent_to=sent_to)
         with stage("verify", timings):
             text, citations, removed = self.verifier.verify(query, context, draft)
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
-        return Answer(
+        return msgspec.structs.replace(
+            found,
             answer=text,
             citations=citations,
             sent_to=draft.sent_to,
             failure=draft.failure,
             quotes_removed=removed,
-            timings_ms=timings,
-            **found,
         )
 
     def explain(self, question: str, chunk_id: str | None = None) -> dict[str, Any]:
@@ -267,7 +265,9 @@ class Pipeline:
         retriever = self._explainable
         wanted = [hit.chunk.id for hit in result.hits] if chunk_id is None else [chunk_id]
         if chunk_id is not None and self.index.chunk(chunk_id) is None:
-            raise SourceError(f"the index has no chunk {chunk_id!r}", hint="clockify-rag search --json prints chunk ids")
+            raise SourceError(
+                f"the index has no chunk {chunk_id!r}", hint="clockify-rag search --json prints chunk ids"
+            )
         options = retriever.options(self.settings.retrieval.top_k)
         snapshot = self.index.snapshot
         explained = {
@@ -311,15 +311,16 @@ class Pipeline:
     def loader(self) -> Loader:
         """Reads sources."""
         table = self.settings.loading
-        return self._make(
+        loader: Loader = plugins.create(
             "loaders", table.loader, table.arguments, ignore=table.ignore, maximum_bytes=table.maximum_bytes
         )
+        return loader
 
     @cached_property
     def chunker(self) -> Chunker:
         """Cuts pages."""
         table = self.settings.chunking
-        return self._make(
+        chunker: Chunker = plugins.create(
             "chunkers",
             table.chunker,
             table.arguments,
@@ -327,12 +328,12 @@ class Pipeline:
             maximum=table.maximum,
             overlap=table.overlap,
         )
+        return chunker
 
     @property
     def chunker_fingerprint(self) -> str:
         """A hash of the chunker's name and settings: chunks of another are made anew."""
-        table = msgspec.json.encode(self.settings.chunking, order="deterministic")
-        return blake2b(table, digest_size=16).hexdigest()
+        return digest("chunker 1", msgspec.json.encode(self.settings.chunking, order="deterministic").decode())
 
     @cached_property
     def embedder(self) -> Embedder | None:
@@ -341,9 +342,12 @@ class Pipeline:
         if self.settings.retrieval.lexical or table.embedder == "none":
             return None
         given = {name: value for name, value in (("model", table.model), ("url", table.url)) if value is not None}
-        embedder: Embedder = self._make("embedders", table.embedder, table.arguments, **given)
+        embedder: Embedder = plugins.create("embedders", table.embedder, table.arguments, **given)
         if table.embedder == "static":
             return embedder
+        from clockify_rag.cache import EmbeddingCache
+        from clockify_rag.embedding import CachedEmbedder
+
         return CachedEmbedder(embedder, EmbeddingCache(self.path / "cache"))
 
     @cached_property
@@ -358,7 +362,11 @@ class Pipeline:
     @cached_property
     def understander(self) -> Understander:
         """Turns questions into queries."""
-        return self._make("understanders", self.settings.retrieval.understander, {})
+        table = self.settings.retrieval
+        understander: Understander = plugins.create(
+            "understanders", table.understander, default_language=table.default_language
+        )
+        return understander
 
     @cached_property
     def retriever(self) -> HybridRetriever:
@@ -377,7 +385,7 @@ class Pipeline:
         table, reranking = self.settings.retrieval, self.settings.reranking
         # MMR runs inside the core when it is the only reranker: the pool then never crosses the border.
         mmr_lambda = reranking.mmr_lambda if reranking.reranker == "mmr" else None
-        return self._make(
+        retriever: HybridRetriever = plugins.create(
             "retrievers",
             table.retriever,
             table.arguments,
@@ -387,6 +395,7 @@ class Pipeline:
             settings=table,
             mmr_lambda=mmr_lambda,
         )
+        return retriever
 
     @cached_property
     def reranker(self) -> Reranker | None:
@@ -394,21 +403,24 @@ class Pipeline:
         table = self.settings.reranking
         if table.reranker in ("mmr", "none"):
             return None
-        return self._make("rerankers", table.reranker, table.arguments)
+        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
+        return reranker
 
     @cached_property
     def packer(self) -> Packer:
         """Chooses the generator's context."""
         table = self.settings.packing
-        return self._make(
+        packer: Packer = plugins.create(
             "packers", table.packer, table.arguments, budget_tokens=table.budget_tokens, pack_top=table.pack_top
         )
+        return packer
 
     @cached_property
     def verifier(self) -> Verifier:
         """Proves answers."""
         table = self.settings.verification
-        return self._make("verifiers", table.verifier, table.arguments)
+        verifier: Verifier = plugins.create("verifiers", table.verifier, table.arguments)
+        return verifier
 
     @cached_property
     def _generators(self) -> dict[str, Generator]:
@@ -431,13 +443,10 @@ class Pipeline:
                     }
                     given = {key: value for key, value in given.items() if value is not None}
                 arguments = table.arguments if name == table.generator else {}
-                self._generators[name] = self._make("generators", name, arguments, **given)
+                self._generators[name] = plugins.create("generators", name, arguments, **given)
             return self._generators[name]
 
-    def _make(self, group: str, name: str, arguments: Mapping[str, Any], **built_in: Any) -> Any:
-        return plugins.create(group, name, arguments, **built_in)
-
-    def _embeds(self, language: str) -> bool:
+    def embeds(self, language: str) -> bool:
         """Whether the embedder knows the language; one that does not say knows all."""
         languages = getattr(self.embedder, "languages", None)
         return languages is None or not language or language in languages
@@ -450,6 +459,7 @@ class _Build:
         self,
         pipeline: Pipeline,
         sources: Sequence[Source],
+        *,
         only: bool,
         strict: bool,
         checksum: bool,
@@ -498,9 +508,8 @@ class _Build:
                     writer.remove(document.id)
                 with stage("publish", self.timings):
                     writer.publish()
-        index = LocalIndex(pipeline.path) if pipeline._index is None else pipeline.index
+        index = pipeline.index
         index.refresh()
-        pipeline._index = index
         return BuildReport(
             generation=index.generation,
             documents=index.snapshot.documents,
@@ -530,7 +539,7 @@ class _Build:
                     self.counts["hidden"] += getattr(item.page, "hidden_dropped", 0)
                     self.seen.add(item.document.id)
                     if known is None:
-                        self.added[item.document.id] = _digest(item.page.text)
+                        self.added[item.document.id] = digest(item.page.text)
                     yield item
                 self.progress("load", len(self.seen), None)
 
@@ -565,12 +574,12 @@ class _Build:
                 self.seen.add(known.id)
                 writer.keep(msgspec.structs.replace(known, stale=True))
 
-    def _embed(self, batch: Sequence[tuple[Document, Sequence[Chunk]]]) -> list[Vectors | None]:
-        """Return the vectors of each document's chunks; ``None`` where the embedder does not know the language."""
+    def _embed(self, batch: Sequence[tuple[Document, Sequence[Chunk]]]) -> list[bytes | None]:
+        """Return the rows of each document's chunks; ``None`` where the embedder does not know the language."""
         embedder = self.pipeline.embedder
         if embedder is None:
             return [None] * len(batch)
-        known = [self.pipeline._embeds(document.language) for document, _ in batch]
+        known = [self.pipeline.embeds(document.language) for document, _ in batch]
         self.counts["without_vectors"] += known.count(False)
         texts = [
             embedded_text(document, chunk)
@@ -578,21 +587,24 @@ class _Build:
             if embeds
             for chunk in chunks
         ]
-        rows = embedder.embed(texts)
-        vectors: list[Vectors | None] = []
+        from clockify_rag.embedding import embedded_rows
+
+        rows = embedded_rows(embedder, texts)
+        width = 4 * embedder.dimension
+        parts: list[bytes | None] = []
         start = 0
         for (_, chunks), embeds in zip(batch, known, strict=True):
-            end = start + len(chunks) if embeds else start
-            vectors.append(rows[start:end] if embeds else None)
+            end = start + len(chunks) * width if embeds else start
+            parts.append(rows[start:end] if embeds else None)
             start = end
-        return vectors
+        return parts
 
     def _moved(self, writer: IndexWriter, removed: Sequence[Document]) -> int:
         """Count the added documents whose text a removed one had."""
         snapshot = writer.previous
         if snapshot is None or not removed or not self.added:
             return 0
-        texts = [_digest(snapshot.text(document.id) or "") for document in removed]
+        texts = [digest(snapshot.text(document.id) or "") for document in removed]
         return sum(text in texts for text in self.added.values())
 
 
@@ -602,14 +614,12 @@ def _source(given: str) -> Source:
 
 
 def embedded_text(document: Document, chunk: Chunk) -> str:
-    """Return what of a chunk is embedded: title, headings and text, a line each, because a passage alone often does not
-    name the feature that it speaks of."""
+    """Return what of a chunk is embedded: title, headings and text, a line each.
+
+    A passage alone often does not name the feature that it speaks of.
+    """
     headings = [heading for heading in chunk.heading_path if heading != document.title]
     return "\n".join([document.title, *headings, chunk.text])
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _strict_error(skipped: Skipped) -> ClockifyRagError:
