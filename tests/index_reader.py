@@ -1,4 +1,4 @@
-"""A reader of an index's files, written from ``docs/format.md`` alone: it knows the page and nothing of the engine."""
+"""A reader of an index's files by ``docs/format.md``: it knows what the page says and uses nothing of the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of an index are what ``docs/format.md`` says: a reader written from that page meets the engine's own answers."""
+"""The files of an index are what ``docs/format.md`` says: a reader by that page meets the engine's own answers."""
 
 from __future__ import annotations
 
@@ -335,7 +335,7 @@ def test_half_precision_rows_are_the_embedders_unit_vectors(built: Built) -> Non
     sums = []
     for document in built.reader.segments[0].documents():
         rows = slice(document.chunks.start, document.chunks.stop)
-        sums.append(np.array(weights[rows]) @ vectors[rows].astype(np.float64))
+        sums.append(np.array(weights[rows]) @ expected[rows].astype(np.float64))
     assert np.allclose(halves(built, "documents.f16"), unit(np.array(sums)), rtol=0, atol=2**-11)
     assert not expected.any(axis=1).all(), "every document is in a language that the embedder knows"
 

@@ -55,6 +55,9 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A table of the configuration file."""
 
 
+MAXIMUM_TOP_K: Final = 1000
+"""The most hits that a search returns."""
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
@@ -127,7 +130,7 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs")
     ] = "en"
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
-    top_k: Annotated[int, Meta(ge=1, le=1000, description="Hits returned")] = 12
+    top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
     candidates: Annotated[
         int, Meta(ge=1, le=10_000, description="Candidates taken from the lexical and from the dense ranking, each")
     ] = 100

@@ -10,13 +10,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from clockify_rag import _core
 from clockify_rag.contracts import Chunk, Document, FileState
 from clockify_rag.errors import IndexIncompatible, SourceError
+
+if TYPE_CHECKING:
+    from clockify_rag._core import _ChunkRow, _DocumentRow
 
 MAXIMUM_SEGMENTS = 8
 """Beyond this many segments the smaller ones are merged."""
@@ -240,7 +243,7 @@ class IndexWriter:
         else:
             self._published_chunker = chunker
         self._state = {} if self.previous is None else dict(_states_of(self.previous))
-        self._pending: list[tuple[_core.DocumentRow, bytes | None]] = []
+        self._pending: list[tuple[_DocumentRow, bytes | None]] = []
         self._pending_characters = 0
         self._deleted: set[str] = set()
         self._dropped: set[str] = set()
@@ -289,6 +292,9 @@ class IndexWriter:
 
     def keep(self, document: Document) -> None:
         """Note the file state and staleness of a document whose content did not change."""
+        if document.stale and self.rechunk and self.previous is not None:
+            # Its chunks are still the other chunker's, so they have to be made anew when it can be read.
+            self._published_chunker = self.previous.chunker
         if self.known.get(document.id) != document:
             self._state[document.id] = DocumentState(document.file, document.stale)
 
@@ -300,7 +306,7 @@ class IndexWriter:
     def _readd(self, snapshot: _core.Snapshot, document_ids: Iterable[str]) -> None:
         """Add documents of the previous generation as they are stored, with new vectors where the embedder is another."""
         for document_id in document_ids:
-            document, text = self.known[document_id], snapshot.text(document_id)
+            document, text = _with_state(self.known[document_id], self._state), snapshot.text(document_id)
             chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
             if self.reembed:
                 vectors = self._embed([(document, chunks)])[0]
@@ -370,7 +376,9 @@ class IndexWriter:
         if self._embedder is not None:
             dimension = self._embedder.dimension
             # A document without vectors has rows of zeros, which are no evidence.
-            vectors = b"".join(bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending)
+            vectors = b"".join(
+                bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending
+            )
         self._writer.add_segment(rows, dimension, vectors)
         self._written += len(rows)
         self._pending.clear()
@@ -438,14 +446,14 @@ def _is_id(text: str) -> bool:
     return len(text) == ID_CHARACTERS and all(character in "0123456789abcdef" for character in text)
 
 
-def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _core.DocumentRow:
+def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentRow:
     filters = [f"source={document.source}", f"language={document.language}"]
     filters += [f"tags={tag}" for tag in document.tags]
     if document.version is not None:
         filters.append(f"version={document.version}")
     headings = dict.fromkeys(heading for chunk in chunks for heading in chunk.heading_path)
     headings.pop(document.title, None)
-    rows: list[_core.ChunkRow] = [
+    rows: list[_ChunkRow] = [
         (
             chunk.id,
             _encoder.encode(msgspec.structs.replace(chunk, text="")),

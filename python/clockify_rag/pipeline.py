@@ -7,6 +7,7 @@ all threads. A question is answered from the one generation that was open when i
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from clockify_rag import _core, plugins
-from clockify_rag.config import Settings, check_source_names, typed_source
+from clockify_rag.config import MAXIMUM_TOP_K, Settings, check_source_names, typed_source
 from clockify_rag.config import load as load_settings
 from clockify_rag.contracts import (
     Answer,
@@ -30,6 +31,7 @@ from clockify_rag.contracts import (
     Loader,
     Packer,
     Reranker,
+    Retriever,
     SearchResult,
     Skipped,
     Source,
@@ -37,7 +39,7 @@ from clockify_rag.contracts import (
     Verifier,
     digest,
 )
-from clockify_rag.errors import BackendError, ClockifyRagError, SourceError
+from clockify_rag.errors import BackendError, ClockifyRagError, InvalidSetting, QueryError, SourceError
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex
 from clockify_rag.retrieval import HybridRetriever, refusal
 from clockify_rag.telemetry import stage
@@ -166,11 +168,13 @@ class Pipeline:
             lexical: search by words only.
 
         Raises:
-            QueryError: the question cannot be searched.
+            QueryError: the question cannot be searched, or not for that many hits.
             StoreError: the index cannot be read.
         """
         timings: dict[str, float] = {}
         count = self.settings.retrieval.top_k if top_k is None else top_k
+        if not 1 <= count <= MAXIMUM_TOP_K:
+            raise QueryError(f"{count:,} hits cannot be asked for", hint=f"ask for 1 to {MAXIMUM_TOP_K:,}", top_k=count)
         with stage("search", timings):
             query = self.understander.understand(question, filters=filters)
             retriever = self._lexical_retriever if lexical or not self.embeds(query.language) else self.retriever
@@ -259,10 +263,14 @@ class Pipeline:
         Raises:
             QueryError: the question cannot be searched.
             SourceError: there is no such chunk.
+            InvalidSetting: the retriever does not explain.
         """
         query = self.understander.understand(question)
         result = self.search(question)
-        retriever = self._explainable
+        retriever = self.retriever
+        if not isinstance(retriever, HybridRetriever):
+            name = self.settings.retrieval.retriever
+            raise InvalidSetting(f"the retriever {name} does not explain its ranking", hint="the retriever hybrid does")
         wanted = [hit.chunk.id for hit in result.hits] if chunk_id is None else [chunk_id]
         if chunk_id is not None and self.index.chunk(chunk_id) is None:
             raise SourceError(
@@ -369,23 +377,19 @@ class Pipeline:
         return understander
 
     @cached_property
-    def retriever(self) -> HybridRetriever:
+    def retriever(self) -> Retriever:
         """Finds candidates."""
         return self._retriever(self.embedder, self.embedder_entry)
 
     @cached_property
-    def _lexical_retriever(self) -> HybridRetriever:
+    def _lexical_retriever(self) -> Retriever:
         return self._retriever(None, None)
 
-    @property
-    def _explainable(self) -> HybridRetriever:
-        return self.retriever
-
-    def _retriever(self, embedder: Embedder | None, entry: EmbedderEntry | None) -> HybridRetriever:
+    def _retriever(self, embedder: Embedder | None, entry: EmbedderEntry | None) -> Retriever:
         table, reranking = self.settings.retrieval, self.settings.reranking
         # MMR runs inside the core when it is the only reranker: the pool then never crosses the border.
         mmr_lambda = reranking.mmr_lambda if reranking.reranker == "mmr" else None
-        retriever: HybridRetriever = plugins.create(
+        retriever: Retriever = plugins.create(
             "retrievers",
             table.retriever,
             table.arguments,
@@ -475,7 +479,7 @@ class _Build:
         self.skipped: list[Skipped] = []
         self.counts = dict.fromkeys(("added", "changed", "unchanged", "stale", "hidden", "without_vectors"), 0)
         self.seen: set[str] = set()
-        self.added: dict[str, str] = {}
+        self.added: Counter[str] = Counter()
 
     def run(self) -> BuildReport:
         """Load, chunk, embed, index."""
@@ -539,7 +543,7 @@ class _Build:
                     self.counts["hidden"] += getattr(item.page, "hidden_dropped", 0)
                     self.seen.add(item.document.id)
                     if known is None:
-                        self.added[item.document.id] = digest(item.page.text)
+                        self.added[digest(item.page.text)] += 1
                     yield item
                 self.progress("load", len(self.seen), None)
 
@@ -604,8 +608,8 @@ class _Build:
         snapshot = writer.previous
         if snapshot is None or not removed or not self.added:
             return 0
-        texts = [digest(snapshot.text(document.id) or "") for document in removed]
-        return sum(text in texts for text in self.added.values())
+        texts = Counter(digest(snapshot.text(document.id) or "") for document in removed)
+        return (self.added & texts).total()
 
 
 def _source(given: str) -> Source:
