@@ -8,7 +8,7 @@ was readable) is kept per generation beside the segments, so that touching a tho
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -109,7 +109,7 @@ class LocalIndex:
         record = self._snapshot.document_record(document_id)
         if record is None:
             return None
-        return _with_state(_documents.decode(record), _states_of(self._snapshot))
+        return decode_document(record, states_of(self._snapshot))
 
     def find(self, name: str) -> Document:
         """Return the document that ``name`` means: its id, path, ``source/path``, URL, or the only path that ends so.
@@ -165,7 +165,7 @@ class LocalIndex:
         if found is None:
             return None
         record, text, document = found
-        return decode_chunk(record, text), _documents.decode(document)
+        return decode_chunk(record, text), decode_document(document, states_of(self._snapshot))
 
     def info(self) -> dict[str, Any]:
         """Return what there is to say of the open generation, as JSON-ready values."""
@@ -242,7 +242,7 @@ class IndexWriter:
             self._published_chunker = self.previous.chunker
         else:
             self._published_chunker = chunker
-        self._state = {} if self.previous is None else dict(_states_of(self.previous))
+        self._state = {} if self.previous is None else dict(states_of(self.previous))
         self._pending: list[tuple[_DocumentRow, bytes | None]] = []
         self._pending_characters = 0
         self._deleted: set[str] = set()
@@ -306,7 +306,9 @@ class IndexWriter:
     def _readd(self, snapshot: _core.Snapshot, document_ids: Iterable[str]) -> None:
         """Add documents of the previous generation as they are stored, with new vectors where the embedder is another."""
         for document_id in document_ids:
-            document, text = _with_state(self.known[document_id], self._state), snapshot.text(document_id)
+            document, text = self.known[document_id], snapshot.text(document_id)
+            if state := self._state.get(document_id):
+                document = msgspec.structs.replace(document, file=state.file, stale=state.stale)
             chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
             if self.reembed:
                 vectors = self._embed([(document, chunks)])[0]
@@ -337,7 +339,7 @@ class IndexWriter:
         return any(document_id in self.known for document_id in self._deleted)
 
     def _states_changed(self) -> bool:
-        return self.previous is not None and self._state != _states_of(self.previous)
+        return self.previous is not None and self._state != states_of(self.previous)
 
     def _merge(self) -> None:
         """Write the living documents of segments that are too many, or too dead, into the new segment.
@@ -387,13 +389,17 @@ class IndexWriter:
 
 def stored_documents(snapshot: _core.Snapshot) -> list[Document]:
     """Return the documents that live in a generation, in order of id, as they are in it."""
-    states = _states_of(snapshot)
-    return [_with_state(_documents.decode(record), states) for record in snapshot.document_records()]
+    states = states_of(snapshot)
+    return [decode_document(record, states) for record in snapshot.document_records()]
 
 
-def decode_document(record: bytes) -> Document:
-    """Return the document of an encoded record."""
-    return _documents.decode(record)
+def decode_document(record: bytes, states: Mapping[str, DocumentState]) -> Document:
+    """Return the document of an encoded record as it is in the generation that has these states."""
+    document = _documents.decode(record)
+    state = states.get(document.id)
+    if state is None:
+        return document
+    return msgspec.structs.replace(document, file=state.file, stale=state.stale)
 
 
 def decode_chunk(record: bytes, text: str) -> Chunk:
@@ -430,16 +436,10 @@ def check_compatible(snapshot: _core.Snapshot, embedder: EmbedderEntry | None, *
         )
 
 
-def _states_of(snapshot: _core.Snapshot) -> dict[str, DocumentState]:
+def states_of(snapshot: _core.Snapshot) -> dict[str, DocumentState]:
+    """Return what changed of a generation's documents since their segments were written, by id."""
     state = snapshot.state()
     return _states.decode(state) if state else {}
-
-
-def _with_state(document: Document, states: dict[str, DocumentState]) -> Document:
-    state = states.get(document.id)
-    if state is None:
-        return document
-    return msgspec.structs.replace(document, file=state.file, stale=state.stale)
 
 
 def _is_id(text: str) -> bool:

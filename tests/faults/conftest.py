@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from faults import indexes
 
 
-class World(NamedTuple):
+class World(msgspec.Struct, frozen=True):
     """An index before and after an update, and what it answers each time."""
 
     index: Path
