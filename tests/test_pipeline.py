@@ -142,6 +142,10 @@ def test_an_unreadable_page_stays_stale_until_it_is_readable(pipeline: Pipeline,
     assert skipped.error.code == "document_unreadable"
     assert pipeline.index.find("gate.md").stale
     assert ranking(pipeline.search("gate")) == before
+    hit = pipeline.search("gate").hits[0]
+    found = pipeline.index.chunk(hit.chunk.id)
+    assert hit.document.stale
+    assert found == (hit.chunk, hit.document)
     assert counts(pipeline.build([pages])) == {"stale": 1, "unchanged": 4}
     write(pages, {"gate.md": GARDEN["gate.md"]})
     assert counts(pipeline.build([pages])) == {"unchanged": 5}

@@ -7,14 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from faults import indexes
 
 
-class World(NamedTuple):
+class World(msgspec.Struct, frozen=True):
     """An index before and after an update, and what it answers each time."""
 
     index: Path
