@@ -225,9 +225,9 @@ class Pipeline:
             "generator": name,
         }
         query = self.understander.understand(question, filters=filters)
+        refused = {"answer": refusal_text(query.language, self.settings.generation.refusals), "refused": True}
         if reason := refusal(result):
-            text = refusal_text(query.language, self.settings.generation.refusals)
-            return Answer(answer=text, refused=True, reason=reason, timings_ms=timings, **found)
+            return Answer(reason=reason, timings_ms=timings, **refused, **found)
         try:
             with stage("pack", timings):
                 context = self.packer.pack(query, result.hits)
@@ -238,6 +238,8 @@ class Pipeline:
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
             sent_to = tuple(getattr(writer, "sent_to", ()))
             return Answer(answer="", failure=failure, sent_to=sent_to, timings_ms=timings, **found)
+        if not draft.text and draft.failure is None:
+            return Answer(reason="no_evidence", timings_ms=timings, **refused, **found)
         with stage("verify", timings):
             text, citations, removed = self.verifier.verify(query, context, draft)
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
