@@ -273,7 +273,9 @@ def load(
     try:
         start = Path.cwd() if directory is None else Path(directory).absolute()
     except OSError as error:
-        raise ConfigError(f"the working directory is gone: {error.strerror}", hint="cd to a folder that exists") from error
+        raise ConfigError(
+            f"the working directory is gone: {error.strerror}", hint="cd to a folder that exists"
+        ) from error
     project = _nearest_file(start)
     file = project or _user_file(environment)
     merged = _Merged()

@@ -29,6 +29,8 @@ from clockify_rag.contracts import (
     LoadedDocument,
     Loader,
     Packer,
+    Query,
+    RefusalReason,
     Reranker,
     Retriever,
     SearchResult,
@@ -265,10 +267,7 @@ class Pipeline:
         )
         query = self.understander.understand(question, filters=filters)
         if reason := refusal(result):
-            from clockify_rag.generation import refusal_text
-
-            text = refusal_text(query.language, self.settings.generation.refusals)
-            return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
+            return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
                 context = self.packer.pack(query, result.hits)
@@ -279,6 +278,8 @@ class Pipeline:
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
             sent_to = dict.fromkeys((*found.sent_to, *getattr(writer, "sent_to", ())))
             return msgspec.structs.replace(found, failure=failure, sent_to=tuple(sent_to))
+        if not draft.text and draft.failure is None:
+            return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
             text, citations, removed = self.verifier.verify(query, context, draft)
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
@@ -290,6 +291,12 @@ class Pipeline:
             failure=draft.failure,
             quotes_removed=removed,
         )
+
+    def _refused(self, found: Answer, query: Query, reason: RefusalReason) -> Answer:
+        from clockify_rag.generation import refusal_text
+
+        text = refusal_text(query.language, self.settings.generation.refusals)
+        return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
 
     def explain(self, question: str, chunk_id: str | None = None) -> dict[str, Any]:
         """Return how ``question`` was understood and why each hit stands where it stands, as JSON-ready values.
