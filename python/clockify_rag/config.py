@@ -116,7 +116,12 @@ class ChunkingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=T
 class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[embedding]``: turning text into vectors."""
 
-    embedder: Annotated[str, Meta(description="Component that embeds, or `none`; the index remembers which")] = "static"
+    embedder: Annotated[
+        str | None,
+        Meta(
+            description="Component that embeds, `none` for no vectors; by default the index's own, `static` for a new one"
+        ),
+    ] = None
     model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
@@ -265,7 +270,12 @@ def load(
         ConfigError: the file cannot be read or is not TOML.
     """
     environment = os.environ if environment is None else environment
-    start = Path.cwd() if directory is None else Path(directory).absolute()
+    try:
+        start = Path.cwd() if directory is None else Path(directory).absolute()
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory is gone: {error.strerror}", hint="cd to a folder that exists"
+        ) from error
     project = _nearest_file(start)
     file = project or _user_file(environment)
     merged = _Merged()
@@ -469,14 +479,14 @@ COMPONENTS: Final[Mapping[str, str]] = {
 def _nearest_file(start: Path) -> Path | None:
     for folder in (start, *start.parents):
         file = folder / FILE_NAME
-        if file.is_file():
+        if os.path.isfile(file):  # noqa: PTH113 - a folder that may not be entered holds nothing for this user
             return file
     return None
 
 
 def _user_file(environment: Mapping[str, str]) -> Path | None:
     file = user_folder(environment)
-    return file / FILE_NAME if file is not None and (file / FILE_NAME).is_file() else None
+    return file / FILE_NAME if file is not None and os.path.isfile(file / FILE_NAME) else None  # noqa: PTH113 - as above
 
 
 def user_folder(environment: Mapping[str, str]) -> Path | None:

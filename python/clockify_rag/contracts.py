@@ -80,6 +80,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     file: FileState | None = None
     stale: bool = False
     """Whether the document could not be read in the last build, so that this is its state before."""
+    chunker: str = ""
+    """The fingerprint of the chunker that cut it, set when it is indexed."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -319,6 +321,8 @@ class Skipped(msgspec.Struct, frozen=True):
     reason: str
     error: Failure | None = None
     """Set when the file should have been a document and could not be read."""
+    file: str | None = None
+    """Where the skipped thing is a part of a file, such as a line of JSON Lines: that file's path."""
 
 
 @runtime_checkable

@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from clockify_rag import _core
 from clockify_rag.contracts import Evidence, Hit, Query, RefusalReason, Scores, SearchResult
-from clockify_rag.index import (
-    DocumentState,
-    EmbedderEntry,
-    LocalIndex,
-    check_compatible,
-    decode_chunk,
-    decode_document,
-    states_of,
-)
+from clockify_rag.index import EmbedderEntry, LocalIndex, OpenGeneration, check_compatible, decode_chunk
 
 if TYPE_CHECKING:
     from clockify_rag._core import _FoundRow
@@ -66,7 +58,7 @@ class HybridRetriever:
         self._entry = entry
         self._settings = settings
         self._mmr_lambda = mmr_lambda
-        self._checked: tuple[int, Mapping[str, DocumentState]] | None = None
+        self._compatible: int | None = None
 
     def options(self, top_k: int) -> _core.SearchOptions:
         """Return how the core searches for ``top_k`` hits with these settings."""
@@ -97,8 +89,11 @@ class HybridRetriever:
             IndexIncompatible: the index was made by another analyser or embedder.
             IndexCorrupt: bytes that the question needs are not what was written.
         """
-        snapshot = self._index.snapshot
-        states = self._states(snapshot)
+        opened = self._index.opened
+        snapshot = opened.snapshot
+        if self._compatible != snapshot.generation:
+            check_compatible(snapshot, self._entry, lexical=self._embedder is None)
+            self._compatible = snapshot.generation
         started = time.perf_counter()
         embedder: _core.StaticEmbedder | None = None
         vector = None
@@ -112,7 +107,7 @@ class HybridRetriever:
         found = snapshot.search(
             query.text, query.language, groups, excluded, self.options(top_k), embedder=embedder, vector=vector
         )
-        hits = tuple(_hit(rank, row, states) for rank, row in enumerate(found.rows, 1))
+        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
         timings = found.timings_ms
         if vector is not None:
             timings["embed"] = round((embedded - started) * 1000, 3)
@@ -126,14 +121,6 @@ class HybridRetriever:
             ),
             lexical_only=embedder is None and vector is None,
         )
-
-    def _states(self, snapshot: _core.Snapshot) -> Mapping[str, DocumentState]:
-        """The states of a generation's documents, once it is known that the generation can be searched."""
-        checked = self._checked
-        if checked is None or checked[0] != snapshot.generation:
-            check_compatible(snapshot, self._entry, lexical=self._embedder is None)
-            checked = self._checked = snapshot.generation, states_of(snapshot)
-        return checked[1]
 
 
 def refusal(result: SearchResult) -> RefusalReason | None:
@@ -162,13 +149,13 @@ def refusal(result: SearchResult) -> RefusalReason | None:
     return "weak_evidence" if weak else None
 
 
-def _hit(rank: int, row: _FoundRow, states: Mapping[str, DocumentState]) -> Hit:
+def _hit(opened: OpenGeneration, rank: int, row: _FoundRow) -> Hit:
     record, text, document, score, fused, bm25, cosine, document_bm25, document_cosine = row
     return Hit(
         rank=rank,
         score=score,
         chunk=decode_chunk(record, text),
-        document=decode_document(document, states),
+        document=opened.document(document),
         scores=Scores(
             bm25=bm25, cosine=cosine, document_bm25=document_bm25, document_cosine=document_cosine, fused=fused
         ),
