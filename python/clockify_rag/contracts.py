@@ -287,7 +287,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """How well the best chunks cover a question: what refusal is decided on."""
 
     idf_coverage: float = 0.0
-    """The share of the question's idf mass that the best chunks contain, 0 to 1."""
+    """The largest share of the question's idf mass that one of the best chunks contains, 0 to 1."""
     best_cosine: float | None = None
     """The largest cosine among the hits."""
     documents: int = 0

@@ -45,7 +45,7 @@ impl Border for Python<'_> {
             execution::install(work, || {
                 // What a signal's handler raises ends the call; only the main thread runs such handlers.
                 if interruption.is_none() {
-                    *interruption = Python::attach(|py| py.check_signals()).err();
+                    *interruption = Python::attach(|py| py.check_signals().err());
                 }
                 interruption.is_some()
             })
