@@ -13,7 +13,9 @@ DEMO_INDEX := $(TARGET)/demo-index
 
 # The wheel names no folder of the machine that built it.
 CARGO_FOLDER := $(or $(CARGO_HOME),$(HOME)/.cargo)
-WHEEL_FLAGS := --remap-path-prefix=$(CARGO_FOLDER)=/cargo --remap-path-prefix=$(CURDIR)=/clockify-rag
+# The clone's own folder is a flag of the last crate alone: compiled dependencies are then good for any clone.
+WHEEL_FLAGS := --remap-path-prefix=$(CARGO_FOLDER)=/cargo
+CRATE_FLAGS := --remap-path-prefix=$(CURDIR)=/clockify-rag
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs')
 PYTHON_SOURCES := pyproject.toml $(shell find python -type f -not -path '*/__pycache__/*' -not -name '*.so')
@@ -33,7 +35,7 @@ $(VENV)/ready: pyproject.toml
 # The wheel is built in release mode and installed, so that tests run what users get.
 $(VENV)/installed: $(VENV)/ready $(RUST_SOURCES) $(PYTHON_SOURCES)
 	rm -rf dist
-	RUSTFLAGS="$${RUSTFLAGS:-} $(WHEEL_FLAGS)" $(BIN)/maturin build --release --out dist --interpreter $(BIN)/python --quiet
+	RUSTFLAGS="$${RUSTFLAGS:-} $(WHEEL_FLAGS)" $(BIN)/maturin build --release --out dist --interpreter $(BIN)/python --quiet -- $(CRATE_FLAGS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	@touch $@

@@ -1,7 +1,9 @@
 //! Analysis and tokens, in bytes of text a second, and embeddings.
 //!
-//! `RAG_TEST_DATA` names a folder of Markdown files and `RAG_TEST_MODEL` a model2vec folder; without them the text is made
-//! from a seed and the embeddings are left out.
+//! The text is the Markdown below `clockify/kb_markdown` in the folder that `RAG_TEST_DATA` names, by default
+//! `../shared/data`; where there is none it is made from a seed. The model is the one that ships.
+
+#![allow(clippy::expect_used)]
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -51,9 +53,9 @@ fn generated() -> String {
 
 fn corpus() -> String {
     let mut text = String::new();
-    if let Ok(folder) = std::env::var("RAG_TEST_DATA") {
-        markdown(Path::new(&folder), &mut text);
-    }
+    let data = std::env::var_os("RAG_TEST_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    markdown(&data.join("clockify/kb_markdown"), &mut text);
     if text.is_empty() { generated() } else { text }
 }
 
@@ -87,13 +89,9 @@ fn analysis(criterion: &mut Criterion) {
 }
 
 fn model(criterion: &mut Criterion) {
-    let Ok(folder) = std::env::var("RAG_TEST_MODEL") else { return };
-    let folder = PathBuf::from(folder);
-    let (Ok(wordpiece), Ok(embedding)) =
-        (WordPiece::open(&folder.join("tokenizer.json")), StaticEmbedding::open(&folder))
-    else {
-        return;
-    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/clockify_rag/models/docs-static-256-int8");
+    let wordpiece = WordPiece::open(&folder.join("tokenizer.json")).expect("the model ships");
+    let embedding = StaticEmbedding::open(&folder).expect("the model ships");
     let text = corpus();
     let mut group = criterion.benchmark_group("wordpiece");
     group.throughput(Throughput::Bytes(text.len() as u64));

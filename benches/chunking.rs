@@ -1,5 +1,7 @@
 //! Parsing and chunking of a page of HTML and of the same text as Markdown, per byte.
 
+#![allow(clippy::expect_used)]
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::Path;
@@ -30,10 +32,8 @@ fn pages(sections: usize) -> (String, String) {
 }
 
 fn benchmark(criterion: &mut Criterion) {
-    let Ok(wordpiece) = WordPiece::open(Path::new("python/clockify_rag/models/docs-static-256-int8/tokenizer.json"))
-    else {
-        return;
-    };
+    let tokenizer = "python/clockify_rag/models/docs-static-256-int8/tokenizer.json";
+    let wordpiece = WordPiece::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(tokenizer)).expect("the model ships");
     let (html, markdown) = pages(200);
     let options = Options::default();
     let mut group = criterion.benchmark_group("markup");
@@ -41,7 +41,7 @@ fn benchmark(criterion: &mut Criterion) {
     group.bench_function("html", |bencher| bencher.iter(|| parse_html(black_box(&html), &options)));
     group.throughput(Throughput::Bytes(markdown.len() as u64));
     group.bench_function("markdown", |bencher| bencher.iter(|| parse_markdown(black_box(&markdown), &options)));
-    let page: Page = parse_html(&html, &options).unwrap_or_default();
+    let page: Page = parse_html(&html, &options).expect("the page is sound");
     group.throughput(Throughput::Bytes(page.text.len() as u64));
     group.bench_function("chunk", |bencher| {
         bencher.iter(|| chunk(black_box(&page), &wordpiece, &ChunkOptions::default()));

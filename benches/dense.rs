@@ -3,6 +3,8 @@
 //! Without arguments the rows are made from a seed: points around 2,000 centres. `VECTORS` and `QUERIES` may name files of
 //! little-endian `f32` rows of 256 dimensions; then recall@100 of the cascade is measured over all the queries and printed.
 
+#![allow(clippy::expect_used)]
+
 use std::collections::HashSet;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -100,7 +102,7 @@ fn dense(criterion: &mut Criterion) {
         };
         let name = level.name();
         group.bench_function(format!("exact/{name}"), |b| {
-            b.iter(|| ask(&vectors, None, black_box(next()), Mode::Exact))
+            b.iter(|| ask(&vectors, None, black_box(next()), Mode::Exact));
         });
         let cascade = Mode::Cascade { oversample: OVERSAMPLE };
         group.bench_function(format!("cascade/{name}"), |b| b.iter(|| ask(&vectors, None, black_box(next()), cascade)));

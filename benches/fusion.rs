@@ -1,5 +1,7 @@
 //! Fusing and diversifying the candidates of one query.
 
+#![allow(clippy::expect_used)]
+
 use std::hint::black_box;
 
 use clockify_rag::dense::Simd;

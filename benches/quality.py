@@ -62,7 +62,13 @@ def beir(data: Path, name: str, split: str, qrels: str, queries: str = "queries.
         file = work / f"{name}.jsonl"
         with file.open("w") as lines:
             for row in rows(folder / "corpus.jsonl"):
-                plain = {"id": row["_id"], "title": row["title"], "text": row["text"], "format": "text", "language": "en"}
+                plain = {
+                    "id": row["_id"],
+                    "title": row["title"],
+                    "text": row["text"],
+                    "format": "text",
+                    "language": "en",
+                }
                 lines.write(json.dumps(plain) + "\n")
         return Source(name=name, location=str(file))
 
@@ -75,7 +81,9 @@ def clockify(data: Path) -> Collection:
     answerable = [row for row in rows(folder / "eval.jsonl") if row["answerable"]]
     qrels = {row["id"]: {path: float(grade) for path, grade in row["relevant_paths"].items()} for row in answerable}
     queries = {row["id"]: row["query"] for row in answerable}
-    return Collection("development", queries, qrels, lambda _: Source(name="clockify", location=str(folder / "kb_markdown")), {})
+    return Collection(
+        "development", queries, qrels, lambda _: Source(name="clockify", location=str(folder / "kb_markdown")), {}
+    )
 
 
 def rows(file: Path) -> Iterator[dict[str, Any]]:

@@ -117,7 +117,9 @@ mod tests {
         fn behaves_as_a_set(len in 0u32..300, a in prop::collection::btree_set(0u32..300, 0..80), b in prop::collection::btree_set(0u32..300, 0..80)) {
             let build = |rows: &BTreeSet<u32>| {
                 let mut bitmap = Bitmap::empty(len);
-                rows.iter().for_each(|&row| bitmap.insert(row));
+                for &row in rows {
+                    bitmap.insert(row);
+                }
                 bitmap
             };
             let kept = |rows: BTreeSet<u32>| rows.into_iter().filter(|&row| row < len).collect::<Vec<_>>();

@@ -13,11 +13,11 @@ use unicode_segmentation::UnicodeSegmentation;
 use crate::markup::{Block, BlockKind, Page};
 use crate::wordpiece::WordPiece;
 
-/// A chunk's longest text in bytes for each token of the maximum: WordPiece counts a word it does not know as one token,
+/// A chunk's longest text in bytes for each token of the maximum: `WordPiece` counts a word it does not know as one token,
 /// however long.
 const BYTES_PER_TOKEN: usize = 32;
 
-/// How chunks are cut. Sizes are in WordPiece tokens.
+/// How chunks are cut. Sizes are in `WordPiece` tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChunkOptions {
     /// Blocks of a section are put together up to this size.
@@ -89,7 +89,7 @@ pub struct Chunk {
     pub ordinal: u32,
     /// Its ranges in the order of the text; they neither touch nor overlap.
     pub spans: Vec<Span>,
-    /// Its size in WordPiece tokens.
+    /// Its size in `WordPiece` tokens.
     pub tokens: u32,
     /// What of it an earlier chunk of the page already holds, in bytes of the canonical text: overlap, a repeated header
     /// row.
@@ -117,10 +117,9 @@ pub fn chunk(page: &Page, wordpiece: &WordPiece, options: &ChunkOptions) -> Vec<
                 chunker.section(&path, &std::mem::take(&mut section));
                 path.descend(level, page.slice(&block.range), block.anchor.as_deref());
             }
-            // A heading that says nothing of its own (a repeated title, a prompt) changes neither path nor anchor.
-            Some(_) => {}
             None if block.retrievable => section.push(index),
-            None => {}
+            // A heading that says nothing of its own (a repeated title, a prompt) changes neither path nor anchor.
+            _ => {}
         }
     }
     chunker.section(&path, &section);

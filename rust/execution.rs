@@ -2,9 +2,15 @@
 //!
 //! It is created when it is first needed, so that a program that only searches pays nothing, and created again in a child
 //! process, because threads do not survive a fork.
+//!
+//! Long work can be stopped: the thread that waits for it is asked again and again whether it should go on, and the work asks
+//! at its [`checkpoint`]s. No signal handler is needed, and work that another thread waits for goes on.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -24,12 +30,48 @@ pub fn set_threads(threads: usize) {
     THREADS.store(threads, Ordering::Relaxed);
 }
 
-/// Runs `work` on the pool, where parallel iterators use its threads.
+/// How often the thread that waits is asked whether to go on.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+thread_local! {
+    /// Set when the work that this thread does should stop.
+    static STOPPED: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` on the pool, where parallel iterators use its threads, and stops it at its next [`checkpoint`] once
+/// `should_stop`, called on the waiting thread every 50 ms, says so.
 ///
 /// # Errors
 /// What `work` returns, and [`Error::InvalidArgument`] when the threads cannot be started.
-pub fn install<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    pool()?.install(work)
+pub fn install<T: Send>(work: impl FnOnce() -> Result<T> + Send, mut should_stop: impl FnMut() -> bool) -> Result<T> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let mut outcome = Err(Error::Cancelled);
+    let (ended, end) = sync_channel::<()>(0);
+    pool()?.in_place_scope(|scope| {
+        let (stopped, outcome) = (&stopped, &mut outcome);
+        scope.spawn(move |_| {
+            // Dropped when the work ends, also by a panic, and the waiting thread is told by that.
+            let _ended = ended;
+            let before = STOPPED.replace(Some(Arc::clone(stopped)));
+            *outcome = work();
+            STOPPED.set(before);
+        });
+        while end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            if should_stop() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+        }
+    });
+    outcome
+}
+
+/// Where work asks whether it should go on.
+///
+/// # Errors
+/// [`Error::Cancelled`] when it should not.
+pub fn checkpoint() -> Result<()> {
+    let stopped = STOPPED.with_borrow(|stopped| stopped.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)));
+    if stopped { Err(Error::Cancelled) } else { Ok(()) }
 }
 
 fn pool() -> Result<Arc<ThreadPool>> {
@@ -60,8 +102,28 @@ mod tests {
     #[test]
     fn the_pool_has_the_threads_that_were_set() {
         set_threads(3);
-        assert_eq!(install(|| Ok(rayon::current_num_threads())).unwrap(), 3);
+        assert_eq!(install(|| Ok(rayon::current_num_threads()), || false).unwrap(), 3);
         set_threads(0);
-        assert!(install(|| Ok(rayon::current_num_threads())).unwrap() >= 1);
+        assert!(install(|| Ok(rayon::current_num_threads()), || false).unwrap() >= 1);
+    }
+
+    #[test]
+    fn work_stops_at_a_checkpoint_and_other_work_goes_on() {
+        let endless = || -> Result<()> {
+            loop {
+                checkpoint()?;
+                std::thread::yield_now();
+            }
+        };
+        assert!(matches!(install(endless, || true), Err(Error::Cancelled)));
+        assert_eq!(install(|| checkpoint().map(|()| 7), || true).unwrap(), 7);
+        checkpoint().unwrap();
+    }
+
+    #[test]
+    fn a_panic_reaches_who_waits() {
+        let panicked = std::panic::catch_unwind(|| install(|| -> Result<()> { panic!("said") }, || false));
+        assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"said"));
+        install(|| checkpoint(), || false).unwrap();
     }
 }

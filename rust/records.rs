@@ -179,7 +179,7 @@ impl<'a> Records<'a> {
         self.chunk_rows as u32
     }
 
-    fn check(&self, file: &BlockFile, row: u32, rows: usize) -> Result<usize> {
+    fn check(file: &BlockFile, row: u32, rows: usize) -> Result<usize> {
         let index = row as usize;
         if index < rows { Ok(index) } else { Err(Error::corrupt(file.path(), format!("it has no row {row}"))) }
     }
@@ -197,7 +197,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// [`Error::IndexCorrupt`] when there is no such row or its bytes are damaged; so for every method here.
     pub fn document_id(&self, row: u32) -> Result<Id> {
-        Self::id(self.documents, self.check(self.documents, row, self.document_rows)?)
+        Self::id(self.documents, Self::check(self.documents, row, self.document_rows)?)
     }
 
     /// The row of the document with `id`, found by bisection.
@@ -222,7 +222,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// See [`Records::document_id`].
     pub fn chunk_rows(&self, row: u32) -> Result<Range<u32>> {
-        let index = self.check(self.documents, row, self.document_rows)?;
+        let index = Self::check(self.documents, row, self.document_rows)?;
         let range = range(self.documents, HEADER + 16 * self.document_rows, index)?;
         if range.end > self.chunk_rows {
             return Err(Error::corrupt(self.documents.path(), format!("document {row} has chunks beyond the last")));
@@ -235,7 +235,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// See [`Records::document_id`]; also for a part that leaves the text or cuts a character.
     pub fn text(&self, row: u32, part: Option<Range<usize>>) -> Result<&'a str> {
-        let index = self.check(self.documents, row, self.document_rows)?;
+        let index = Self::check(self.documents, row, self.document_rows)?;
         let column = HEADER + 16 * self.document_rows + 8 * (self.document_rows + 1);
         let whole = range(self.documents, column, index)?;
         let part = part.unwrap_or(0..whole.len());
@@ -254,7 +254,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// See [`Records::document_id`].
     pub fn document_record(&self, row: u32) -> Result<&'a [u8]> {
-        let index = self.check(self.documents, row, self.document_rows)?;
+        let index = Self::check(self.documents, row, self.document_rows)?;
         let rows = self.document_rows;
         blob(self.documents, HEADER + 16 * rows + 16 * (rows + 1), rows, index)
     }
@@ -264,7 +264,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// See [`Records::document_id`].
     pub fn chunk_id(&self, row: u32) -> Result<Id> {
-        Self::id(self.chunks, self.check(self.chunks, row, self.chunk_rows)?)
+        Self::id(self.chunks, Self::check(self.chunks, row, self.chunk_rows)?)
     }
 
     /// The row of the chunk with `id`, found by reading all ids.
@@ -281,7 +281,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// See [`Records::document_id`].
     pub fn document_of(&self, row: u32) -> Result<u32> {
-        let index = self.check(self.chunks, row, self.chunk_rows)?;
+        let index = Self::check(self.chunks, row, self.chunk_rows)?;
         let document = number(self.chunks, HEADER + 16 * self.chunk_rows, index)?;
         u32::try_from(document)
             .ok()
@@ -294,7 +294,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// See [`Records::document_id`].
     pub fn spans(&self, row: u32) -> Result<Vec<Span>> {
-        let index = self.check(self.chunks, row, self.chunk_rows)?;
+        let index = Self::check(self.chunks, row, self.chunk_rows)?;
         let column = HEADER + 24 * self.chunk_rows;
         let range = range(self.chunks, column, index)?;
         if range.end > self.span_rows {
@@ -326,7 +326,7 @@ impl<'a> Records<'a> {
     /// # Errors
     /// See [`Records::document_id`].
     pub fn chunk_record(&self, row: u32) -> Result<&'a [u8]> {
-        let index = self.check(self.chunks, row, self.chunk_rows)?;
+        let index = Self::check(self.chunks, row, self.chunk_rows)?;
         let rows = self.chunk_rows;
         blob(self.chunks, HEADER + 24 * rows + 8 * (rows + 1) + 16 * self.span_rows, rows, index)
     }

@@ -89,7 +89,7 @@ pub fn write(
     lexical::write(&mut writer, &texts)?;
     drop(texts);
     if let Some(ChunkVectors { dimension, values }) = vectors {
-        let whole = document_vectors(&documents, dimension, values);
+        let whole = document_vectors(&documents, dimension, &dense::as_stored(dimension, values)?);
         dense::write(&mut writer, dimension, values, &whole)?;
     }
     let count = documents.len() as u32;
@@ -168,7 +168,8 @@ fn pieces<'a>(text: &'a str, span: Range<usize>, repeated: &[Range<usize>]) -> V
     pieces
 }
 
-/// A document's vector: the mean of its chunks' vectors, each weighted by its length.
+/// A document's vector: the mean of its chunks' vectors as they are stored, each weighted by its length. So a segment that
+/// is merged from others has the vectors of one that is built anew.
 fn document_vectors(documents: &[DocumentInput], dimension: usize, values: &[f32]) -> Vec<f32> {
     let mut rows = values.chunks_exact(dimension);
     let mut whole = Vec::with_capacity(documents.len() * dimension);
@@ -186,8 +187,11 @@ fn document_vectors(documents: &[DocumentInput], dimension: usize, values: &[f32
 }
 
 fn document_record(document: DocumentInput, spans: Vec<ChunkSpans>) -> DocumentRecord {
-    let chunk_record =
-        |(chunk, spans): (ChunkInput, ChunkSpans)| ChunkRecord { id: chunk.id, record: chunk.record, spans: spans.spans };
+    let chunk_record = |(chunk, spans): (ChunkInput, ChunkSpans)| ChunkRecord {
+        id: chunk.id,
+        record: chunk.record,
+        spans: spans.spans,
+    };
     DocumentRecord {
         id: document.id,
         record: document.record,
@@ -239,8 +243,10 @@ impl Tombstones {
         };
         let parts = [encode(&self.documents)?, encode(&self.chunks)?, self.corrections.to_bytes()];
         let mut bytes = TOMBSTONES_MAGIC.to_vec();
-        parts.iter().for_each(|part| bytes.extend((part.len() as u64).to_le_bytes()));
-        parts.iter().for_each(|part| bytes.extend(part));
+        for part in &parts {
+            bytes.extend((part.len() as u64).to_le_bytes());
+        }
+        bytes.extend(parts.concat());
         Ok(bytes)
     }
 

@@ -297,8 +297,7 @@ impl Snapshot {
         if let Some(allowed) = remembered.get(&key) {
             return Ok(Arc::clone(allowed));
         }
-        let allowed: Vec<Allowed> =
-            self.views.iter().map(|view| view.allowed(question)).collect::<Result<_>>()?;
+        let allowed: Vec<Allowed> = self.views.iter().map(|view| view.allowed(question)).collect::<Result<_>>()?;
         let allowed = Arc::new(allowed);
         if remembered.len() >= REMEMBERED_FILTERS {
             remembered.clear();
@@ -395,7 +394,8 @@ impl<'a> Search<'a> {
             }
         }
         let weighted = |ordinals: &Vec<Option<u32>>| {
-            let chunk = |(&ordinal, df): (&Option<u32>, &(u64, u64))| QueryTerm::new(ordinal, df.0, 1.0, &snapshot.chunks);
+            let chunk =
+                |(&ordinal, df): (&Option<u32>, &(u64, u64))| QueryTerm::new(ordinal, df.0, 1.0, &snapshot.chunks);
             let document =
                 |(&ordinal, df): (&Option<u32>, &(u64, u64))| QueryTerm::new(ordinal, df.1, 1.0, &snapshot.documents);
             let pairs = || ordinals.iter().zip(&frequencies);
@@ -428,8 +428,10 @@ impl<'a> Search<'a> {
             ranked.extend(best.into_iter().map(|(row, score)| (Place { segment: segment as u32, row }, score)));
         }
         if self.snapshot.views.len() > 1 {
-            let mut ordered =
-                ranked.into_iter().map(|(place, score)| Ok((self.order(place)?, place, score))).collect::<Result<Vec<_>>>()?;
+            let mut ordered = ranked
+                .into_iter()
+                .map(|(place, score)| Ok((self.order(place)?, place, score)))
+                .collect::<Result<Vec<_>>>()?;
             ordered.sort_unstable_by(|left, right| right.2.total_cmp(&left.2).then_with(|| left.0.cmp(&right.0)));
             ordered.truncate(self.options.candidates);
             ranked = ordered.into_iter().map(|(_, place, score)| (place, score)).collect();
@@ -494,7 +496,8 @@ impl<'a> Search<'a> {
         let postings = view.reader.lexical.postings();
         let (terms, document_terms) = self.terms_of(segment);
         let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
-        let unknown: Vec<u32> = places.iter().filter(|place| !known.contains_key(place)).map(|place| place.row).collect();
+        let unknown: Vec<u32> =
+            places.iter().filter(|place| !known.contains_key(place)).map(|place| place.row).collect();
         let scores = bm25::score_rows(postings, terms, &self.chunk_scorer, &unknown)?;
         let rescored: FxHashMap<u32, f32> = unknown.into_iter().zip(scores).collect();
         let cosines = self.cosines(view, &rows, VectorSegment::cosines)?;
@@ -542,8 +545,7 @@ impl<'a> Search<'a> {
         let document_cosine = column(|found| found.document_cosine.unwrap_or(0.0));
         let chunks = Evidence { bm25: &bm25, cosine: &cosine, bm25_max };
         let documents = Evidence { bm25: &document_bm25, cosine: &document_cosine, bm25_max: document_max };
-        let fused =
-            fusion::with_documents(chunks, documents, self.options.dense_weight, self.options.document_weight)?;
+        let fused = fusion::with_documents(chunks, documents, self.options.dense_weight, self.options.document_weight)?;
         found.iter_mut().zip(fused).for_each(|(found, fused)| found.fused = fused);
         Ok(())
     }

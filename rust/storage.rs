@@ -18,6 +18,7 @@ use memmap2::Mmap;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use crate::error::{Error, Result};
+use crate::execution;
 
 /// Bytes covered by one hash.
 pub const BLOCK_BYTES: usize = 64 * 1024;
@@ -187,7 +188,7 @@ impl BlockFile {
 /// Opens `path` for reading if it is a regular file and not a link, which a planted FIFO, device or link is not.
 fn open_regular(path: &Path) -> Result<(File, fs::Metadata)> {
     let metadata = fs::symlink_metadata(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::corrupt(path, "it is missing"),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Error::corrupt(path, "it is missing"),
         _ => Error::io("read", path)(source),
     })?;
     if !metadata.is_file() {
@@ -311,8 +312,9 @@ impl FileWriter {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// [`Error::Io`] when they cannot be written.
+    /// [`Error::Io`] when they cannot be written, [`Error::Cancelled`] when the caller asked to stop.
     pub fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        execution::checkpoint()?;
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
         while !bytes.is_empty() {
             let room = BLOCK_BYTES - self.length as usize % BLOCK_BYTES;
@@ -526,6 +528,10 @@ impl Manifest {
 
     /// Reads a manifest file's bytes and returns it with its hash.
     fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, String)> {
+        #[derive(serde::Deserialize)]
+        struct Version {
+            format: u32,
+        }
         let parts =
             bytes.strip_prefix(MANIFEST_PREFIX).and_then(|rest| rest.split_at_checked(32)).and_then(|(hash, rest)| {
                 let body = rest.strip_prefix(MANIFEST_MIDDLE)?.strip_suffix(b"}\n")?;
@@ -536,10 +542,6 @@ impl Manifest {
         };
         if format!("{:032x}", xxh3_128(body)) != hash {
             return Err(Error::corrupt(path, "it does not have the hash that it carries"));
-        }
-        #[derive(serde::Deserialize)]
-        struct Version {
-            format: u32,
         }
         let unreadable = |failure: serde_json::Error| Error::corrupt(path, format!("it cannot be read: {failure}"));
         let version: Version = serde_json::from_slice(body).map_err(unreadable)?;
@@ -621,13 +623,14 @@ impl Layout {
     /// [`Error::IndexNotFound`] when there is none, [`Error::IndexCorrupt`] when it says no generation.
     pub fn read_current(&self) -> Result<(u64, String)> {
         let path = self.current();
-        let text = match fs::read(&path) {
-            Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::IndexNotFound { path: self.root.clone() });
-            }
-            Err(source) => return Err(Error::io("read", &path)(source)),
-        };
+        if fs::symlink_metadata(&path).is_err_and(|source| source.kind() == std::io::ErrorKind::NotFound) {
+            return Err(Error::IndexNotFound { path: self.root.clone() });
+        }
+        let (file, _) = open_regular(&path)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, 256), &mut bytes)
+            .map_err(Error::io("read", &path))?;
+        let text = String::from_utf8(bytes).unwrap_or_default();
         let parts = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
         match parts.and_then(|(number, hash)| Some((number.parse().ok()?, hash))) {
             Some((generation, hash)) if hash.len() == 32 && self.line_of(generation, hash) == text => {
@@ -854,14 +857,21 @@ impl Publisher {
     /// cannot be opened, [`Error::Io`] when the folder cannot be written.
     pub fn open(root: &Path) -> Result<Self> {
         let layout = Layout::new(root);
-        let is_new = !root.exists();
+        if let Err(failure) = layout.read_current()
+            && !matches!(failure, Error::IndexNotFound { .. })
+        {
+            // Nothing is created in a folder whose `CURRENT` is not ours to replace.
+            return Err(failure);
+        }
+        let is_own = holds_nothing_else(root)?;
         for folder in [root.to_path_buf(), layout.generations(), layout.segments(), layout.tombstones()] {
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         }
         let lock = take_lock(root)?;
-        if is_new {
+        let ignored = root.join(".gitignore");
+        if is_own && !ignored.exists() {
             // The index is data derived from the sources, never part of the repository they may lie in.
-            write_replacing(&root.join(".gitignore"), b"*\n")?;
+            write_replacing(&ignored, b"*\n")?;
         }
         if !layout.secret().exists() {
             write_secret(&layout.secret())?;
@@ -871,9 +881,9 @@ impl Publisher {
             Err(Error::IndexNotFound { .. }) => None,
             Err(failure) => return Err(failure),
         };
-        let last = layout.list_generations()?.last().copied().unwrap_or(0);
-        let next = last.max(current.as_ref().map_or(0, |generation| generation.manifest.generation)) + 1;
-        let publisher = Self { layout, current, next, segments: 0, _lock: lock };
+        let served = current.as_ref().map_or(0, |generation| generation.manifest.generation);
+        let publisher = Self { layout, current, next: served + 1, segments: 0, _lock: lock };
+        publisher.clear_unpublished(served)?;
         publisher.clear_leftovers()?;
         Ok(publisher)
     }
@@ -942,6 +952,17 @@ impl Publisher {
         Ok(generation)
     }
 
+    /// Removes what was written and not published, and releases the lock.
+    ///
+    /// What cannot be removed is left to the next build, as after a kill.
+    pub fn close(self) {
+        let served = self.current.as_ref().map_or(0, |generation| generation.manifest.generation);
+        // `CURRENT` is read again: a publication that failed may have replaced it.
+        if self.layout.read_current().map_or(0, |(number, _)| number) == served {
+            let _ = self.clear_unpublished(served).and_then(|()| self.clear_leftovers());
+        }
+    }
+
     /// Removes generations that are neither among the last [`KEPT_GENERATIONS`] nor young nor open somewhere, and then the
     /// files that no generation names.
     ///
@@ -955,17 +976,28 @@ impl Publisher {
             let (file, metadata) = open_regular(&path)?;
             let age = metadata.modified().ok().and_then(|time| time.elapsed().ok()).map_or(0, |age| age.as_secs());
             if age >= COLLECTION_AGE_SECONDS && try_lock_exclusive(&file) {
-                remove_file(&path)?;
+                remove(&path)?;
             }
         }
         self.clear_leftovers()
     }
 
-    /// Removes segments, tombstones and state files that no manifest names, and temporary files.
+    /// Removes manifests of builds that were killed before `CURRENT` named them: nobody has read them.
+    fn clear_unpublished(&self, served: u64) -> Result<()> {
+        let numbers = self.layout.list_generations()?;
+        numbers.iter().filter(|&&number| number > served).try_for_each(|&number| remove(&self.layout.manifest(number)))
+    }
+
+    /// Removes segments, tombstones and state files that no manifest names, temporary files, and manifests of former
+    /// generations that are damaged. What no index of ours could have left stays, whoever put it there.
     fn clear_leftovers(&self) -> Result<()> {
         let mut named = std::collections::HashSet::new();
         for number in self.layout.list_generations()? {
-            let (manifest, _, _) = self.layout.read_manifest(number)?;
+            let manifest = match self.layout.read_manifest(number) {
+                Ok((manifest, _, _)) => manifest,
+                Err(Error::IndexCorrupt { .. }) => continue,
+                Err(failure) => return Err(failure),
+            };
             for segment in manifest.segments {
                 named.insert(self.layout.segments().join(&segment.id));
                 named.extend(segment.tombstones.map(|file| self.layout.tombstones().join(file.name)));
@@ -973,25 +1005,47 @@ impl Publisher {
             named.extend(manifest.state.map(|file| self.layout.generations().join(file.name)));
             named.insert(self.layout.manifest(number));
         }
-        for folder in [self.layout.segments(), self.layout.tombstones(), self.layout.generations()] {
-            for name in list(&folder)? {
-                let path = folder.join(name);
-                if named.contains(&path) {
-                    continue;
-                }
-                if path.is_dir() {
-                    fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
-                } else {
-                    remove_file(&path)?;
-                }
-            }
-        }
-        Ok(())
+        let clear = |folder: &Path, is_own: fn(&str) -> bool| {
+            let names = list(folder)?;
+            let paths = names.iter().filter(|name| is_own(name)).map(|name| folder.join(name));
+            paths.filter(|path| !named.contains(path)).try_for_each(|path| remove(&path))
+        };
+        clear(&self.layout.segments(), is_segment)?;
+        clear(&self.layout.tombstones(), |name| {
+            name.split_once('.').is_some_and(|(segment, number)| is_segment(segment) && is_generation(number))
+        })?;
+        clear(&self.layout.generations(), |name| {
+            let parts = name.split_once('.');
+            parts.is_some_and(|(number, kind)| is_generation(number) && ["json", "state", "tmp"].contains(&kind))
+        })?;
+        clear(self.layout.root(), |name| TEMPORARY_FILES.contains(&name))
     }
 }
 
-fn remove_file(path: &Path) -> Result<()> {
-    fs::remove_file(path).map_err(Error::io("remove", path))
+/// What the root of an index may hold beside its folders while a build is under way.
+const TEMPORARY_FILES: [&str; 3] = ["CURRENT.tmp", "secret.tmp", ".gitignore.tmp"];
+
+/// Whether `root` is missing or empty but for what a killed first build may have left.
+fn holds_nothing_else(root: &Path) -> Result<bool> {
+    let own = ["generations", "segments", "tombstones", "lock", "secret"];
+    Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
+}
+
+/// Whether a part of a name is a generation's number.
+fn is_generation(text: &str) -> bool {
+    text.len() >= 6 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a name is one that the folder of a segment has.
+fn is_segment(name: &str) -> bool {
+    let parts = name.split_once('-');
+    parts.is_some_and(|(generation, number)| is_generation(generation) && number.parse::<u32>().is_ok())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.map_err(Error::io("remove", path))
 }
 
 /// Writes a new file whole, durable but for its folder.
@@ -1005,6 +1059,11 @@ fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry> {
 
 /// Replaces `path` by `bytes` in one step: a temporary file, made durable, renamed over it, the folder made durable.
 fn write_replacing(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_replacing_with(path, bytes, |_| Ok(()))
+}
+
+/// As [`write_replacing`], with something done to the temporary file before it has bytes.
+fn write_replacing_with(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let temporary = path.with_extension("tmp");
     match fs::remove_file(&temporary) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -1013,6 +1072,7 @@ fn write_replacing(path: &Path, bytes: &[u8]) -> Result<()> {
         _ => {}
     }
     let mut writer = FileWriter::create(&temporary)?;
+    prepare(&temporary)?;
     writer.put(bytes)?;
     writer.finish()?;
     fs::rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
@@ -1023,8 +1083,7 @@ fn write_replacing(path: &Path, bytes: &[u8]) -> Result<()> {
 fn write_secret(path: &Path) -> Result<()> {
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes).map_err(|failure| Error::io("make", path)(failure.into()))?;
-    write_replacing(path, &bytes)?;
-    restrict(path)
+    write_replacing_with(path, &bytes, restrict)
 }
 
 #[cfg(unix)]
@@ -1042,6 +1101,10 @@ fn restrict(_path: &Path) -> Result<()> {
 /// Takes the builder's lock, which the kernel releases when the process ends, however it ends.
 fn take_lock(root: &Path) -> Result<File> {
     let path = root.join("lock");
+    if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+        // A link would have its target emptied; a FIFO has no lock.
+        return Err(Error::corrupt(&path, "it is not a regular file"));
+    }
     let mut file = File::options()
         .read(true)
         .write(true)

@@ -240,7 +240,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("/a/help.tar.gz", "help"),
         ("/a/x.TGZ", "x"),
         ("/a/f.jsonl", "f"),
-        ("/", "root"), ("/a/guide.md", "guide"),
+        ("/", "root"),
+        ("/a/guide.md", "guide"),
     ],
 )
 def test_source_names(location: str, name: str) -> None:

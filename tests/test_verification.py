@@ -47,6 +47,15 @@ def test_a_quotation_is_written_as_its_source_has_it() -> None:
     assert (citations[0].span, citations[0].path, removed) == ((0, 29), "page-1.md", 0)
 
 
+def test_a_quotation_that_runs_into_code_is_left_alone() -> None:
+    text, citations, removed = verify('"Exports are kept for 90 days. [1]```"')
+    assert (text, quotes(citations), removed) == (
+        '"Exports are kept for 90 days. [1]```"',
+        ["Exports are kept for 90 days."],
+        0,
+    )
+
+
 @pytest.mark.parametrize("marks", ["“%s”", '"%s"', "„%s“", "„%s”", "«%s»", "« %s »", "»%s«", "「%s」"])
 def test_quotation_marks_of_many_languages_are_known(marks: str) -> None:
     text, citations, removed = verify(marks % "Admins can delete an export" + " [1].")

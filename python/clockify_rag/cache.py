@@ -27,6 +27,9 @@ _BATCH = 1000
 _CHECK_BYTES = 8
 _KEPT_AFTER_EVICTION = 0.8
 _APPLICATION = 0x43524731
+_PASSING = frozenset((3, 5, 6, 7, 8, 9, 10, 13, 14, 15))
+"""SQLite's result codes of failures that are not the file's: permission, busy, locked, memory, read-only, interrupted,
+input and output, full, cannot open, protocol."""
 
 
 class EmbeddingCache:
@@ -103,12 +106,11 @@ class EmbeddingCache:
 
         try:
             yield
-        except sqlite3.OperationalError:
-            # Locked, read-only or full: there is no cache this time.
+        except sqlite3.DatabaseError as error:
             self._forget()
-        except sqlite3.DatabaseError:
-            self._forget()
-            self._remove(fingerprint)
+            # Locked, read-only or full: there is no cache this time. Whatever else it is, the file cannot be used again.
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in _PASSING:
+                self._remove(fingerprint)
         except OSError:
             self._forget()
 

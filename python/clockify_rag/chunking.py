@@ -7,14 +7,18 @@ text; what must follow the words, such as the reuse of an embedding, goes by ``c
 
 from __future__ import annotations
 
-import importlib.resources
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clockify_rag import _core
 from clockify_rag.contracts import Chunk, LoadedDocument, digest
 from clockify_rag.errors import InternalError, InvalidSetting
+
+if TYPE_CHECKING:
+    from clockify_rag._core import _Piece
 
 VOCABULARY = ("models", "docs-static-256-int8", "tokenizer.json")
 """Where in the package the vocabulary lies in which chunks are measured."""
@@ -79,16 +83,15 @@ class StructureChunker:
 
 
 def _shipped_tokenizer() -> _core.Tokenizer:
-    resource = importlib.resources.files("clockify_rag").joinpath("/".join(VOCABULARY))
-    if not resource.is_file():
+    path = Path(__file__).parent.joinpath(*VOCABULARY)
+    if not path.is_file():
         raise InternalError(
             f"the installed package lacks its vocabulary {'/'.join(VOCABULARY)}", hint="install clockify-rag again"
         )
-    with importlib.resources.as_file(resource) as path:
-        return _core.Tokenizer(str(path))
+    return _core.Tokenizer(str(path))
 
 
-def _chunks(loaded: LoadedDocument, pieces: Sequence[_core.Piece]) -> list[Chunk]:
+def _chunks(loaded: LoadedDocument, pieces: Sequence[_Piece]) -> list[Chunk]:
     """The chunks of one document. Sections that nothing tells apart are counted as one, so that no id comes twice."""
     document, numbers = loaded.document, Counter[tuple[tuple[str, ...], str | None, str]]()
     chunks: list[Chunk] = []

@@ -32,7 +32,18 @@ LEVELS: Final = 2
 """A setting has a table and a name; an entry of a setting that is itself a table is one level deeper."""
 
 SOURCE_ENDINGS: Final = (
-    ".tar.gz", ".tgz", ".tar", ".jsonl", ".markdown", ".md", ".mdx", ".html", ".htm", ".xhtml", ".txt", ".text",
+    ".tar.gz",
+    ".tgz",
+    ".tar",
+    ".jsonl",
+    ".markdown",
+    ".md",
+    ".mdx",
+    ".html",
+    ".htm",
+    ".xhtml",
+    ".txt",
+    ".text",
 )
 """Endings of files that are left out of a source's name."""
 
@@ -43,6 +54,9 @@ INDEX_FOLDER: Final = ".clockify-rag"
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the configuration file."""
 
+
+MAXIMUM_TOP_K: Final = 1000
+"""The most hits that a search returns."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
@@ -102,7 +116,12 @@ class ChunkingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=T
 class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[embedding]``: turning text into vectors."""
 
-    embedder: Annotated[str, Meta(description="Component that embeds, or `none`; the index remembers which")] = "static"
+    embedder: Annotated[
+        str | None,
+        Meta(
+            description="Component that embeds, `none` for no vectors; by default the index's own, `static` for a new one"
+        ),
+    ] = None
     model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
@@ -113,10 +132,11 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 
     understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
     default_language: Annotated[
-        str, Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs")
+        str,
+        Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs"),
     ] = "en"
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
-    top_k: Annotated[int, Meta(ge=1, le=1000, description="Hits returned")] = 12
+    top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
     candidates: Annotated[
         int, Meta(ge=1, le=10_000, description="Candidates taken from the lexical and from the dense ranking, each")
     ] = 100
@@ -142,7 +162,7 @@ class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     reranker: Annotated[str, Meta(description="Component that orders hits again")] = "mmr"
     mmr_lambda: Annotated[
         Share, Meta(description="Maximal marginal relevance: 1 is relevance only, less is more variety")
-    ] = 0.95
+    ] = 0.98
     arguments: Annotated[Arguments, Meta(description="Arguments of the reranker")] = {}
 
 
@@ -250,7 +270,12 @@ def load(
         ConfigError: the file cannot be read or is not TOML.
     """
     environment = os.environ if environment is None else environment
-    start = Path.cwd() if directory is None else Path(directory).absolute()
+    try:
+        start = Path.cwd() if directory is None else Path(directory).absolute()
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory is gone: {error.strerror}", hint="cd to a folder that exists"
+        ) from error
     project = _nearest_file(start)
     file = project or _user_file(environment)
     merged = _Merged()
@@ -454,14 +479,14 @@ COMPONENTS: Final[Mapping[str, str]] = {
 def _nearest_file(start: Path) -> Path | None:
     for folder in (start, *start.parents):
         file = folder / FILE_NAME
-        if file.is_file():
+        if os.path.isfile(file):  # noqa: PTH113 - a folder that may not be entered holds nothing for this user
             return file
     return None
 
 
 def _user_file(environment: Mapping[str, str]) -> Path | None:
     file = user_folder(environment)
-    return file / FILE_NAME if file is not None and (file / FILE_NAME).is_file() else None
+    return file / FILE_NAME if file is not None and os.path.isfile(file / FILE_NAME) else None  # noqa: PTH113 - as above
 
 
 def user_folder(environment: Mapping[str, str]) -> Path | None:

@@ -12,7 +12,6 @@ Spans are half-open ranges ``(start, end)`` in Unicode code points of a document
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -38,6 +37,9 @@ def digest(*parts: str) -> str:
     """
     encoded = [part.encode() for part in parts]
     prefixed = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
+    # Imported here because only builds need it: it loads a cryptographic library.
+    import hashlib
+
     return hashlib.blake2b(prefixed, digest_size=16).hexdigest()
 
 
@@ -78,6 +80,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     file: FileState | None = None
     stale: bool = False
     """Whether the document could not be read in the last build, so that this is its state before."""
+    chunker: str = ""
+    """The fingerprint of the chunker that cut it, set when it is indexed."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -317,6 +321,8 @@ class Skipped(msgspec.Struct, frozen=True):
     reason: str
     error: Failure | None = None
     """Set when the file should have been a document and could not be read."""
+    file: str | None = None
+    """Where the skipped thing is a part of a file, such as a line of JSON Lines: that file's path."""
 
 
 @runtime_checkable

@@ -10,26 +10,24 @@ All vectors leave with length one; a text without any visible character is a row
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.resources
 import re
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from clockify_rag._http import Deadlines, ModelServer
-from clockify_rag.cache import EmbeddingCache
 from clockify_rag.contracts import Embedder
 from clockify_rag.errors import BackendBadResponse, InvalidSetting, MissingExtra
 
 if TYPE_CHECKING:
     from clockify_rag import _core
+    from clockify_rag._http import Deadlines
+    from clockify_rag.cache import EmbeddingCache
     from clockify_rag.contracts import Vectors
 
 SHIPPED_TABLE = "docs-static-256-int8"
@@ -89,7 +87,7 @@ def known_model(name: str) -> KnownModel:
 
 def shipped_model(name: str = SHIPPED_TABLE) -> str:
     """Return the path of a model's folder in this package."""
-    return str(importlib.resources.files("clockify_rag").joinpath("models", name))
+    return str(Path(__file__).parent / "models" / name)
 
 
 @lru_cache(maxsize=1)
@@ -147,6 +145,35 @@ class StaticEmbedder:
     def embed_questions(self, texts: Sequence[str]) -> Vectors:
         """Return the same for questions, which the table does not tell from passages."""
         return self.core.embed(texts)
+
+
+def embedded_rows(embedder: Embedder, texts: Sequence[str]) -> bytes:
+    """Return the vectors of passages as the index takes them: rows of little-endian float32, one after the other.
+
+    The core's own embedder makes them without numpy, which takes longer to import than a page takes to index.
+
+    Raises:
+        BackendBadResponse: the embedder returned another number of rows or another width than it said, or a number that is
+            not finite.
+    """
+    core = getattr(embedder, "core", None)
+    if core is not None:
+        rows: bytes = core.embed_rows(texts)
+        return rows
+    import numpy
+
+    vectors = numpy.ascontiguousarray(embedder.embed(texts), dtype="<f4")
+    if vectors.shape != (len(texts), embedder.dimension):
+        raise BackendBadResponse(
+            f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} texts of {embedder.dimension} numbers",
+            hint="nothing was stored; check the embedder with clockify_rag.testing.check_embedder",
+        )
+    if not numpy.isfinite(vectors).all():
+        raise BackendBadResponse(
+            "the embedder returned numbers that are not finite",
+            hint="nothing was stored; check the embedder with clockify_rag.testing.check_embedder",
+        )
+    return vectors.tobytes()
 
 
 class ModelEmbedder:
@@ -223,6 +250,8 @@ class ModelEmbedder:
                 signs = _signs(len(rows[0]))
                 projections = [round(float(row @ signs), 1) + 0.0 for row in rows]
                 parts = [len(rows[0]), self.question_prefix, self.passage_prefix, self.window_tokens, projections]
+                import hashlib
+
                 self._fingerprint = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
             return self._fingerprint
 
@@ -288,6 +317,8 @@ class ModelEmbedder:
         if self.workers == 1 or len(batches) == 1:
             parts = [self._checked(batch) for batch in batches]
         else:
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(min(self.workers, len(batches))) as pool:
                 futures = [pool.submit(self._checked, batch) for batch in batches]
                 try:
@@ -409,6 +440,8 @@ class OllamaEmbedder(ModelEmbedder):
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
+        from clockify_rag._http import ModelServer
+
         self._server = ModelServer.ollama(url, deadlines=deadlines, retries=retries)
 
     @property
@@ -452,6 +485,8 @@ class OpenAIEmbedder(ModelEmbedder):
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
+        from clockify_rag._http import ModelServer
+
         self._server = ModelServer.openai(url, api_key=api_key, deadlines=deadlines, retries=retries)
         self._dimensions = dimensions
 
@@ -562,6 +597,8 @@ def _cut(word: str, longest: int) -> Iterable[str]:
 
 
 def _signs(width: int) -> Vectors:
+    import hashlib
+
     import numpy as np
 
     bits = hashlib.shake_256(b"clockify-rag embedder fingerprint").digest(width)

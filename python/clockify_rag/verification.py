@@ -140,7 +140,8 @@ class _Verification:
         """Check quotations, then markers, and put the text together."""
         self._find_markers()
         for match in _QUOTES.finditer(self.text):
-            if not self._in_code(match.start()) and not _PARAGRAPH.search(match.group()):
+            crosses_code = any(start < match.end() and match.start() < end for start, end in self.code)
+            if not crosses_code and not _PARAGRAPH.search(match.group()):
                 self._check_quotation(match)
         numbers: dict[_Place, int] = {}
         for group in sorted(self.groups, key=lambda group: group[0].start):

@@ -29,6 +29,20 @@ const BITS_MAGIC: [u8; 8] = *b"CRAGvb01";
 #[cfg(target_endian = "big")]
 compile_error!("the vector files are little-endian and read in place");
 
+/// Rows of floats as they are stored: unit length, then half precision.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] as [`write`].
+pub fn as_stored(dimension: usize, vectors: &[f32]) -> Result<Vec<f32>> {
+    let halves = Halves::from_floats(dimension, vectors)?;
+    Ok(halves.rows().flat_map(|row| row.iter().take(dimension).map(|value| value.to_f32())).collect())
+}
+
+/// Whether a row is one that was read from a segment: merging segments must not round it a second time.
+fn is_stored_row(row: &[f32], norm: f64) -> bool {
+    (norm - 1.0).abs() < 2e-3 && row.iter().all(|&value| f16::from_f32(value).to_f32().to_bits() == value.to_bits())
+}
+
 /// Writes the vector files of one segment.
 ///
 /// `vectors` holds one row of `dimension` floats per chunk, `documents` one per document. Each row is divided by its
@@ -69,8 +83,9 @@ impl Halves {
         let mut values = vec![f16::ZERO; rows as usize * stride];
         for (output, row) in values.chunks_exact_mut(stride).zip(floats.chunks_exact(dimension)) {
             if let Some(norm) = length(row) {
+                let divisor = if is_stored_row(row, norm) { 1.0 } else { norm };
                 for (value, &float) in output.iter_mut().zip(row) {
-                    *value = f16::from_f32((f64::from(float) / norm) as f32);
+                    *value = f16::from_f32((f64::from(float) / divisor) as f32);
                 }
             }
         }

@@ -246,3 +246,16 @@ fn impossible_dimensions_are_refused() {
         assert!(matches!(write(&mut writer, dimension, &vec![1.0; floats], &[]), Err(Error::InvalidArgument(_))));
     }
 }
+
+proptest! {
+    #[test]
+    fn rows_are_rounded_once(values in prop::collection::vec(-3f32..3.0, 1..64), dimension in 1usize..9) {
+        let rows = values.len() / dimension;
+        let once = as_stored(dimension, &values[..rows * dimension]).unwrap();
+        prop_assert_eq!(&as_stored(dimension, &once).unwrap(), &once);
+        for row in once.chunks(dimension) {
+            let norm = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+            prop_assert!(norm == 0.0 || (norm - 1.0).abs() < 2e-3, "{norm}");
+        }
+    }
+}

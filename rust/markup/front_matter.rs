@@ -70,8 +70,7 @@ fn value(yaml: &Yaml<'_>) -> Value {
         Yaml::Value(Scalar::FloatingPoint(float)) => {
             Number::from_f64(float.into_inner()).map_or(Value::Null, Value::Number)
         }
-        Yaml::Value(Scalar::String(text)) => Value::String(text.clone().into_owned()),
-        Yaml::Representation(text, ..) => Value::String(text.clone().into_owned()),
+        Yaml::Value(Scalar::String(text)) | Yaml::Representation(text, ..) => Value::String(text.clone().into_owned()),
         Yaml::Sequence(items) => items.iter().map(value).collect(),
         Yaml::Mapping(map) => Value::Object(map.iter().map(|(key, entry)| (key_text(key), value(entry))).collect()),
         Yaml::Tagged(_, inner) => value(inner),

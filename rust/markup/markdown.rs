@@ -1,4 +1,4 @@
-//! Markdown: CommonMark with tables, footnotes, definition lists, heading attributes and front matter.
+//! Markdown: `CommonMark` with tables, footnotes, definition lists, heading attributes and front matter.
 //!
 //! HTML inside goes through the reader of HTML, block by block, into the same writer, so a table or an anchor written in
 //! HTML is what it would be on a page of HTML.
@@ -37,7 +37,7 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
         reader.event(event);
     }
     let hidden_dropped = reader.hidden;
-    reader.writer.finish(Meta { front_matter, canonical_url, language, hidden_dropped, ..Meta::default() })
+    reader.writer.finish(Meta { front_matter, language, canonical_url, hidden_dropped, ..Meta::default() })
 }
 
 fn extensions() -> pulldown_cmark::Options {
@@ -73,8 +73,9 @@ impl Reader {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            Event::Text(text) => self.text(&text),
-            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => self.text(&text),
+            Event::Text(text) | Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
+                self.text(&text);
+            }
             Event::Html(html) => match &mut self.html {
                 Some(buffer) => buffer.push_str(&html),
                 None => self.hidden += html::parse_fragment(&html, &mut self.writer),

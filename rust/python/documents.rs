@@ -114,6 +114,7 @@ impl<'a> Points<'a> {
 /// Parses documents of one format on all threads; one that cannot be read is its error instead of a page.
 #[pyfunction]
 #[pyo3(signature = (format, contents, slugs = None))]
+#[allow(clippy::needless_pass_by_value)]
 pub(super) fn parse<'py>(
     py: Python<'py>,
     format: &str,
@@ -133,7 +134,7 @@ pub(super) fn parse<'py>(
         _ => return Err(PyValueError::new_err(format!("unknown format: {format:?}"))),
     };
     let options = Options { slugs };
-    let bytes: Vec<&[u8]> = contents.iter().map(|content| content.as_bytes()).collect();
+    let bytes: Vec<&[u8]> = contents.iter().map(PyBytesMethods::as_bytes).collect();
     let pages: Vec<Result<markup::Page>> =
         py.enter_parallel(|| Ok(bytes.par_iter().map(|bytes| reader(bytes, &options)).collect()))?;
     let parsed = PyList::empty(py);
@@ -158,7 +159,7 @@ fn read_plain(bytes: &[u8], options: &Options) -> Result<markup::Page> {
     markup::parse_plain(&markup::decode(bytes)?, options)
 }
 
-/// The WordPiece vocabulary in which chunks and budgets are counted.
+/// The `WordPiece` vocabulary in which chunks and budgets are counted.
 #[pyclass(frozen, module = "clockify_rag._core")]
 pub(super) struct Tokenizer(WordPiece);
 

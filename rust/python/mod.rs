@@ -25,7 +25,7 @@ trait Border {
     /// Runs `work` without the interpreter's lock and raises what it returns as an error, or panics with, in Python.
     fn enter<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
 
-    /// As [`Border::enter`], on the core's thread pool.
+    /// As [`Border::enter`], on the core's thread pool; Ctrl-C stops the work at its next checkpoint.
     fn enter_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
 }
 
@@ -39,7 +39,18 @@ impl Border for Python<'_> {
     }
 
     fn enter_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-        self.enter(|| execution::install(work))
+        let mut interruption = None;
+        let outcome = self.enter(|| {
+            let interruption = &mut interruption;
+            execution::install(work, || {
+                // What a signal's handler raises ends the call; only the main thread runs such handlers.
+                if interruption.is_none() {
+                    *interruption = Python::attach(|py| py.check_signals()).err();
+                }
+                interruption.is_some()
+            })
+        });
+        interruption.map_or(outcome, Err)
     }
 }
 
@@ -80,7 +91,8 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::IndexIncompatible { aspect, found, expected } => (
             "IndexIncompatible",
             if *aspect == "format" {
-                "use the version of clockify-rag that made the index, or build it again".to_owned()
+                "use the version of clockify-rag that made the index, or remove its folder and build it again"
+                    .to_owned()
             } else {
                 "clockify-rag build with the same sources brings the index up to date".to_owned()
             },

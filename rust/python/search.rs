@@ -1,17 +1,17 @@
 //! One opened generation.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use serde_json::{Value, json};
 
-use super::vectors::StaticEmbedder;
+use super::vectors::{StaticEmbedder, little_endian};
 use super::{Border, parse_id};
-use crate::analysis::Language;
+use crate::analysis::{self, Language};
 use crate::bm25::{Explanation, Parameters};
 use crate::error::{Error, Result};
 use crate::snapshot::{self, Options, Question};
@@ -94,9 +94,9 @@ impl Found {
 pub(super) struct Snapshot(Arc<snapshot::Snapshot>);
 
 impl Snapshot {
-    pub(super) fn open(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
+    pub(super) fn open(py: Python<'_>, path: &Path, previous: Option<&Self>) -> PyResult<Self> {
         let previous = previous.map(|previous| Arc::clone(&previous.0));
-        let opened = py.enter(|| snapshot::Snapshot::open(&path, previous.as_deref()))?;
+        let opened = py.enter(|| snapshot::Snapshot::open(path, previous.as_deref()))?;
         Ok(Self(Arc::new(opened)))
     }
 
@@ -111,8 +111,11 @@ impl Snapshot {
 impl Snapshot {
     #[staticmethod]
     #[pyo3(name = "open", signature = (path, previous = None))]
-    fn open_path(py: Python<'_>, path: PathBuf, previous: Option<PyRef<'_, Self>>) -> PyResult<Self> {
-        Self::open(py, path, previous.as_deref())
+    #[allow(clippy::needless_pass_by_value)]
+    fn open_path(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
+        // What searches compare with the index's is made meanwhile.
+        std::thread::spawn(analysis::fingerprint);
+        Self::open(py, &path, previous)
     }
 
     #[getter]
@@ -147,7 +150,7 @@ impl Snapshot {
     }
 
     #[getter]
-    fn bytes(&self) -> u64 {
+    fn size(&self) -> u64 {
         let segments = &self.0.generation().manifest().segments;
         segments
             .iter()
@@ -246,16 +249,16 @@ impl Snapshot {
             .transpose()
     }
 
-    fn vectors_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    fn vectors_of<'py>(&self, py: Python<'py>, document_id: &str) -> PyResult<Bound<'py, PyBytes>> {
         let id = parse_id(document_id)?;
-        let (values, rows, dimension) = py.enter(|| {
+        let rows = py.enter(|| {
             let missing = || Error::InvalidArgument("that document has no vectors".to_owned());
             let (segment, row) = self.0.find_document(&id)?.ok_or_else(missing)?;
             let vectors = self.0.vectors(segment)?.ok_or_else(missing)?;
             let rows: Vec<u32> = self.0.records(segment)?.chunk_rows(row)?.collect();
-            Ok((vectors.vectors(&rows)?, rows.len(), vectors.dimension()))
+            Ok(little_endian(&vectors.vectors(&rows)?))
         })?;
-        values.into_pyarray(py).reshape([rows, dimension])
+        Ok(PyBytes::new(py, &rows))
     }
 
     #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None))]
@@ -267,12 +270,12 @@ impl Snapshot {
         language: &str,
         filters: Vec<Vec<String>>,
         excluded: Vec<String>,
-        options: PyRef<'_, SearchOptions>,
-        embedder: Option<PyRef<'_, StaticEmbedder>>,
+        options: &SearchOptions,
+        embedder: Option<&StaticEmbedder>,
         vector: Option<PyReadonlyArray1<'_, f32>>,
     ) -> PyResult<Found> {
         let options = options.0;
-        let embedder = embedder.as_ref().map(|embedder| &embedder.0);
+        let embedder = embedder.map(|embedder| &embedder.0);
         let given = vector.as_ref().map(|vector| vector.to_vec()).transpose()?;
         py.enter(|| {
             let started = std::time::Instant::now();
@@ -315,7 +318,7 @@ impl Snapshot {
         py: Python<'_>,
         question: &str,
         language: &str,
-        options: PyRef<'_, SearchOptions>,
+        options: &SearchOptions,
         chunk_id: &str,
     ) -> PyResult<String> {
         let id = parse_id(chunk_id)?;

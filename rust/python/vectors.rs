@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use numpy::{IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::Border;
 use crate::dense::Simd;
@@ -14,6 +15,27 @@ use crate::mmr::select;
 /// A static embedding table.
 #[pyclass(frozen, module = "clockify_rag._core")]
 pub(super) struct StaticEmbedder(pub(super) StaticEmbedding);
+
+impl StaticEmbedder {
+    fn values(&self, py: Python<'_>, texts: &[String]) -> PyResult<Vec<f32>> {
+        py.enter_parallel(|| {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let mut values = vec![0f32; texts.len() * self.0.dimension()];
+            self.0.embed_all(&texts, &mut values);
+            Ok(values)
+        })
+    }
+}
+
+/// Numbers as rows cross the border without numpy.
+pub(super) fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// What [`little_endian`] made, read again.
+pub(super) fn from_little_endian(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
 
 #[pymethods]
 impl StaticEmbedder {
@@ -34,14 +56,14 @@ impl StaticEmbedder {
 
     #[allow(clippy::needless_pass_by_value)]
     fn embed<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let (rows, dimension) = (texts.len(), self.0.dimension());
-        let values = py.enter_parallel(|| {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let mut values = vec![0f32; rows * dimension];
-            self.0.embed_all(&texts, &mut values);
-            Ok(values)
-        })?;
-        values.into_pyarray(py).reshape([rows, dimension])
+        // Making the first array imports numpy, and panics where that fails: by Ctrl-C, for one.
+        py.import("numpy")?;
+        self.values(py, &texts)?.into_pyarray(py).reshape([texts.len(), self.0.dimension()])
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn embed_rows<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &little_endian(&self.values(py, &texts)?)))
     }
 }
 

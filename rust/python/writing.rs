@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use numpy::{PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::search::Snapshot;
+use super::vectors::from_little_endian;
 use super::{Border, parse_id};
 use crate::analysis::Language;
 use crate::error::{Error, Result};
@@ -59,21 +59,21 @@ impl Writer {
         if self.with(py, |state| Ok(state.publisher.current().is_none()))? {
             return Ok(None);
         }
-        Snapshot::open(py, self.path.clone(), None).map(Some)
+        Snapshot::open(py, &self.path, None).map(Some)
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     fn add_segment(
         &self,
         py: Python<'_>,
         documents: Vec<DocumentRow>,
-        vectors: Option<PyReadonlyArray2<'_, f32>>,
+        dimension: usize,
+        vectors: Option<&[u8]>,
     ) -> PyResult<()> {
         let documents = documents.into_iter().map(document_input).collect::<PyResult<Vec<_>>>()?;
-        let vectors = match &vectors {
-            Some(vectors) => Some(ChunkVectors { dimension: vectors.shape()[1], values: vectors.as_slice()? }),
-            None => None,
-        };
         self.with(py, |state| {
+            let values = vectors.map(from_little_endian);
+            let vectors = values.as_deref().map(|values| ChunkVectors { dimension, values });
             let entry = segment::write(&mut state.publisher, documents, vectors)?;
             state.added.push(entry);
             Ok(())
@@ -101,10 +101,14 @@ impl Writer {
         })
     }
 
-    fn close(&self) -> PyResult<()> {
-        let mut state = self.state.lock().map_err(|_| PyRuntimeError::new_err("the writer failed before"))?;
-        *state = None;
-        Ok(())
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let state = self.state.lock().map_err(|_| PyRuntimeError::new_err("the writer failed before"))?.take();
+        py.enter(|| {
+            if let Some(state) = state {
+                state.publisher.close();
+            }
+            Ok(())
+        })
     }
 }
 

@@ -47,16 +47,6 @@ fn small() -> WordPiece {
     WordPiece::parse(&format!("{HEAD}{{{}}}}}}}", vocabulary.join(","))).unwrap()
 }
 
-/// The folder of the shipped model, for the tests that need its vocabulary.
-fn model() -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let shipped = root.join("python/clockify_rag/models/docs-static-256-int8");
-    [std::env::var_os("RAG_TEST_MODEL").map(PathBuf::from), Some(shipped)]
-        .into_iter()
-        .flatten()
-        .find(|path| path.is_dir())
-}
-
 /// The algorithm as the paper tells it, over whole strings.
 fn naive(text: &str) -> Vec<u32> {
     let vocabulary: HashMap<&str, u32> = TOKENS.iter().zip(0..).map(|(token, id)| (*token, id)).collect();
@@ -165,9 +155,10 @@ struct Golden {
 
 #[test]
 fn equals_the_reference_on_the_golden_texts() {
-    let Some(model) = model() else { return };
-    let wordpiece = WordPiece::open(&model.join("tokenizer.json")).unwrap();
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wordpiece.json");
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let shipped = root.join("python/clockify_rag/models/docs-static-256-int8");
+    let wordpiece = WordPiece::open(&shipped.join("tokenizer.json")).unwrap();
+    let path = root.join("tests/golden/wordpiece.json");
     let golden: Vec<Golden> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(golden.len() >= 20);
     for Golden { text, ids, ends } in golden {

@@ -57,7 +57,9 @@ def main() -> None:
         theirs = encode(arguments.model, [row["text"] for row in rows])
         kept = np.linalg.norm(theirs, axis=1) > 0
         cosines = np.sum(ours[kept] * theirs[kept], axis=1) / np.linalg.norm(theirs[kept], axis=1)
-        print(f"{kept.sum()} of {len(rows)} texts, least cosine {cosines.min():.7f}, zeros {np.abs(ours[~kept]).max(initial=0)}")
+        print(
+            f"{kept.sum()} of {len(rows)} texts, least cosine {cosines.min():.7f}, zeros {np.abs(ours[~kept]).max(initial=0)}"
+        )
         return
     vectors = encode(arguments.model, SENTENCES)
     lines = [

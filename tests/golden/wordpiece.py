@@ -23,7 +23,7 @@ TEXTS = [
     "",
     " \t\r\n ",
     "Start the timer, then stop it when you are done.",
-    "Press [Ctrl]+[S] to save; 1,234.50 EUR isn't \"rounded\".",
+    'Press [Ctrl]+[S] to save; 1,234.50 EUR isn\'t "rounded".',
     "getUserById() returns api_key=v1.2 (SAML2.0)",
     "Unbelievably hyperventilating electroencephalographers reauthenticate.",
     "Café, naïve, Ångström, Straße, İstanbul, ǅungla, ŒUVRE",

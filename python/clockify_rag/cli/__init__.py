@@ -42,8 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return _silence_stdout()
     except KeyboardInterrupt:
-        _tell("error: interrupted")
-        return INTERRUPTED
+        return _interrupted(as_json="--json" in arguments)
     return status
 
 
@@ -63,7 +62,9 @@ def _invoke(arguments: list[str]) -> int:
         raise KeyboardInterrupt from None
     except PipeClosedError:
         return _silence_stdout()
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
         import logging
 
         logging.getLogger("clockify_rag").info("traceback", exc_info=True)
@@ -75,7 +76,17 @@ def _invoke(arguments: list[str]) -> int:
             1,
             as_json=as_json,
         )
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
     return status if isinstance(status, int) else 0
+
+
+def _interrupted(*, as_json: bool) -> int:
+    try:
+        return _fail("interrupted", "interrupted", "", INTERRUPTED, as_json=as_json)
+    except BrokenPipeError:
+        _silence_stdout()
+        return INTERRUPTED
 
 
 def _fail_usage(error: Exception, *, as_json: bool) -> int:

@@ -1,0 +1,96 @@
+"""Small indexes: the pages they are made of, the answers they must give, and the files they may leave."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from clockify_rag.cli.output import answer_fields, search_fields
+from clockify_rag.config import Settings
+from clockify_rag.pipeline import Pipeline
+from folders import write
+
+QUESTIONS = (
+    "How do I export a report?",
+    "Who may invite a guest to a project?",
+    "timer",
+    "How many days is the audit log kept?",
+    "zyxwv qponm",
+)
+
+_FEATURES = ("report", "timer", "project", "invoice", "audit log", "timesheet", "webhook", "guest")
+
+
+def _page(feature: str, number: int) -> str:
+    return (
+        f"---\ntags: [{feature.split(maxsplit=1)[0]}]\n---\n# The {feature}\n\n"
+        f"A {feature} belongs to one workspace. An owner may export a {feature} as a file.\n\n"
+        f"## Limits\n\nThe {feature} is kept for {number} days. A guest sees no {feature}.\n\n"
+        f"## Steps\n\n1. Open the {feature} page.\n2. Choose **Invite** or **Export**.\n3. Confirm within {number} s.\n"
+    )
+
+
+PAGES: Mapping[str, str] = {
+    f"{feature.replace(' ', '-')}.md": _page(feature, 10 * number) for number, feature in enumerate(_FEATURES, 1)
+}
+CHANGED_PAGES: Mapping[str, str] = {
+    **{path: text for path, text in PAGES.items() if path != "webhook.md"},
+    "timer.md": PAGES["timer.md"].replace("20 days", "21 days"),
+    "kiosk.md": _page("kiosk", 90),
+}
+"""One page changed, one removed, one new."""
+
+
+def pages(folder: Path, texts: Mapping[str, str] = PAGES) -> Path:
+    """Make ``folder`` hold exactly these pages."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return write(folder, texts)
+
+
+def open_pipeline(index: Path) -> Pipeline:
+    """Return a pipeline over an index with the default settings, whatever this machine's configuration says."""
+    return Pipeline.open(index, Settings())
+
+
+def build(index: Path, source: Path) -> int:
+    """Build an index in this process and return the generation."""
+    return open_pipeline(index).build([source]).generation
+
+
+def answers(index: Path | Pipeline) -> str:
+    """Return what an index answers to all questions, as JSON without times and the generation's number."""
+    pipeline = index if isinstance(index, Pipeline) else open_pipeline(index)
+    found = [
+        {name: value for name, value in fields.items() if name not in ("timings_ms", "generation")}
+        for question in QUESTIONS
+        for fields in (search_fields(pipeline.search(question)), answer_fields(pipeline.ask(question)))
+    ]
+    return msgspec.json.encode(found).decode()
+
+
+def verify(index: Path) -> None:
+    """Read every byte of the generation that is served."""
+    open_pipeline(index).index.snapshot.verify()
+
+
+def leftovers(index: Path) -> set[str]:
+    """Return the files and folders of an index that no generation names."""
+    named = {"CURRENT", "lock", "secret", ".gitignore", "generations", "segments", "tombstones"}
+    served = int((index / "CURRENT").read_text().split()[0])
+    for path in (index / "generations").glob("*.json"):
+        manifest = json.loads(path.read_text())["manifest"]
+        if manifest["generation"] > served:
+            continue
+        named.add(f"generations/{path.name}")
+        if manifest["state"]:
+            named.add(f"generations/{manifest['state']['name']}")
+        for segment in manifest["segments"]:
+            folder = f"segments/{segment['id']}"
+            named |= {folder, f"{folder}/lexical", *(f"{folder}/{file['name']}" for file in segment["files"])}
+            if segment["tombstones"]:
+                named.add(f"tombstones/{segment['tombstones']['name']}")
+    return {path.relative_to(index).as_posix() for path in index.rglob("*")} - named
