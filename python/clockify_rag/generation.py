@@ -66,11 +66,21 @@ _ASKS = re.compile(
     r"|quién|cosa|quale|quando|chi|co|kto|kiedy|czy|wat|wie|wanneer|welke)\b",
     re.IGNORECASE,
 )
+_NAMES = re.compile(
+    r"\s*(?:what(?:'s|’s|\s+is|\s+are)\b|was\s+(?:ist|sind)\b|qu['’]est-ce\b|qué\s+(?:es|son)\b|che\s+cos|o\s+que\s+é|wat\s+(?:is|zijn)\b"
+    r"|(?:[\w-]+\s*){1,3}$)",
+    re.IGNORECASE,
+)
 _HEADING_SHARE = 0.25
 _FIRST_SHARE = 0.1
+_DEFINITION_SHARE = 0.6
 _PLACE_DECAY = 0.85
 _LEAD_WEIGHT = 0.5
-_KEPT_SHARE = 0.6
+_LABEL_SHARE = 0.15
+_DEPENDENT_WEIGHT = 0.8
+_STEPS_WEIGHT = 0.85
+_KEPT_SHARE = 0.65
+_NEW_SHARE = 0.1
 _REPEATED_SHARE = 0.9
 _PASSAGES = 3
 _STEP_PLACES = 3
@@ -134,7 +144,8 @@ class ExtractiveGenerator:
         )
         if steps := _steps(query, context, found):
             return [steps]
-        scores = [_score(passage, overlap, above[passage.place]) for passage in found]
+        held = dict(zip(texts, overlap.found, strict=False))
+        scores = [_score(query, passage, overlap, held, context.hits[passage.place]) for passage in found]
         order = sorted(range(len(found)), key=lambda row: (-scores[row], row))
         if not order:
             return []
@@ -147,7 +158,7 @@ class ExtractiveGenerator:
         for row in order[1:]:
             passage = found[row]
             new = overlap.held(passage.text) - said
-            enough = _KEPT_SHARE if new else _REPEATED_SHARE
+            enough = _KEPT_SHARE if overlap.share(new) >= _NEW_SHARE else _REPEATED_SHARE
             words = passage.words + sum(one.words for one in chosen)
             if len(chosen) == _PASSAGES or scores[row] < enough * scores[order[0]] or words > self.maximum_words:
                 continue
@@ -177,15 +188,29 @@ def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage 
     return None if best is None or shares[best] < _STEP_MINIMUM else lists[best]
 
 
-def _score(passage: Passage, overlap: sentences.Overlap, above: str) -> float:
-    """Return how well a passage answers: what it says of the question, what its headings say, and how good its hit is."""
-    held, named = overlap.held(passage.text), overlap.held(above)
-    score = (1 - _HEADING_SHARE) * overlap.share(held) + _HEADING_SHARE * overlap.share(held | named)
+def _score(
+    query: Query, passage: Passage, overlap: sentences.Overlap, held: Mapping[str, frozenset[str]], hit: Hit
+) -> float:
+    """Return how well a passage answers: what it and the best of its sentences say of the question, what stands above it, and
+    how good its hit is."""
+    above = passages.headings(hit)
+    named, said = overlap.held("\n".join(above)), overlap.held(passage.text)
+    pieces = [passage.text[start:end] for start, end in sentences.units(passage.text)]
+    best = max((overlap.share(held.get(piece, frozenset())) for piece in pieces), default=0.0)
+    score = (1 - _HEADING_SHARE) * (overlap.share(said) + best) / 2 + _HEADING_SHARE * overlap.share(said | named)
     if passage.first:
         score += _FIRST_SHARE * overlap.share(named)
-    if passage.bare or passage.text.endswith(("?", "\uff1f")):
-        score *= _LEAD_WEIGHT
-    return score * _PLACE_DECAY**passage.place if held or passage.first else 0.0
+        if _NAMES.match(query.text) and overlap.share(overlap.held(above[-1])) >= 1:
+            score += _DEFINITION_SHARE
+    if title := passages.label(passage):
+        score += _LABEL_SHARE * overlap.share(overlap.held(title))
+    for weak, weight in (
+        (passage.bare or passage.text.endswith(("?", "\uff1f")), _LEAD_WEIGHT),
+        (passages.depends(passage), _DEPENDENT_WEIGHT),
+        (passage.steps, _STEPS_WEIGHT),
+    ):
+        score *= weight if weak else 1
+    return score * _PLACE_DECAY**passage.place if said or passage.first else 0.0
 
 
 def _merged(context: Context, chosen: Sequence[Passage]) -> list[Passage]:

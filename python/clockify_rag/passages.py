@@ -19,15 +19,17 @@ from clockify_rag.contracts import Context, Hit, Span
 from clockify_rag.sentences import Overlap
 
 _COLONS = (":", "\uff1a")
+_ENDED = re.compile(r"[.!?…。！？:：;][\"'”’»)\]]*$")
 _ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
 _NUMBER = re.compile(r"(\d{1,3})[.)]\s+\S")
 _DEPENDENT = re.compile(
-    r"(?:this|these|that|those|it|they|he|she|but|and|or|however|then|otherwise|also|in (?:this|that) case|similarly|instead"
+    r"(?:this|these|that|those|it|they|he|she|but|and|or|so|for (?:example|instance)|however|then|otherwise|also|in (?:this|that) case|similarly|instead"
     r"|dies[ers]?|diese[nmrs]?|dann|aber|sonst|sie|es|cel?a|ces|cette|il|elles?|mais|alors|esto|eso|pero|entonces)\b",
     re.IGNORECASE,
 )
 _LABEL_WORDS = 6
 _CONTEXT_WORDS = 60
+_PROMISED_SHARE = 0.5
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -98,14 +100,20 @@ def joined(context: Context, one: Passage, other: Passage) -> Passage | None:
     return Passage(one.place, before.start, after.end, text, span, words, steps, before.first, after.bare)
 
 
+def label(passage: Passage) -> str:
+    """Return the line that a passage begins with when that is a name and no sentence, else nothing."""
+    line = passage.text.partition("\n")[0]
+    return line if line != passage.text and _leads(line) else ""
+
+
 def depends(passage: Passage) -> bool:
     """Say whether a passage begins by pointing at what stands before it."""
-    return _DEPENDENT.match(passage.text) is not None
+    return _DEPENDENT.match(passage.text) is not None and not passage.text.partition("\n")[0].endswith(_COLONS)
 
 
 def _groups(hit: Hit, text: str, names: set[str]) -> Iterator[Span]:
     """Yield the blocks that belong together: lead with list, label with text, the parts of one numbered list, all code."""
-    blocks = [span for span in sentences.blocks(text) if text[slice(*span)] not in names]
+    blocks = list(_blocks(hit, text, names))
     if not blocks:
         return
     ends = set(range(len(blocks)))
@@ -121,6 +129,23 @@ def _groups(hit: Hit, text: str, names: set[str]) -> Iterator[Span]:
         else:
             yield blocks[first][0], blocks[row][1]
         first = row + 1
+
+
+def _blocks(hit: Hit, text: str, names: set[str]) -> Iterator[Span]:
+    """Yield the blocks of each slice of a chunk, without its headings, and lines that lead apart from those before them."""
+    offset = 0
+    for first, last in hit.chunk.spans:
+        shown = text[offset : offset + last - first]
+        for start, end in sentences.blocks(shown):
+            lines = [line for line in sentences.lines(shown[start:end]) if shown[start:end][slice(*line)] not in names]
+            if not lines:
+                continue
+            begin, stop = offset + start + lines[0][0], offset + start + lines[-1][1]
+            if len(lines) > 1 and text[begin:stop].endswith(_COLONS) and not _ITEM.match(text, begin, stop):
+                yield begin, offset + start + lines[-2][1]
+                begin = offset + start + lines[-1][0]
+            yield begin, stop
+        offset += last - first + 1
 
 
 def _leads(block: str) -> bool:
@@ -161,16 +186,25 @@ def _fitting(
     start, end = span
     piece = text[start:end]
     steps = _is_steps(piece)
-    maximum = max(maximum_words, maximum_step_words) if steps or hit.chunk.kind == "code" else maximum_words
+    maximum = maximum_step_words if steps else maximum_words
+    if hit.chunk.kind in ("code", "table"):
+        maximum = max(maximum_words, maximum_step_words)
+    lines = [(start + first, start + last) for first, last in sentences.lines(piece)]
+    if _ITEM.match(piece) and not steps and not _is_announced(hit, text, start, overlap):
+        return _densest(text, _parts(hit, text, span, lines, maximum), overlap, maximum)
     if sentences.word_count(piece) <= maximum:
         return span
-    lines = [(start + first, start + last) for first, last in sentences.lines(piece)]
     if steps:
         return _beginning(text, [lines[:1], *([line] for line in lines[1:])], maximum)
     if hit.chunk.kind == "code":
         return None
-    parts = _parts(hit, text, span, lines)
-    return _densest(text, parts, overlap, maximum)
+    return _densest(text, _parts(hit, text, span, lines, maximum), overlap, maximum)
+
+
+def _is_announced(hit: Hit, text: str, start: int, overlap: Overlap) -> bool:
+    """Whether a list without a line that leads into it is what its heading promises, and that is asked."""
+    above = hit.chunk.heading_path[-1:] or (hit.document.title,)
+    return not text[:start].strip() and overlap.share(overlap.held(above[0])) >= _PROMISED_SHARE
 
 
 def _beginning(text: str, parts: Sequence[Sequence[Span]], maximum: int) -> Span | None:
@@ -183,19 +217,31 @@ def _beginning(text: str, parts: Sequence[Sequence[Span]], maximum: int) -> Span
     return None if end is None or text[start:end].endswith(_COLONS) else (start, end)
 
 
-def _parts(hit: Hit, text: str, span: Span, lines: Sequence[Span]) -> list[Span]:
-    """Return what a long group may be cut into: rows of a table, else sentences, each label with what it is of."""
+def _parts(hit: Hit, text: str, span: Span, lines: Sequence[Span], maximum: int) -> list[Span]:
+    """Return what a long group may be cut into: rows of a table, items of a list, sentences."""
     if hit.chunk.kind == "table":
         return list(lines)
-    start, end = span
-    units = [(start + first, start + last) for first, last in sentences.units(text[start:end])]
+    starts = [start for start, end in lines if _ITEM.match(text, start, end)]
+    parts = _sentences(text, span[0], starts[0] if starts else span[1])
+    for start, following in pairwise([*starts, span[1]]):
+        end = start + len(text[start:following].rstrip())
+        if sentences.word_count(text[start:end]) <= maximum // 2:
+            parts.append((start, end))
+        else:
+            parts += _sentences(text, start, end)
+    return parts
+
+
+def _sentences(text: str, start: int, end: int) -> list[Span]:
+    """Return the sentences between two places; a line that only names what follows is the beginning of the next one."""
     parts: list[Span] = []
-    label: int | None = None
-    for first, last in units:
-        begin = first if label is None else label
-        label = begin if _leads(_ITEM.sub("", text[first:last], count=1)) else None
-        if label is None:
-            parts.append((begin, last))
+    name: int | None = None
+    for first, last in sentences.units(text[start:end]):
+        begin = start + first if name is None else name
+        names = not _ENDED.search(text[begin : start + last]) and text[start + last : end].startswith("\n")
+        name = begin if names else None
+        if name is None:
+            parts.append((begin, start + last))
     return parts
 
 

@@ -36,7 +36,7 @@ _ABBREVIATIONS = frozenset(
 _UNINFORMATIVE = frozenset(
     """
     a about after all also am an and any are as at be been but by can could did do does each every for from get had has
-    have how i if in into is it its may me might must my need no not of on one or our shall should so some than that the
+    have how i if in into is it its may me mean means might must my need no not of on one or our shall should so some than that the
     their them then there these they this those to too us use using want was way we were what when where which while who
     whom whose why will with within would you your aber als am auch auf aus bei bin das dass dem den der des die dies
     ein eine einem einen einer es für haben hat ich im in ist kann können man mein meine mich mit nach nicht oder sein
@@ -69,14 +69,31 @@ def lines(text: str) -> list[Span]:
 
 
 def blocks(text: str) -> list[Span]:
-    """Return the spans of what blank lines separate, in order, without the white space around them."""
-    found = []
+    """Return the spans of paragraphs, lists, tables and code, in order, without the white space around them.
+
+    Blank lines separate them; a list also begins and ends where its lines stand directly among others.
+    """
+    found: list[Span] = []
     start = 0
     for gap in [*_GAP.finditer(text), None]:
-        if span := _trim(text, start, len(text) if gap is None else gap.start()):
-            found.append(span)
+        end = len(text) if gap is None else gap.start()
+        found += [span for first, last in _lists_apart(text, start, end) if (span := _trim(text, first, last))]
         start = len(text) if gap is None else gap.end()
     return found
+
+
+def _lists_apart(text: str, start: int, end: int) -> Iterator[Span]:
+    inside: bool | None = None
+    begin = start
+    for line in _LINE.finditer(text, start, end):
+        item = _ITEM.match(text, line.start(), line.end()) is not None
+        goes_on = line[0][0].isspace() or (bool(inside) and line[0][0].islower())
+        if inside is not None and item is not inside and not goes_on:
+            yield begin, line.start()
+            begin = line.start()
+        if not goes_on or inside is None:
+            inside = item
+    yield begin, end
 
 
 def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
