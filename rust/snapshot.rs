@@ -584,49 +584,97 @@ impl<'a> Search<'a> {
         Ok(picks.into_iter().filter_map(|pick| slots.get_mut(pick)?.take()).collect())
     }
 
-    /// The share of the question's idf mass that the best hits contain between them.
+    /// The share of the question's idf mass that one of the best hits contains, the largest of them: an answer stands in one
+    /// place, and what several places have between them is found for questions that nothing answers too.
     ///
     /// A word's forms count as one: it has the smallest idf of those the index knows, the idf of an unknown term when it
-    /// knows none, and is contained when one of them is.
+    /// knows none, and is contained when one of them is. An identifier that is not contained as a whole counts as its parts:
+    /// `status` alone is no evidence for `ServeStatusSchema`.
     fn coverage(&self, found: &[Found]) -> Result<f32> {
-        let mut words: Vec<(u32, Vec<usize>)> = Vec::new();
+        let asked = self.asked();
+        let mut best = 0f32;
+        for hit in found.iter().take(EVIDENCE_HITS) {
+            let contained = self.contained(hit.place)?;
+            let holds = |forms: &[usize]| forms.iter().any(|&form| contained.get(form).copied().unwrap_or(false));
+            let (mut held, mut mass) = (0f32, 0f32);
+            for word in &asked {
+                let whole = word.parts.is_empty() || holds(&word.forms);
+                let units = if whole { std::slice::from_ref(&word.forms) } else { &word.parts[..] };
+                for forms in units {
+                    let own = self.word_idf(forms);
+                    mass += own;
+                    held += if holds(forms) { own } else { 0.0 };
+                }
+            }
+            best = best.max(if mass > 0.0 { held / mass } else { 0.0 });
+        }
+        Ok(best)
+    }
+
+    /// The different words of the question, as numbers of its terms.
+    fn asked(&self) -> Vec<Asked> {
+        let mut words: Vec<Asked> = Vec::new();
         let mut seen = FxHashSet::default();
         Analyzer::new(self.question.language).analyze(self.question.text, |token| {
             let Some(term) = self.terms.iter().position(|term| term == token.term) else { return };
-            match words.last_mut().filter(|(position, _)| *position == token.position) {
-                Some((_, forms)) => forms.push(term),
-                None if seen.insert(term) => words.push((token.position, vec![term])),
+            let span = (token.start, token.end);
+            match words.last_mut().filter(|word| word.position == token.position) {
+                Some(word) if word.span == span => word.forms.push(term),
+                Some(word) => word.add_part(term, span),
+                None if seen.insert(term) => {
+                    let position = token.position;
+                    words.push(Asked { position, span, forms: vec![term], ..Asked::default() });
+                }
                 None => {}
             }
         });
         if words.is_empty() {
-            words = (0..self.terms.len()).map(|term| (term as u32, vec![term])).collect();
+            words = (0..self.terms.len()).map(|term| Asked { forms: vec![term], ..Asked::default() }).collect();
         }
-        let mut contained = vec![false; self.terms.len()];
-        for hit in found.iter().take(EVIDENCE_HITS) {
-            let view = self.snapshot.view(hit.place.segment)?;
-            let (terms, _) = self.terms_of(hit.place.segment);
-            for (term, contained) in terms.iter().zip(&mut contained) {
-                let score = bm25::score_rows(
-                    view.reader.lexical.postings(),
-                    std::slice::from_ref(term),
-                    &self.chunk_scorer,
-                    &[hit.place.row],
-                )?;
-                *contained |= score.first().is_some_and(|&score| score > 0.0);
-            }
-        }
+        words
+    }
+
+    /// For each term of the question, whether a chunk contains it.
+    fn contained(&self, place: Place) -> Result<Vec<bool>> {
+        let view = self.snapshot.view(place.segment)?;
+        let (terms, _) = self.terms_of(place.segment);
+        terms
+            .iter()
+            .map(|term| {
+                let postings = view.reader.lexical.postings();
+                let score = bm25::score_rows(postings, std::slice::from_ref(term), &self.chunk_scorer, &[place.row])?;
+                Ok(score.first().is_some_and(|&score| score > 0.0))
+            })
+            .collect()
+    }
+
+    fn word_idf(&self, forms: &[usize]) -> f32 {
         let idf = |term: usize| self.query.first().and_then(|(terms, _)| terms.get(term));
-        let (mut held, mut mass) = (0f32, 0f32);
-        for (_, forms) in &words {
-            let known = forms.iter().filter_map(|&form| idf(form)).filter(|term| term.df > 0).map(|term| term.idf);
-            let own = known.min_by(f32::total_cmp).unwrap_or_else(|| bm25::idf(0, self.snapshot.chunks.rows));
-            mass += own;
-            if forms.iter().any(|&form| contained.get(form).copied().unwrap_or(false)) {
-                held += own;
-            }
+        let known = forms.iter().filter_map(|&form| idf(form)).filter(|term| term.df > 0).map(|term| term.idf);
+        known.min_by(f32::total_cmp).unwrap_or_else(|| bm25::idf(0, self.snapshot.chunks.rows))
+    }
+}
+
+/// A word of the question as evidence is looked for.
+#[derive(Debug, Default)]
+struct Asked {
+    position: u32,
+    span: (u32, u32),
+    /// The terms that stand for all of it.
+    forms: Vec<usize>,
+    /// For an identifier the terms of each part, but for parts of one letter, which say nothing.
+    parts: Vec<Vec<usize>>,
+    part: (u32, u32),
+}
+
+impl Asked {
+    fn add_part(&mut self, term: usize, span: (u32, u32)) {
+        match self.parts.last_mut().filter(|_| self.part == span) {
+            Some(forms) => forms.push(term),
+            None if span.1 > span.0 + 1 => self.parts.push(vec![term]),
+            None => return,
         }
-        Ok(if mass > 0.0 { held / mass } else { 0.0 })
+        self.part = span;
     }
 }
 
