@@ -43,10 +43,7 @@ thread_local! {
 ///
 /// # Errors
 /// What `work` returns, and [`Error::InvalidArgument`] when the threads cannot be started.
-pub fn install<T: Send>(
-    work: impl FnOnce() -> Result<T> + Send,
-    mut should_stop: impl FnMut() -> bool,
-) -> Result<T> {
+pub fn install<T: Send>(work: impl FnOnce() -> Result<T> + Send, mut should_stop: impl FnMut() -> bool) -> Result<T> {
     let stopped = Arc::new(AtomicBool::new(false));
     let mut outcome = Err(Error::Cancelled);
     let (ended, end) = sync_channel::<()>(0);

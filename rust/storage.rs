@@ -628,7 +628,8 @@ impl Layout {
         }
         let (file, _) = open_regular(&path)?;
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 256), &mut bytes).map_err(Error::io("read", &path))?;
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, 256), &mut bytes)
+            .map_err(Error::io("read", &path))?;
         let text = String::from_utf8(bytes).unwrap_or_default();
         let parts = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
         match parts.and_then(|(number, hash)| Some((number.parse().ok()?, hash))) {

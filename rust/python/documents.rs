@@ -252,6 +252,8 @@ pub(super) fn find_quote(py: Python<'_>, quote: &str, text: &str) -> PyResult<Op
 /// The run of `text` most like `quote`, and how alike they are.
 #[pyfunction]
 pub(super) fn closest_run(py: Python<'_>, quote: &str, text: &str) -> PyResult<Option<(usize, usize, f32)>> {
-    py.enter(|| Ok(quotes::closest(quote, text)
-            .map(|found| (found.run.characters.start, found.run.characters.end, found.similarity))))
+    py.enter(|| {
+        Ok(quotes::closest(quote, text)
+            .map(|found| (found.run.characters.start, found.run.characters.end, found.similarity)))
+    })
 }

@@ -91,7 +91,8 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::IndexIncompatible { aspect, found, expected } => (
             "IndexIncompatible",
             if *aspect == "format" {
-                "use the version of clockify-rag that made the index, or remove its folder and build it again".to_owned()
+                "use the version of clockify-rag that made the index, or remove its folder and build it again"
+                    .to_owned()
             } else {
                 "clockify-rag build with the same sources brings the index up to date".to_owned()
             },
