@@ -181,7 +181,6 @@ def test_removing_what_is_not_there_publishes_nothing(tmp_path: Path) -> None:
         tmp_path / "index",
         chunker=snapshot.chunker,
         embedder=pipeline.embedder_entry,
-       
         embed=lambda batch: [],
     ) as writer:
         writer.remove(NONE)

@@ -85,7 +85,12 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         ),
         Error::IndexCorrupt { path, reason } => (
             "IndexCorrupt",
-            "remove the index folder and build it again from its sources".to_owned(),
+            // Nobody is told to remove what may be no index at all.
+            if path.ancestors().any(|folder| folder.join("CURRENT").is_file()) {
+                "remove the index folder and build it again from its sources".to_owned()
+            } else {
+                "name the folder of an index with --index DIR".to_owned()
+            },
             set("path", path.display().to_string()).and_then(|()| set("reason", reason.clone())),
         ),
         Error::IndexIncompatible { aspect, found, expected } => (
