@@ -43,10 +43,7 @@ thread_local! {
 ///
 /// # Errors
 /// What `work` returns, and [`Error::InvalidArgument`] when the threads cannot be started.
-pub fn install<T: Send>(
-    work: impl FnOnce() -> Result<T> + Send,
-    mut should_stop: impl FnMut() -> bool,
-) -> Result<T> {
+pub fn install<T: Send>(work: impl FnOnce() -> Result<T> + Send, mut should_stop: impl FnMut() -> bool) -> Result<T> {
     let stopped = Arc::new(AtomicBool::new(false));
     let mut outcome = Err(Error::Cancelled);
     let (ended, end) = sync_channel::<()>(0);
@@ -127,6 +124,6 @@ mod tests {
     fn a_panic_reaches_who_waits() {
         let panicked = std::panic::catch_unwind(|| install(|| -> Result<()> { panic!("said") }, || false));
         assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"said"));
-        install(|| checkpoint(), || false).unwrap();
+        install(checkpoint, || false).unwrap();
     }
 }

@@ -73,6 +73,9 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A table of the configuration file."""
 
 
+MAXIMUM_TOP_K: Final = 1000
+"""The most hits that a search returns."""
+
 LanguageCode = Annotated[str, Meta(pattern="^[A-Za-z]{2}([-_][A-Za-z0-9]+)*$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
@@ -132,7 +135,12 @@ class ChunkingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=T
 class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[embedding]``: turning text into vectors."""
 
-    embedder: Annotated[str, Meta(description="Component that embeds, or `none`; the index remembers which")] = "static"
+    embedder: Annotated[
+        str | None,
+        Meta(
+            description="Component that embeds, `none` for no vectors; by default the index's own, `static` for a new one"
+        ),
+    ] = None
     model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
@@ -147,7 +155,7 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs"),
     ] = "en"
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
-    top_k: Annotated[int, Meta(ge=1, le=1000, description="Hits returned")] = 12
+    top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
     candidates: Annotated[
         int, Meta(ge=1, le=10_000, description="Candidates taken from the lexical and from the dense ranking, each")
     ] = 100
@@ -566,14 +574,14 @@ COMPONENTS: Final[Mapping[str, str]] = {
 def _nearest_file(start: Path) -> Path | None:
     for folder in (start, *start.parents):
         file = folder / FILE_NAME
-        if file.is_file():
+        if os.path.isfile(file):  # noqa: PTH113 - a folder that may not be entered holds nothing for this user
             return file
     return None
 
 
 def _user_file(environment: Mapping[str, str]) -> Path | None:
     file = user_folder(environment)
-    return file / FILE_NAME if file is not None and (file / FILE_NAME).is_file() else None
+    return file / FILE_NAME if file is not None and os.path.isfile(file / FILE_NAME) else None  # noqa: PTH113 - as above
 
 
 def user_folder(environment: Mapping[str, str]) -> Path | None:

@@ -80,6 +80,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     file: FileState | None = None
     stale: bool = False
     """Whether the document could not be read in the last build, so that this is its state before."""
+    chunker: str = ""
+    """The fingerprint of the chunker that cut it, set when it is indexed."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -285,7 +287,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """How well the best chunks cover a question: what refusal is decided on."""
 
     idf_coverage: float = 0.0
-    """The share of the question's idf mass that the best chunks contain, 0 to 1."""
+    """The largest share of the question's idf mass that one of the best chunks contains, 0 to 1."""
     best_cosine: float | None = None
     """The largest cosine among the hits."""
     documents: int = 0

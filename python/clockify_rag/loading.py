@@ -47,13 +47,13 @@ from clockify_rag.walking import (
 )
 
 if TYPE_CHECKING:
-    from clockify_rag._core import Format, Slugs
+    from clockify_rag._core import _Format, _Slugs
 
 READING_VERSION = "2"
 """Raised when reading changes, so that files are read again although they have not changed."""
 
 
-_SLUGS: tuple[Slugs, ...] = ("github", "docusaurus", "mkdocs", "sphinx", "gitlab")
+_SLUGS: tuple[_Slugs, ...] = ("github", "docusaurus", "mkdocs", "sphinx", "gitlab")
 _URL_STYLES = ("html", "directory", "md")
 _LANGUAGE_SAMPLE = 4000
 """Characters of a text by which its language is told."""
@@ -125,9 +125,9 @@ class _Unit(msgspec.Struct, frozen=True):
 
     id: str
     path: str
-    format: Format
+    format: _Format
     content: bytes
-    slugs: Slugs
+    slugs: _Slugs
     file: FileState
     line: _Line | None = None
 
@@ -262,7 +262,7 @@ class _Reading:
             )
         self._tree = Folder(folder)
         slugs = (
-            cast("Slugs | None", self._source.slugs)
+            cast("_Slugs | None", self._source.slugs)
             or start_of(location, ignore=False, include=False).slugs
             or "github"
         )
@@ -291,7 +291,7 @@ class _Reading:
         documents = sorted(self._known.values(), key=lambda document: document.path)
         return documents if all(document.file in states for document in documents) else []
 
-    def _with_settings(self, state: FileState, slugs: Slugs) -> FileState:
+    def _with_settings(self, state: FileState, slugs: _Slugs) -> FileState:
         if slugs not in self._settings:
             source = msgspec.structs.replace(self._source, location="")
             text = msgspec.json.encode((READING_VERSION, slugs, self._loader.ignore, source)).decode()
@@ -329,7 +329,7 @@ class _Reading:
             return self._too_large(file.path, size)
         if not content:
             return Skipped(file.path, EMPTY)
-        return _Unit(identity, file.path, cast("Format", file.markup), content, file.slugs, state)
+        return _Unit(identity, file.path, cast("_Format", file.markup), content, file.slugs, state)
 
     def _content(self, file: File, size: int) -> bytes | None:
         """A file's bytes, also where it has grown since; ``None`` when they are too many."""
@@ -407,7 +407,7 @@ class _Reading:
 
     def _parse(self, batch: Sequence[_Item]) -> Iterator[_Loaded]:
         pages: dict[int, _core.Page | DocumentUnreadable] = {}
-        groups: dict[tuple[Format, Slugs], list[int]] = {}
+        groups: dict[tuple[_Format, _Slugs], list[int]] = {}
         for number, item in enumerate(batch):
             if isinstance(item, _Unit):
                 groups.setdefault((item.format, item.slugs), []).append(number)

@@ -30,7 +30,7 @@ from clockify_rag.errors import DocumentUnreadable, SourceError
 from clockify_rag.ignoring import IgnoreRules, Scope, decide, nfc
 
 if TYPE_CHECKING:
-    from clockify_rag._core import Slugs
+    from clockify_rag._core import _Slugs
 
 FORMATS: Mapping[str, str] = {
     ".md": "markdown",
@@ -101,7 +101,7 @@ _PROJECT_FILES = frozenset(
         "setup.py",
     }
 )
-_GENERATORS: tuple[tuple[Slugs, frozenset[str]], ...] = (
+_GENERATORS: tuple[tuple[_Slugs, frozenset[str]], ...] = (
     ("docusaurus", frozenset(f"docusaurus.config.{suffix}" for suffix in ("js", "ts", "mjs", "cjs", "mts", "cts"))),
     ("mkdocs", frozenset({"mkdocs.yml", "mkdocs.yaml"})),
     ("sphinx", frozenset({"conf.py"})),
@@ -299,7 +299,7 @@ class File(msgspec.Struct, frozen=True):
     path: str
     markup: str
     key: Any
-    slugs: Slugs
+    slugs: _Slugs
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -309,7 +309,7 @@ class Place(msgspec.Struct, frozen=True):
     key: Any
     ragignore: tuple[Scope, ...] = ()
     gitignore: tuple[Scope, ...] = ()
-    slugs: Slugs | None = None
+    slugs: _Slugs | None = None
     included: bool = True
     wanted: bool = True
     """Whether the folder was named, by the source or by a rule, so that what it looks like does not matter."""
@@ -325,7 +325,7 @@ class Walk:
     def __init__(self, tree: Tree, source: Source, *, ignore: bool) -> None:
         self._tree = tree
         self._ignore = ignore
-        self._slugs = cast("Slugs | None", source.slugs)
+        self._slugs = cast("_Slugs | None", source.slugs)
         self._include = IgnoreRules("\n".join(source.include)) if source.include else None
         self._exclude = IgnoreRules("\n".join(source.exclude))
 
@@ -410,7 +410,7 @@ class Walk:
         with self._tree.open(entry.key) as stream:
             return stream.read(limit)
 
-    def _generator(self, entries: list[_Entry]) -> Slugs | None:
+    def _generator(self, entries: list[_Entry]) -> _Slugs | None:
         files = {entry.name: entry for entry in entries if not entry.folder}
         for slugs, names in _GENERATORS:
             for name in names & files.keys():
@@ -495,7 +495,7 @@ def start_of(root: str, *, ignore: bool, include: bool) -> Place:
     above: list[str] = []
     folder, prefix = root, ""
     scopes: list[Scope] = []
-    slugs: Slugs | None = None
+    slugs: _Slugs | None = None
     repository = _repository(root)
     while folder != repository and (repository is not None or not above):
         parent = os.path.dirname(folder)

@@ -45,7 +45,7 @@ impl Border for Python<'_> {
             execution::install(work, || {
                 // What a signal's handler raises ends the call; only the main thread runs such handlers.
                 if interruption.is_none() {
-                    *interruption = Python::attach(|py| py.check_signals()).err();
+                    *interruption = Python::attach(|py| py.check_signals().err());
                 }
                 interruption.is_some()
             })
@@ -96,7 +96,8 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::IndexIncompatible { aspect, found, expected } => (
             "IndexIncompatible",
             if *aspect == "format" {
-                "use the version of clockify-rag that made the index, or remove its folder and build it again".to_owned()
+                "use the version of clockify-rag that made the index, or remove its folder and build it again"
+                    .to_owned()
             } else {
                 "clockify-rag build with the same sources brings the index up to date".to_owned()
             },
