@@ -125,7 +125,7 @@ def _explanation(pipeline: Pipeline, question: str, target: str | None) -> dict[
     """Explain the hits, and the chunk ``target``, or every chunk of the page that it names."""
     if target is None or pipeline.index.chunk(target) is not None:
         return pipeline.explain(question, target)
-    chunks = pipeline.index.chunks(opening.find(pipeline.index, opening.typed(target)).id)
+    chunks = pipeline.index.chunks(pipeline.index.find(opening.typed(target)).id)
     explanation = pipeline.explain(question)
     explanation["chunks"] = [pipeline.explain(question, chunk.id)["chunk"] for chunk in chunks]
     return explanation

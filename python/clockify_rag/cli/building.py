@@ -104,7 +104,7 @@ def _why(skipped: Skipped) -> str:
     """Return why a page could not be read, naming it once."""
     message = skipped.reason if skipped.error is None else skipped.error.message
     names = (skipped.path, skipped.file or skipped.path)
-    return message if any(name and name in message for name in names) else f"{skipped.path}: {message}"
+    return message if not skipped.path or any(name in message for name in names) else f"{skipped.path}: {message}"
 
 
 def _print_report(printer: output.Printer, report: BuildReport, index: str) -> None:

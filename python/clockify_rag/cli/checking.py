@@ -67,7 +67,7 @@ def _checks(index: str | None, *, offline: bool) -> list[Callable[[], Check | No
         _check_configuration,
         _check_components,
         _check_conflicts,
-        lambda: _check_index(index),
+        lambda: _check_index(index, offline=offline),
         _check_servers,
     ]
     return [*checks, _check_offline] if offline else checks
@@ -131,7 +131,7 @@ def _check_conflicts() -> Check:
     return Check("conflicts", "ok", "no two packages offer a component under one name")
 
 
-def _check_index(index: str | None) -> Check:
+def _check_index(index: str | None, *, offline: bool) -> Check:
     configuration = opening.load(("index.path", "--index", index))
     pipeline = opening.pipeline(configuration)
     try:
@@ -140,35 +140,33 @@ def _check_index(index: str | None) -> Check:
         return Check("index", "warning", error.message, error.hint)
     pages = list(opened.documents())
     opened.snapshot.verify()
-    _check_embedder(pipeline)
+    without_server = offline and pipeline.embedding.embedder in ASKING_SERVERS
+    _check_embedder(pipeline, without_server=without_server)
     title = next(
         (page.title for page in pages if page.title.isprintable() and any(map(str.isalnum, page.title))), "help"
     )
-    pipeline.search(
-        title[:MAXIMUM_QUESTION_CHARACTERS], lexical=_asks_server(configuration.settings.embedding.embedder)
-    )
+    pipeline.search(title[:MAXIMUM_QUESTION_CHARACTERS], lexical=without_server)
     said = [f"{opened.path}: generation {opened.generation}, {len(pages):,} documents, every byte as it was written"]
     if by_words := _languages_without_vectors(pipeline, pages):
         said.append(f"searched by words only: {by_words}")
     return Check("index", "ok", "; ".join(said))
 
 
-def _check_embedder(pipeline: Pipeline) -> None:
-    """Raise ``IndexIncompatible`` where questions would be embedded otherwise than pages were; no server is asked."""
+def _check_embedder(pipeline: Pipeline, *, without_server: bool) -> None:
+    """Raise ``IndexIncompatible`` where questions would be embedded otherwise than pages were.
+
+    Where no server may be asked, an embedder of the name that the index records is taken to be the one that made it.
+    """
     from clockify_rag.index import EmbedderEntry, check_compatible
 
-    snapshot, table = pipeline.index.snapshot, pipeline.settings.embedding
-    if snapshot.embedder is not None and pipeline.embedder is not None and _asks_server(table.embedder):
-        name, fingerprint, dimension = snapshot.embedder
-        expected = table.embedder if table.model is None else f"{table.embedder}:{table.model}"
-        entry: EmbedderEntry | None = EmbedderEntry(expected, fingerprint if name == expected else "", dimension)
+    snapshot, table = pipeline.index.snapshot, pipeline.embedding
+    if without_server and snapshot.embedder is not None:
+        recorded = EmbedderEntry(*snapshot.embedder)
+        name = table.embedder if table.model is None else f"{table.embedder}:{table.model}"
+        entry: EmbedderEntry | None = recorded if recorded.name == name else EmbedderEntry(str(name), "", 0)
     else:
         entry = pipeline.embedder_entry
     check_compatible(snapshot, entry, lexical=False)
-
-
-def _asks_server(embedder: str) -> bool:
-    return embedder in ASKING_SERVERS
 
 
 def _languages_without_vectors(pipeline: Pipeline, pages: Sequence[Document]) -> str:

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from clockify_rag import config
-from clockify_rag.errors import ConfigError, SourceError
+from clockify_rag.errors import ConfigError
 
 if TYPE_CHECKING:
-    from clockify_rag.contracts import Document
-    from clockify_rag.index import LocalIndex
     from clockify_rag.pipeline import Pipeline
 
 T = TypeVar("T")
@@ -37,40 +35,12 @@ def pipeline(configuration: config.Configuration, *, building: bool = False) -> 
     return Pipeline.open(configuration.settings.index.path, configuration.settings)
 
 
-def find(index: LocalIndex, name: str) -> Document:
-    """Return the page that was typed: as ``index.find`` does, or the only one of that file name without its ending.
-
-    Raises:
-        SourceError: no page is meant, or more than one; where there is a name like it, the hint tells the nearest.
-    """
-    try:
-        return index.find(name)
-    except SourceError as error:
-        pages = list(index.documents())
-        found = [page for page in pages if _stem(page.path).endswith(f"/{name}")]
-        if len(found) == 1:
-            return found[0]
-        near = nearest(name, {label: page for page in pages for label in (page.path, _stem(page.path), _name(page))})
-        if near is None or any(name in (page.path, page.path.rpartition("/")[2]) for page in pages):
-            raise
-        raise SourceError(error.message, hint=f"did you mean {near.path}?", document=name) from error
-
-
 def nearest(typed: str, known: Mapping[str, T]) -> T | None:
     """Return what the name most like ``typed`` stands for; ``None`` where none is like it."""
     import difflib
 
     found = difflib.get_close_matches(typed.lower(), {name.lower(): name for name in known}, n=1)
     return next((value for name, value in known.items() if found and name.lower() == found[0]), None)
-
-
-def _stem(path: str) -> str:
-    folder, slash, name = path.rpartition("/")
-    return folder + slash + (name.rpartition(".")[0] or name)
-
-
-def _name(page: Document) -> str:
-    return _stem(page.path).rpartition("/")[2]
 
 
 def parse_filters(filters: Sequence[str]) -> Mapping[str, tuple[str, ...]] | None:

@@ -13,7 +13,7 @@ def show(document: str, *, span: str | None, index: str | None, as_json: bool) -
     """Print the text of a page, of one of its sections, or at a span."""
     opened = opening.pipeline(opening.load(("index.path", "--index", index))).index
     name, anchor = _split_anchor(opening.typed(document))
-    found = opening.find(opened, name)
+    found = opened.find(name)
     text = opened.text(found.id)
     wanted = (0, len(text))
     if anchor is not None:
