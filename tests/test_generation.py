@@ -42,9 +42,7 @@ STEPS = (
 
 def test_a_how_to_gets_its_whole_list_of_steps() -> None:
     draft = ExtractiveGenerator().generate(ask("How do I export invoices?"), context_of("Other text.", STEPS))
-    assert draft.text == (
-        "To export invoices:\n1. Open Invoices.\n2. Choose a month. Wait.\n3. Press Export. [2]"
-    )
+    assert draft.text == ("To export invoices:\n1. Open Invoices.\n2. Choose a month. Wait.\n3. Press Export. [2]")
     assert [STEPS[start:end] + " [2]" for _, (start, end) in draft.quotes] == [draft.text]
 
 
@@ -76,7 +74,9 @@ def test_a_long_list_gives_its_first_whole_steps() -> None:
 
 
 def test_passages_are_whole_and_neighbours_are_one() -> None:
-    text = "Invoices are nice.\n\nA report has a limit. See below.\n\nThe limit of a report is 90 days.\n\nNothing else."
+    text = (
+        "Invoices are nice.\n\nA report has a limit. See below.\n\nThe limit of a report is 90 days.\n\nNothing else."
+    )
     draft = ExtractiveGenerator().generate(ask("What is the limit of a report?"), context_of(text))
     assert draft.text == "A report has a limit. See below.\n\nThe limit of a report is 90 days. [1]"
     assert len(draft.quotes) == 1
