@@ -104,7 +104,7 @@ def test_info_counts(index: LocalIndex, folder: Path) -> None:
 
 
 def test_the_secret_lies_beside_the_index(tmp_path: Path) -> None:
-    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, sources=set(), embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, embed=lambda batch: []) as writer:
         writer.publish()
     file = tmp_path / "index" / "secret"
 
@@ -143,7 +143,7 @@ def test_a_damaged_generation_is_refused(tmp_path: Path) -> None:
 def test_nothing_published_is_nothing_written(tmp_path: Path, index: LocalIndex) -> None:
     document = next(index.documents())
     chunks = index.chunks(document.id)
-    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, sources={"s"}, embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, embed=lambda batch: []) as writer:
         writer.add(document, index.text(document.id), chunks, None)
     with pytest.raises(IndexNotFound):
         LocalIndex(tmp_path / "index")
@@ -154,23 +154,21 @@ def test_a_writer_says_what_must_be_made_anew(folder: Path, monkeypatch: pytest.
     name, fingerprint, dimension = index.snapshot.embedder or ("", "", 0)
     entry = EmbedderEntry(name, fingerprint, dimension)
 
-    def needs(chunker: str, embedder: EmbedderEntry | None) -> tuple[bool, bool, bool]:
-        with IndexWriter(folder, chunker=chunker, embedder=embedder, sources=set(), embed=lambda batch: []) as writer:
-            return writer.rechunk, writer.rederive, writer.reembed
+    def needs(embedder: EmbedderEntry | None) -> tuple[bool, bool]:
+        with IndexWriter(folder, chunker="c", embedder=embedder, embed=lambda batch: []) as writer:
+            return writer.rederive, writer.reembed
 
-    same = index.snapshot.chunker
-    assert needs(same, entry) == (False, False, False)
-    assert needs("other", entry) == (True, False, False)
-    assert needs(same, None) == (False, False, True)
+    assert needs(entry) == (False, False)
+    assert needs(None) == (False, True)
     for change in ({"name": "other"}, {"fingerprint": "other"}, {"dimension": 7}):
-        assert needs(same, msgspec.structs.replace(entry, **change)) == (False, False, True)
+        assert needs(msgspec.structs.replace(entry, **change)) == (False, True)
     monkeypatch.setattr(_core, "analyser_fingerprint", lambda: "other")
-    assert needs(same, entry) == (False, True, False)
+    assert needs(entry) == (True, False)
 
 
 def test_a_first_writer_has_nothing_to_make_anew(tmp_path: Path) -> None:
-    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, sources=set(), embed=lambda batch: []) as writer:
-        assert (writer.rechunk, writer.rederive, writer.reembed) == (False, False, False)
+    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, embed=lambda batch: []) as writer:
+        assert (writer.rederive, writer.reembed) == (False, False)
         assert writer.known == {}
 
 
@@ -183,7 +181,6 @@ def test_removing_what_is_not_there_publishes_nothing(tmp_path: Path) -> None:
         tmp_path / "index",
         chunker=snapshot.chunker,
         embedder=pipeline.embedder_entry,
-        sources=set(),
         embed=lambda batch: [],
     ) as writer:
         writer.remove(NONE)
@@ -195,7 +192,7 @@ def test_documents_without_vectors_are_no_evidence(tmp_path: Path, index: LocalI
     document = index.find("garden/gate.md")
     chunks, text = index.chunks(document.id), index.text(document.id)
     entry = EmbedderEntry("test", "test", 3)
-    with IndexWriter(tmp_path / "i", chunker="c", embedder=entry, sources=set(), embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "i", chunker="c", embedder=entry, embed=lambda batch: []) as writer:
         writer.add(document, text, chunks, None)
         writer.publish()
     snapshot = LocalIndex(tmp_path / "i").snapshot

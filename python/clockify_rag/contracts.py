@@ -61,7 +61,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """One page of one source. Its canonical text is kept beside the record: see ``Page`` and ``Index.text``."""
 
     id: str
-    """32 hexadecimal digits: a hash of source and path, or of the canonical URL, or derived from a given id."""
+    """32 hexadecimal digits: a hash of source and path, or of source and the id that the source gives."""
     source: str
     """The name of the source it came from."""
     path: str
@@ -287,7 +287,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """How well the best chunks cover a question: what refusal is decided on."""
 
     idf_coverage: float = 0.0
-    """The share of the question's idf mass that the best chunks contain, 0 to 1."""
+    """The largest share of the question's idf mass that one of the best chunks contains, 0 to 1."""
     best_cosine: float | None = None
     """The largest cosine among the hits."""
     documents: int = 0
@@ -322,7 +322,8 @@ class Skipped(msgspec.Struct, frozen=True):
     error: Failure | None = None
     """Set when the file should have been a document and could not be read."""
     file: str | None = None
-    """Where the skipped thing is a part of a file, such as a line of JSON Lines: that file's path."""
+    """Set when ``path`` is a place in a file of many documents and does not tell which of them it is: that file, relative
+    to the source. Any of its documents that is not found elsewhere may be the one, and is kept as it was."""
 
 
 @runtime_checkable
@@ -367,7 +368,7 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Index(Protocol):
-    """One opened generation (``clockify_rag.indexes``)."""
+    """One opened generation. There is one implementation, so it is no component to choose."""
 
     @property
     def generation(self) -> int:
