@@ -127,7 +127,8 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 
     understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
     default_language: Annotated[
-        str, Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs")
+        str,
+        Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs"),
     ] = "en"
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
     top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
@@ -267,7 +268,9 @@ def load(
     try:
         start = Path.cwd() if directory is None else Path(directory).absolute()
     except OSError as error:
-        raise ConfigError(f"the working directory is gone: {error.strerror}", hint="cd to a folder that exists") from error
+        raise ConfigError(
+            f"the working directory is gone: {error.strerror}", hint="cd to a folder that exists"
+        ) from error
     project = _nearest_file(start)
     file = project or _user_file(environment)
     merged = _Merged()

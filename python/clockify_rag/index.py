@@ -67,6 +67,7 @@ class LocalIndex:
         self.path = Path(path)
         self._snapshot = _core.Snapshot.open(str(path))
         self._reopening = threading.Lock()
+        self._states: tuple[int, dict[str, DocumentState]] | None = None
 
     @property
     def snapshot(self) -> _core.Snapshot:
@@ -106,10 +107,16 @@ class LocalIndex:
         """Return the document of that id."""
         if not _is_id(document_id):
             return None
-        record = self._snapshot.document_record(document_id)
-        if record is None:
-            return None
-        return _with_state(_documents.decode(record), _states_of(self._snapshot))
+        snapshot = self._snapshot
+        record = snapshot.document_record(document_id)
+        return None if record is None else self.decode_document(record, snapshot)
+
+    def decode_document(self, record: bytes, snapshot: _core.Snapshot) -> Document:
+        """Return the document of an encoded record as it is in a generation, also whether it is stale there."""
+        states = self._states
+        if states is None or states[0] != snapshot.generation:
+            states = self._states = (snapshot.generation, _states_of(snapshot))
+        return _with_state(_documents.decode(record), states[1])
 
     def find(self, name: str) -> Document:
         """Return the document that ``name`` means: its id, path, ``source/path``, URL, or the only path that ends so.
@@ -161,11 +168,12 @@ class LocalIndex:
 
     def chunk(self, chunk_id: str) -> tuple[Chunk, Document] | None:
         """Return the chunk of that id and its document."""
-        found = self._snapshot.chunk(chunk_id) if _is_id(chunk_id) else None
+        snapshot = self._snapshot
+        found = snapshot.chunk(chunk_id) if _is_id(chunk_id) else None
         if found is None:
             return None
         record, text, document = found
-        return decode_chunk(record, text), _documents.decode(document)
+        return decode_chunk(record, text), self.decode_document(document, snapshot)
 
     def info(self) -> dict[str, Any]:
         """Return what there is to say of the open generation, as JSON-ready values."""
@@ -389,11 +397,6 @@ def stored_documents(snapshot: _core.Snapshot) -> list[Document]:
     """Return the documents that live in a generation, in order of id, as they are in it."""
     states = _states_of(snapshot)
     return [_with_state(_documents.decode(record), states) for record in snapshot.document_records()]
-
-
-def decode_document(record: bytes) -> Document:
-    """Return the document of an encoded record."""
-    return _documents.decode(record)
 
 
 def decode_chunk(record: bytes, text: str) -> Chunk:

@@ -52,7 +52,7 @@ from faults.processes import failed, run
 disk, original, changed, before, after = map(Path, sys.argv[1:6])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
 before, after, index = before.read_text(), after.read_text(), disk / "index"
-for free in (0, 1, 6, 24, 48, 100, 120):
+for free in (0, 1, 6, 24, 48, 80):
     shutil.rmtree(index, ignore_errors=True)
     shutil.copytree(original, index)
     filler = disk / "filler"

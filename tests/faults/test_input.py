@@ -39,7 +39,9 @@ def test_a_folder_without_documents_is_said(tmp_path: Path, files: dict[str, byt
 
 
 def test_one_bad_file_is_reported_and_skipped_unless_strict(tmp_path: Path) -> None:
-    folder = write(tmp_path / "help", {"good.md": GOOD, "bad.md": b"# Caf\xe9\n\n\xff\xfe\x00 not UTF-8", "none.md": b""})
+    folder = write(
+        tmp_path / "help", {"good.md": GOOD, "bad.md": b"# Caf\xe9\n\n\xff\xfe\x00 not UTF-8", "none.md": b""}
+    )
     done, index = build(folder, "--strict")
     assert "bad.md" in failed(done, 2, "source").json["error"]["message"]
     failed(run("search", "export", "--index", index, "--json"), 3, "index_not_found")
@@ -91,7 +93,19 @@ def test_depth_and_length_end_nothing(tmp_path: Path, name: str, content: str) -
 
 @pytest.mark.parametrize(
     "front",
-    ["- a\n- b", "just text", "42", "a: [1", "a: &a [*a]", "tags: {x: 1}", "title: [1, 2]", "url: 7", "? x", "\t", "!!python/x 1"],
+    [
+        "- a\n- b",
+        "just text",
+        "42",
+        "a: [1",
+        "a: &a [*a]",
+        "tags: {x: 1}",
+        "title: [1, 2]",
+        "url: 7",
+        "? x",
+        "\t",
+        "!!python/x 1",
+    ],
 )
 def test_front_matter_of_any_kind_is_no_obstacle(tmp_path: Path, front: str) -> None:
     done, index = build(write(tmp_path / "help", {"page.md": f"---\n{front}\n---\n{GOOD}"}))
