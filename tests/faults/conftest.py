@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from faults import indexes
 
 
-class World(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class World:
     """An index before and after an update, and what it answers each time."""
 
     index: Path

@@ -76,7 +76,7 @@ def end(process: subprocess.Popen[str]) -> Done:
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise AssertionError(f"{process.args} hangs") from None
+        raise AssertionError(f"{process.args!r} hangs") from None
     return Done(process.returncode, out or "", err or "")
 
 
@@ -88,6 +88,18 @@ def run(*arguments: str | Path, **options: Any) -> Done:
     for word in ("Traceback", "panicked", "Exception ignored"):
         assert word not in done.err, done
     return done
+
+
+def script(code: str, *arguments: str | Path, before: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+    """Start Python code that may import this package and the tests' modules."""
+    paths = [environment()["PYTHONPATH"], str(Path(__file__).parent.parent)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
+    return subprocess.Popen(
+        [*before, sys.executable, "-c", code, *map(str, arguments)],
+        text=True,
+        env=environment(PYTHONPATH=os.pathsep.join(paths)),
+        **options,
+    )
 
 
 def failed(done: Done, status: int, code: str | None = None) -> Done:

@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from faults import indexes
 from faults.conftest import World
-from faults.processes import environment, failed, needs, nobody, run
+from faults.processes import end, environment, failed, needs, nobody, run, script
 
 QUESTION = indexes.QUESTIONS[0]
 
@@ -77,15 +76,8 @@ def test_a_full_disk_leaves_the_old_generation_and_nothing_else(world: World, tm
     disk.mkdir()
     before.write_text(world.before)
     after.write_text(world.after)
-    paths = os.pathsep.join([environment()["PYTHONPATH"], str(Path(__file__).parent.parent)])
-    done = subprocess.run(
-        [*_own_mounts(disk), sys.executable, "-c", FULL, disk, world.index, world.changed, before, after],
-        env=environment(PYTHONPATH=paths),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "survived\n", done.stderr
+    done = end(script(FULL, disk, world.index, world.changed, before, after, before=_own_mounts(disk)))
+    assert done.out == "survived\n", done.err
 
 
 def _own_mounts(disk: Path) -> list[str]:
@@ -141,15 +133,8 @@ def test_an_index_on_a_read_only_mount_is_searched(world: World, index: Path, tm
     (tmp_path / "disk").mkdir()
     before = tmp_path / "before"
     before.write_text(world.before)
-    paths = os.pathsep.join([environment()["PYTHONPATH"], str(Path(__file__).parent.parent)])
-    done = subprocess.run(
-        [*_own_mounts(tmp_path / "disk"), sys.executable, "-c", READ_ONLY, index, world.changed, before],
-        env=environment(PYTHONPATH=paths),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "survived\n", done.stderr
+    done = end(script(READ_ONLY, index, world.changed, before, before=_own_mounts(tmp_path / "disk")))
+    assert done.out == "survived\n", done.err
 
 
 def test_what_may_not_be_read_is_named(world: World, public: Path) -> None:

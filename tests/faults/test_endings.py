@@ -16,7 +16,7 @@ import pytest
 from fake_server import serving
 from faults import indexes
 from faults.conftest import World
-from faults.processes import COMMAND, Done, end, environment, run, start
+from faults.processes import COMMAND, Done, end, environment, run, script, start
 from folders import write
 
 QUESTION = indexes.QUESTIONS[0]
@@ -168,7 +168,8 @@ def test_no_temporary_folder_is_needed(world: World, tmp_path: Path) -> None:
 
 
 FORKED = """
-import multiprocessing, sys
+import multiprocessing, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
 from pathlib import Path
 from fake_server import serving
 from faults import indexes
@@ -193,28 +194,28 @@ print("survived")
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 def test_children_of_a_fork_search_and_build(world: World, tmp_path: Path) -> None:
     """The parent has searched and built before, so its pool of threads exists, and not in its children."""
-    paths = os.pathsep.join([environment()["PYTHONPATH"], str(Path(__file__).parent.parent)])
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, world.index, world.changed, tmp_path]
-    done = subprocess.run(
-        command, env=environment(PYTHONPATH=paths), capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.stdout == "survived\n", done.stderr
+    done = end(script(FORKED, world.index, world.changed, tmp_path))
+    assert done.out == "survived\n", done.err
+
+
+SPAWNED = """
+import json, multiprocessing, sys
+from clockify_rag.errors import IndexCorrupt
+from clockify_rag.index import LocalIndex
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        try:
+            pool.apply(LocalIndex, (sys.argv[1],))
+        except IndexCorrupt as error:
+            print(json.dumps([error.message, error.hint, error.fields]))
+"""
 
 
 def test_errors_cross_processes_as_they_are(index: Path) -> None:
     (index / "CURRENT").write_text("nonsense")
-    code = (
-        "import json, multiprocessing, sys\nfrom clockify_rag.errors import IndexCorrupt\n"
-        "from clockify_rag.index import LocalIndex\n"
-        "with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
-        "    try: pool.apply(LocalIndex, (sys.argv[1],))\n"
-        "    except IndexCorrupt as e: print(json.dumps([e.message, e.hint, e.fields]))\n"
-    )
-    script = index.parent / "script.py"
-    script.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines()))
-    done = subprocess.run(
-        [sys.executable, script, index], env=environment(), capture_output=True, text=True, check=False
-    )
+    file = index.parent / "script.py"
+    file.write_text(SPAWNED)
+    done = subprocess.run([sys.executable, file, index], env=environment(), capture_output=True, text=True, check=False)
     message, hint, fields = json.loads(done.stdout)
     assert str(index / "CURRENT") in message
     assert hint

@@ -135,7 +135,7 @@ def test_links_out_and_in_a_loop_are_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a\nb.md", "caf\udce9.md", "\x1b[31mred.md", "CON.md", "a" * 250 + ".md", "-rf.md"])
 def test_names_of_any_kind_are_printed_safely(tmp_path: Path, name: str) -> None:
     folder = write(tmp_path / "help", {"good.md": GOOD})
-    os.rename(os.fsencode(write(tmp_path, {"page": GOOD}) / "page"), os.fsencode(folder) + b"/" + os.fsencode(name))
+    write(tmp_path, {"page": GOOD}).joinpath("page").rename(folder / name)
     done, index = build(folder)
     assert done.status in (0, 6), done
     for command in (["documents"], ["search", "export"]):
