@@ -78,6 +78,7 @@ while not (index.parent / "stop").exists():
 """
 
 
+@pytest.mark.slow
 def test_readers_during_publications_see_whole_generations(scratch: Path) -> None:
     """Each generation has one word on every page, so an answer tells which generation it is of."""
     index, source = scratch / "index", scratch / "help"

@@ -197,7 +197,7 @@ def test_the_command_says_which_file_is_damaged(whole: Path, scratch: Path) -> N
     for path, damage in cases:
         content = path.read_bytes()
         damage(path)
-        for command in (["search", QUESTION], ["info"]):
+        for command in (["search", QUESTION],):
             done = failed(run(*command, "--index", index, "--json"), 4, "index_corrupt")
             assert str(path) in done.json["error"]["message"]
         restore(path, content)

@@ -29,7 +29,7 @@ def public(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("limit", [0, 20, 1_000, 3_000])
+@pytest.mark.parametrize("limit", [0, 20, 3_000])
 def test_a_file_that_may_not_grow_ends_the_build(world: World, index: Path, limit: int) -> None:
     def bound() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -71,6 +71,7 @@ print("survived")
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_generation_and_nothing_else(world: World, tmp_path: Path) -> None:
     disk, before, after = tmp_path / "disk", tmp_path / "before", tmp_path / "after"
     disk.mkdir()
