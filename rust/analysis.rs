@@ -15,7 +15,7 @@
 use std::sync::OnceLock;
 
 use frostem::Stemmer;
-use rustc_hash::{FxBuildHasher, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::{canonical_combining_class, decompose_compatible, is_combining_mark};
 use unicode_segmentation::UnicodeSegmentation;
@@ -106,26 +106,78 @@ impl Analyzer {
     }
 }
 
-/// The distinct terms that a question is searched by, in order: those of its language and beside them its words folded
-/// without stemming. A question of stop words alone is searched by them.
-#[must_use]
-pub fn question_terms(question: &str, language: Language) -> Vec<String> {
-    let terms = collect_question_terms(question, &Rules::new(language, Mode::Question));
-    if terms.is_empty() {
-        collect_question_terms(question, &Rules::new(language, Mode::QuestionWithStopWords))
-    } else {
-        terms
+/// A word of a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuestionWord {
+    /// The terms that each stand for all of it: stemmed, without accents, folded without stemming.
+    pub forms: Vec<String>,
+    /// For an identifier the forms of each of its parts.
+    pub parts: Vec<Vec<String>>,
+}
+
+impl QuestionWord {
+    /// Every term of the word: its forms, then those of its parts.
+    pub fn terms(&self) -> impl Iterator<Item = &String> {
+        self.forms.iter().chain(self.parts.iter().flatten())
     }
 }
 
-fn collect_question_terms(question: &str, rules: &Rules) -> Vec<String> {
+/// The distinct words of a question, in order: each with the terms of its language and beside them its words folded without
+/// stemming. A question of stop words alone has them. Words that share their first form are one.
+#[must_use]
+pub fn question_words(question: &str, language: Language) -> Vec<QuestionWord> {
+    let words = collect_question_words(question, &Rules::new(language, Mode::Question));
+    if words.is_empty() {
+        collect_question_words(question, &Rules::new(language, Mode::QuestionWithStopWords))
+    } else {
+        words
+    }
+}
+
+/// The distinct terms that a question is searched by: those of its words, in order.
+#[must_use]
+pub fn question_terms(question: &str, language: Language) -> Vec<String> {
+    let words = question_words(question, language);
+    let mut distinct: FxHashSet<&str> = FxHashSet::default();
+    words.iter().flat_map(QuestionWord::terms).filter(|term| distinct.insert(term)).cloned().collect()
+}
+
+fn collect_question_words(question: &str, rules: &Rules) -> Vec<QuestionWord> {
     let mut scratch = Scratch::default();
     let mut found = Terms::default();
-    let mut distinct: FxHashSet<&str> = FxHashSet::default();
     for (_, piece) in pieces(question) {
         rules.analyze_piece(piece, &mut scratch, &mut found);
     }
-    found.iter().map(|token| token.term).filter(|term| distinct.insert(term)).map(str::to_owned).collect()
+    let tokens: Vec<Token<'_>> = found.iter().collect();
+    let mut words: Vec<QuestionWord> = Vec::new();
+    let mut numbers: FxHashMap<String, usize> = FxHashMap::default();
+    for tokens in tokens.chunk_by(|left, right| left.position == right.position) {
+        let word = question_word(tokens);
+        let Some(first) = word.forms.first() else { continue };
+        let number = *numbers.entry(first.clone()).or_insert(words.len());
+        match words.get_mut(number) {
+            Some(known) => {
+                let new = word.forms.into_iter().filter(|form| !known.forms.contains(form)).collect::<Vec<_>>();
+                known.forms.extend(new);
+                known
+                    .parts
+                    .extend(word.parts.into_iter().filter(|part| !known.parts.contains(part)).collect::<Vec<_>>());
+            }
+            None => words.push(word),
+        }
+    }
+    words
+}
+
+/// The word of one position: terms of the first one's place stand for the whole, others for the part at their place.
+fn question_word(tokens: &[Token<'_>]) -> QuestionWord {
+    let mut word = QuestionWord::default();
+    for (index, tokens) in tokens.chunk_by(|left, right| (left.start, left.end) == (right.start, right.end)).enumerate()
+    {
+        let forms = tokens.iter().map(|token| token.term.to_owned()).collect();
+        if index == 0 { word.forms = forms } else { word.parts.push(forms) }
+    }
+    word
 }
 
 /// A hash of what the analyser makes of a fixed text of every language: two analysers that index alike have the same.
@@ -388,11 +440,16 @@ fn is_ignorable(c: char) -> bool {
         | '\u{2060}'..='\u{2064}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{E0100}'..='\u{E01EF}')
 }
 
-/// Whether the character belongs to a script that is written without spaces, or to Hangul, whose words carry particles.
-fn is_unspaced(c: char) -> bool {
+/// Whether words of the character's script are cut into pairs: it has no spaces, or is Hangul, whose words carry particles.
+fn is_paired(c: char) -> bool {
+    is_unspaced(c) || matches!(c as u32, 0x1100..=0x11FF | 0xAC00..=0xD7A3)
+}
+
+/// Whether the character belongs to a script that is written without spaces between words.
+pub(crate) fn is_unspaced(c: char) -> bool {
     matches!(c as u32,
         0x0E01..=0x0E3A | 0x0E40..=0x0E4E | 0x0E81..=0x0ECD | 0x1000..=0x103F | 0x1780..=0x17D3
-        | 0x1100..=0x11FF | 0xAC00..=0xD7A3 | 0x3005..=0x3007 | 0x3041..=0x3096 | 0x309D..=0x309F | 0x30A1..=0x30FA
+        | 0x3005..=0x3007 | 0x3041..=0x3096 | 0x309D..=0x309F | 0x30A1..=0x30FA
         | 0x30FC..=0x30FF | 0x3105..=0x312F | 0x31A0..=0x31BF | 0x31F0..=0x31FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
         | 0xF900..=0xFAFF | 0x2_0000..=0x3_FFFF)
 }
@@ -491,8 +548,8 @@ impl Rules {
         let mut run_start = start;
         while run_start < end {
             let rest = &normal.text[run_start..end];
-            let unspaced = rest.chars().next().is_some_and(is_unspaced);
-            let length = rest.find(|c| is_unspaced(c) != unspaced).unwrap_or(rest.len());
+            let unspaced = rest.chars().next().is_some_and(is_paired);
+            let length = rest.find(|c| is_paired(c) != unspaced).unwrap_or(rest.len());
             let run_end = run_start + length;
             if unspaced {
                 push_bigrams(run_start, run_end, normal, terms);

@@ -229,11 +229,16 @@ impl<'a> Chunker<'a> {
             }
             previous = Some(index);
         }
+        self.cut(path, &units);
+    }
+
+    /// Puts the units of one section into chunks.
+    fn cut(&mut self, path: &Path, units: &[Unit]) {
         let mut start = 0;
         let mut carried: Option<Range<u32>> = None;
         while start < units.len() {
             let room = carried.as_ref().map_or(0, |range| self.tokens(range));
-            let end = self.fill(&units, start, room);
+            let end = self.fill(units, start, room);
             let part = units.get(start..end).unwrap_or_default();
             self.push(path, part, carried.take());
             carried = units.get(end).and_then(|next| self.overlap(part, next));
@@ -358,9 +363,7 @@ impl<'a> Chunker<'a> {
                 let mut units = Vec::new();
                 self.units(block, false, &mut units);
                 path.descend(level, page.slice(&block.range), block.anchor.as_deref());
-                for unit in &units {
-                    self.push(&path, std::slice::from_ref(unit), None);
-                }
+                self.cut(&path, &units);
             }
         }
     }

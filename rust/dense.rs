@@ -221,7 +221,8 @@ impl Query {
         let residual = lost.map(|lost| lost * lost).sum::<f64>().sqrt();
         let rounding = (self.dimension / LANES + 32) as f64 * f64::from(f32::EPSILON);
         ByteQuery {
-            bias: 128 * wide.iter().map(|&level| i32::from(level)).sum::<i32>(),
+            // May pass an i32, as the kernels' sums before it is taken off; both wrap, and the difference fits.
+            bias: wide.iter().map(|&level| i32::from(level)).sum::<i32>().wrapping_mul(128),
             wide,
             high,
             low,

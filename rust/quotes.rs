@@ -21,6 +21,8 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::analysis::is_unspaced;
+
 /// The fewest words a quote should have before finding it proves anything; for callers to apply.
 pub const MIN_WORDS: usize = 3;
 
@@ -288,15 +290,6 @@ fn is_letter(character: char) -> bool {
         return character.is_ascii_alphanumeric() || character == '_';
     }
     (character.is_alphanumeric() || is_combining_mark(character)) && !is_unspaced(character)
-}
-
-/// Whether a character belongs to a script that puts no spaces between words.
-fn is_unspaced(character: char) -> bool {
-    matches!(
-        character,
-        '\u{0E00}'..='\u{0EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' | '\u{3040}'..='\u{30FF}'
-        | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFF}'
-    )
 }
 
 /// Every place where `needle` begins in `text`, overlapping ones too, in linear time (Knuth, Morris & Pratt 1977).

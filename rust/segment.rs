@@ -311,6 +311,11 @@ impl SegmentReader {
         if records.chunks() != reader.lexical.chunks() || records.documents() != reader.lexical.documents() {
             return Err(Error::corrupt(files.directory(), "its terms and its records speak of different rows"));
         }
+        if let Some(vectors) = &reader.vectors
+            && (vectors.rows() != reader.lexical.chunks() || vectors.documents() != reader.lexical.documents())
+        {
+            return Err(Error::corrupt(files.directory(), "its terms and its vectors speak of different rows"));
+        }
         Ok(reader)
     }
 

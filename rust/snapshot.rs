@@ -7,14 +7,14 @@
 //! less what is deleted, scores are summed in one fixed order, and equal scores are ordered by document id and then by the
 //! chunk's place in its document.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use crate::analysis::{self, Analyzer, Language};
+use crate::analysis::{self, Language, QuestionWord};
 use crate::bitmap::Bitmap;
 use crate::bm25::{self, Explanation, Parameters, QueryTerm, Scorer};
 use crate::dense::{self, Mode, VectorSegment};
@@ -110,11 +110,19 @@ pub struct Results {
 /// The rows of one segment that a question may find.
 #[derive(Debug)]
 struct Allowed {
-    chunks: Bitmap,
-    documents: Bitmap,
+    /// `None` when all chunks are.
+    chunks: Option<Bitmap>,
+    /// Documents with such a chunk; `None` when all documents are.
+    documents: Option<Bitmap>,
 }
 
-type FilterKey = (Vec<Vec<String>>, Vec<String>);
+/// A filter and the rows that pass it, by segment.
+#[derive(Debug)]
+struct Remembered {
+    filters: Vec<Vec<String>>,
+    excluded: Vec<String>,
+    allowed: Arc<Vec<Allowed>>,
+}
 
 /// One segment as a generation sees it.
 #[derive(Debug)]
@@ -130,7 +138,7 @@ pub struct Snapshot {
     views: Vec<View>,
     chunks: Statistics,
     documents: Statistics,
-    filters: Mutex<HashMap<FilterKey, Arc<Vec<Allowed>>>>,
+    filters: Mutex<Vec<Remembered>>,
 }
 
 impl Snapshot {
@@ -155,6 +163,14 @@ impl Snapshot {
                 .transpose()?;
             if reader.lexical.chunks() != entry.chunks || reader.lexical.documents() != entry.documents {
                 return Err(Error::corrupt(files.directory(), "it has other rows than the manifest says"));
+            }
+            let stated = generation.manifest().makers.embedder.as_ref().map(|embedder| embedder.dimension as usize);
+            let held = reader.vectors.as_ref().map(VectorSegment::dimension);
+            if let (Some(stated), Some(held)) = (stated, held)
+                && stated != held
+            {
+                let reason = format!("its vectors have {held} dimensions, the manifest says {stated}");
+                return Err(Error::corrupt(files.directory(), reason));
             }
             let postings = reader.lexical.postings();
             let living = |level: Level| {
@@ -292,17 +308,23 @@ impl Snapshot {
 
     /// The rows that pass, by segment; remembered, because most questions share their filters.
     fn allowed(&self, question: &Question<'_>) -> Result<Arc<Vec<Allowed>>> {
-        let key = (question.filters.to_vec(), question.excluded.to_vec());
-        let mut remembered = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(allowed) = remembered.get(&key) {
-            return Ok(Arc::clone(allowed));
+        let lock = || self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |known: &&Remembered| known.filters == question.filters && known.excluded == question.excluded;
+        if let Some(known) = lock().iter().find(same) {
+            return Ok(Arc::clone(&known.allowed));
         }
+        // Two threads may both come here and find the same; neither waits for the other.
         let allowed: Vec<Allowed> = self.views.iter().map(|view| view.allowed(question)).collect::<Result<_>>()?;
         let allowed = Arc::new(allowed);
+        let mut remembered = lock();
         if remembered.len() >= REMEMBERED_FILTERS {
             remembered.clear();
         }
-        remembered.insert(key, Arc::clone(&allowed));
+        remembered.push(Remembered {
+            filters: question.filters.to_vec(),
+            excluded: question.excluded.to_vec(),
+            allowed: Arc::clone(&allowed),
+        });
         Ok(allowed)
     }
 }
@@ -331,8 +353,13 @@ impl View {
                 documents.insert(row);
             }
         }
-        Ok(Allowed { chunks, documents })
+        Ok(Allowed { chunks: unless_full(chunks), documents: unless_full(documents) })
     }
+}
+
+/// A bitmap that lets all rows pass is none: searches without one need not ask.
+fn unless_full(rows: Bitmap) -> Option<Bitmap> {
+    (rows.count() < rows.len()).then_some(rows)
 }
 
 /// BM25F of a chunk and of its document, term by term.
@@ -371,6 +398,7 @@ struct Search<'a> {
     options: &'a Options,
     allowed: Arc<Vec<Allowed>>,
     terms: Vec<String>,
+    words: Vec<Asked>,
     /// By segment: the terms with their chunk statistics, and with their document statistics.
     query: Vec<(Vec<QueryTerm>, Vec<QueryTerm>)>,
     chunk_scorer: Scorer,
@@ -379,7 +407,10 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(snapshot: &'a Snapshot, question: &'a Question<'a>, options: &'a Options) -> Result<Self> {
-        let terms = analysis::question_terms(question.text, question.language);
+        if let Some(lambda) = options.mmr_lambda.filter(|lambda| !(0.0..=1.0).contains(lambda)) {
+            return Err(Error::InvalidArgument(format!("mmr_lambda is {lambda}, not within 0 and 1")));
+        }
+        let (terms, words) = numbered(&analysis::question_words(question.text, question.language));
         let mut ordinals = vec![Vec::with_capacity(terms.len()); snapshot.views.len()];
         let mut frequencies = vec![(0u64, 0u64); terms.len()];
         for (view, ordinals) in snapshot.views.iter().zip(&mut ordinals) {
@@ -408,6 +439,7 @@ impl<'a> Search<'a> {
             allowed: snapshot.allowed(question)?,
             query: ordinals.iter().map(weighted).collect(),
             terms,
+            words,
             chunk_scorer: Scorer::new(options.parameters, Level::Chunks, snapshot.chunks)?,
             document_scorer: Scorer::new(options.parameters, Level::Documents, snapshot.documents)?,
         })
@@ -422,7 +454,7 @@ impl<'a> Search<'a> {
         let mut ranked = Vec::new();
         for (segment, view) in self.snapshot.views.iter().enumerate() {
             let postings = view.reader.lexical.postings();
-            let allowed = self.allowed.get(segment).map(|allowed| &allowed.chunks);
+            let allowed = self.allowed.get(segment).and_then(|allowed| allowed.chunks.as_ref());
             let (terms, _) = self.terms_of(segment as u32);
             let best = bm25::top_k(postings, terms, &self.chunk_scorer, allowed, self.options.candidates)?;
             ranked.extend(best.into_iter().map(|(row, score)| (Place { segment: segment as u32, row }, score)));
@@ -452,17 +484,24 @@ impl<'a> Search<'a> {
         let mut numbers = Vec::with_capacity(self.snapshot.views.len());
         for (number, view) in self.snapshot.views.iter().enumerate() {
             if let Some(vectors) = &view.reader.vectors {
-                segments.push((vectors, self.allowed.get(number).map(|allowed| &allowed.chunks)));
+                segments.push((vectors, self.allowed.get(number).and_then(|allowed| allowed.chunks.as_ref())));
                 numbers.push(number as u32);
             }
         }
+        let damage = RefCell::new(None);
         let order = |segment: u32, row: u32| {
             let place = Place { segment: numbers.get(segment as usize).copied().unwrap_or(segment), row };
-            let (id, row) = self.order(place).unwrap_or(([u8::MAX; 16], row));
+            let (id, row) = self.order(place).unwrap_or_else(|failure| {
+                damage.replace(Some(failure));
+                ([u8::MAX; 16], row)
+            });
             let (high, low) = (u128::from_be_bytes(id) >> 64, u128::from_be_bytes(id));
             [high as u64, low as u64, u64::from(row)]
         };
         let nearest = dense::top_k(&segments, vector, self.options.candidates, Mode::Auto, order)?;
+        if let Some(failure) = damage.take() {
+            return Err(failure);
+        }
         let place = |neighbor: &dense::Neighbor| {
             let segment = numbers.get(neighbor.segment as usize).copied().unwrap_or(neighbor.segment);
             (Place { segment, row: neighbor.row }, neighbor.cosine)
@@ -557,7 +596,7 @@ impl<'a> Search<'a> {
             return Ok(maximum);
         }
         for (segment, view) in self.snapshot.views.iter().enumerate() {
-            let allowed = self.allowed.get(segment).map(|allowed| &allowed.documents);
+            let allowed = self.allowed.get(segment).and_then(|allowed| allowed.documents.as_ref());
             let (_, terms) = self.terms_of(segment as u32);
             let best = bm25::top_k(view.reader.lexical.postings(), terms, &self.document_scorer, allowed, 1)?;
             maximum = best.first().map_or(maximum, |&(_, score)| maximum.max(score));
@@ -591,59 +630,47 @@ impl<'a> Search<'a> {
     /// knows none, and is contained when one of them is. An identifier that is not contained as a whole counts as its parts:
     /// `status` alone is no evidence for `ServeStatusSchema`.
     fn coverage(&self, found: &[Found]) -> Result<f32> {
-        let asked = self.asked();
+        let mut hits: Vec<Place> = found.iter().take(EVIDENCE_HITS).map(|hit| hit.place).collect();
+        hits.sort_unstable();
         let mut best = 0f32;
-        for hit in found.iter().take(EVIDENCE_HITS) {
-            let contained = self.contained(hit.place)?;
-            let holds = |forms: &[usize]| forms.iter().any(|&form| contained.get(form).copied().unwrap_or(false));
-            let (mut held, mut mass) = (0f32, 0f32);
-            for word in &asked {
-                let whole = word.parts.is_empty() || holds(&word.forms);
-                let units = if whole { std::slice::from_ref(&word.forms) } else { &word.parts[..] };
-                for forms in units {
-                    let own = self.word_idf(forms);
-                    mass += own;
-                    held += if holds(forms) { own } else { 0.0 };
-                }
+        for group in hits.chunk_by(|left, right| left.segment == right.segment) {
+            let contained = self.contained(group)?;
+            for hit in 0..group.len() {
+                let holds = |forms: &[usize]| {
+                    forms.iter().any(|&form| contained.get(form).and_then(|rows| rows.get(hit)) == Some(&true))
+                };
+                best = best.max(self.share(holds));
             }
-            best = best.max(if mass > 0.0 { held / mass } else { 0.0 });
         }
         Ok(best)
     }
 
-    /// The different words of the question, as numbers of its terms.
-    fn asked(&self) -> Vec<Asked> {
-        let mut words: Vec<Asked> = Vec::new();
-        let mut seen = FxHashSet::default();
-        Analyzer::new(self.question.language).analyze(self.question.text, |token| {
-            let Some(term) = self.terms.iter().position(|term| term == token.term) else { return };
-            let span = (token.start, token.end);
-            match words.last_mut().filter(|word| word.position == token.position) {
-                Some(word) if word.span == span => word.forms.push(term),
-                Some(word) => word.add_part(term, span),
-                None if seen.insert(term) => {
-                    let position = token.position;
-                    words.push(Asked { position, span, forms: vec![term], ..Asked::default() });
-                }
-                None => {}
+    /// The share of the question's idf mass in the words that `holds` says are there.
+    fn share(&self, holds: impl Fn(&[usize]) -> bool) -> f32 {
+        let (mut held, mut mass) = (0f32, 0f32);
+        for word in &self.words {
+            let whole = word.parts.is_empty() || holds(&word.forms);
+            let units = if whole { std::slice::from_ref(&word.forms) } else { &word.parts[..] };
+            for forms in units {
+                let own = self.word_idf(forms);
+                mass += own;
+                held += if holds(forms) { own } else { 0.0 };
             }
-        });
-        if words.is_empty() {
-            words = (0..self.terms.len()).map(|term| Asked { forms: vec![term], ..Asked::default() }).collect();
         }
-        words
+        if mass > 0.0 { held / mass } else { 0.0 }
     }
 
-    /// For each term of the question, whether a chunk contains it.
-    fn contained(&self, place: Place) -> Result<Vec<bool>> {
-        let view = self.snapshot.view(place.segment)?;
-        let (terms, _) = self.terms_of(place.segment);
+    /// For each term of the question, whether each of these chunks of one segment, which ascend, contains it.
+    fn contained(&self, places: &[Place]) -> Result<Vec<Vec<bool>>> {
+        let Some(segment) = places.first().map(|place| place.segment) else { return Ok(Vec::new()) };
+        let postings = self.snapshot.view(segment)?.reader.lexical.postings();
+        let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
+        let (terms, _) = self.terms_of(segment);
         terms
             .iter()
             .map(|term| {
-                let postings = view.reader.lexical.postings();
-                let score = bm25::score_rows(postings, std::slice::from_ref(term), &self.chunk_scorer, &[place.row])?;
-                Ok(score.first().is_some_and(|&score| score > 0.0))
+                let scores = bm25::score_rows(postings, std::slice::from_ref(term), &self.chunk_scorer, &rows)?;
+                Ok(scores.iter().map(|&score| score > 0.0).collect())
             })
             .collect()
     }
@@ -655,27 +682,37 @@ impl<'a> Search<'a> {
     }
 }
 
-/// A word of the question as evidence is looked for.
-#[derive(Debug, Default)]
+/// A word of the question as numbers of its terms.
+#[derive(Debug)]
 struct Asked {
-    position: u32,
-    span: (u32, u32),
     /// The terms that stand for all of it.
     forms: Vec<usize>,
     /// For an identifier the terms of each part, but for parts of one letter, which say nothing.
     parts: Vec<Vec<usize>>,
-    part: (u32, u32),
 }
 
-impl Asked {
-    fn add_part(&mut self, term: usize, span: (u32, u32)) {
-        match self.parts.last_mut().filter(|_| self.part == span) {
-            Some(forms) => forms.push(term),
-            None if span.1 > span.0 + 1 => self.parts.push(vec![term]),
-            None => return,
-        }
-        self.part = span;
+/// The distinct terms of words, and the words as numbers of them.
+fn numbered(words: &[QuestionWord]) -> (Vec<String>, Vec<Asked>) {
+    let mut terms: Vec<String> = Vec::new();
+    let mut numbers: FxHashMap<String, usize> = FxHashMap::default();
+    let mut number = |forms: &[String]| -> Vec<usize> {
+        let mut number = |form: &String| {
+            *numbers.entry(form.clone()).or_insert_with(|| {
+                terms.push(form.clone());
+                terms.len() - 1
+            })
+        };
+        forms.iter().map(&mut number).collect()
+    };
+    let says = |forms: &&Vec<String>| forms.first().is_some_and(|form| form.chars().nth(1).is_some());
+    let mut asked = Vec::with_capacity(words.len());
+    for word in words {
+        let forms = number(&word.forms);
+        word.parts.iter().for_each(|part| drop(number(part)));
+        let parts = word.parts.iter().filter(says).map(|part| number(part)).collect();
+        asked.push(Asked { forms, parts });
     }
+    (terms, asked)
 }
 
 /// A cosine as evidence: a row of zeros, which stands for no vector, says nothing.
@@ -691,3 +728,6 @@ impl View {
         Ok((u64::from(chunks.saturating_sub(dead.0)), u64::from(documents.saturating_sub(dead.1))))
     }
 }
+
+#[cfg(test)]
+mod tests;

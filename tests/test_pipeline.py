@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -141,6 +142,10 @@ def test_an_unreadable_page_stays_stale_until_it_is_readable(pipeline: Pipeline,
     assert skipped.error.code == "document_unreadable"
     assert pipeline.index.find("gate.md").stale
     assert ranking(pipeline.search("gate")) == before
+    hit = pipeline.search("gate").hits[0]
+    found = pipeline.index.chunk(hit.chunk.id)
+    assert hit.document.stale
+    assert found == (hit.chunk, hit.document)
     assert counts(pipeline.build([pages])) == {"stale": 1, "unchanged": 4}
     write(pages, {"gate.md": GARDEN["gate.md"]})
     assert counts(pipeline.build([pages])) == {"unchanged": 5}
@@ -190,7 +195,7 @@ def test_checksum_reaches_the_loader(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_a_second_builder_is_refused(pipeline: Pipeline, pages: Path) -> None:
-    writer = IndexWriter(pipeline.path, chunker="c", embedder=None, sources=set(), embed=lambda batch: [])
+    writer = IndexWriter(pipeline.path, chunker="c", embedder=None, embed=lambda batch: [])
     with writer, pytest.raises(IndexLocked):
         pipeline.build([pages])
     assert counts(pipeline.build([pages])) == {"unchanged": 5}
@@ -233,7 +238,7 @@ def test_other_chunking_is_remembered_for_sources_that_were_not_read(pipeline: P
     other = write(tmp_path / "kitchen", {"soup.md": "# Soup\n\nBoil leeks for an hour.\n"})
     smaller = pipeline_of(pipeline.path, chunking={"target": 50, "maximum": 100})
     assert counts(smaller.build([other])) == {"added": 1}
-    assert counts(smaller.build([pages, other])) == {"changed": 6}
+    assert counts(smaller.build([pages, other])) == {"changed": 5, "unchanged": 1}
     assert counts(smaller.build([pages, other])) == {"unchanged": 6}
 
 
@@ -482,7 +487,7 @@ def test_a_top_k_that_cannot_be_is_named(built: Pipeline, top_k: int) -> None:
 
 
 def test_without_vectors_nothing_is_embedded(tmp_path: Path, pages: Path) -> None:
-    pipeline = pipeline_of(tmp_path / "index", retrieval={"lexical": True})
+    pipeline = pipeline_of(tmp_path / "index", embedding={"embedder": "none"})
     pipeline.build([pages])
     assert pipeline.index.info()["embedder"] is None
     found = pipeline.search("when does the gate open")
@@ -505,12 +510,115 @@ def test_a_reranker_of_another_package_orders_the_pool(
 
     offer(monkeypatch, "rerankers", backwards=Backwards)
     plain = Pipeline(built.path, settings_of(reranking={"reranker": "none"}))
-    turned = Pipeline(built.path, settings_of(reranking={"reranker": "backwards"}))
+    turned = Pipeline(built.path, settings_of(reranking={"reranker": "backwards", "mmr_lambda": 1}))
     wanted = [hit.chunk.id for hit in plain.search("gate").hits]
     found = turned.search("gate", 2)
     assert [hit.chunk.id for hit in found.hits] == wanted[::-1][:2]
     assert given == [8]
     assert "rerank" in found.timings_ms
+
+
+def test_diversity_comes_after_another_reranker(built: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unmoved:
+        def rerank(self, query: Any, hits: Any, *, top_k: int) -> Any:
+            return list(hits)[:top_k]
+
+    offer(monkeypatch, "rerankers", unmoved=Unmoved)
+    for mmr_lambda in (0.9, 0.3):
+        alone = Pipeline(built.path, settings_of(reranking={"mmr_lambda": mmr_lambda}))
+        after = Pipeline(built.path, settings_of(reranking={"reranker": "unmoved", "mmr_lambda": mmr_lambda}))
+        wanted = [hit.chunk.id for hit in alone.search("gate", 4).hits]
+        assert [hit.chunk.id for hit in after.search("gate", 4).hits] == wanted
+
+
+def test_searching_by_words_keeps_vectors(tmp_path: Path, pages: Path) -> None:
+    by_words = pipeline_of(tmp_path / "index", retrieval={"lexical": True})
+    by_words.build([pages])
+    assert by_words.search("gate").lexical_only
+    assert not pipeline_of(tmp_path / "index").search("gate").lexical_only
+
+
+def test_an_unreadable_source_keeps_its_pages(pipeline: Pipeline, pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clockify_rag.contracts import Failure, Skipped
+
+    class Nothing:
+        def load(self, source: Any, known: Any, *, checksum: bool = False) -> Any:
+            yield Skipped("", "unreadable", Failure("document_unreadable", "permission denied", ""))
+
+    offer(monkeypatch, "loaders", nothing=Nothing)
+    refused = Pipeline(pipeline.path, settings_of(loading={"loader": "nothing"}))
+    report = refused.build([pages])
+    assert (report.removed, report.stale) == (0, 5)
+    assert all(hit.document.stale for hit in refused.search("gate").hits)
+
+
+def test_a_broken_line_keeps_the_documents_of_its_file(tmp_path: Path) -> None:
+    rows = [
+        {"id": name, "title": name, "text": f"The {name} gate opens at nine."} for name in ("north", "south", "west")
+    ]
+    lines = [json.dumps(row) for row in rows]
+    file = tmp_path / "gates.jsonl"
+    file.write_text("\n".join(lines))
+    pipeline = pipeline_of(tmp_path / "index")
+    pipeline.build([file])
+    file.write_text("\n".join([lines[0], lines[1][:20], lines[2]]))
+    report = pipeline.build([file])
+    assert (report.removed, report.stale) == (0, 1)
+    assert {document.title: document.stale for document in pipeline.index.documents()} == {
+        "north": False,
+        "south": True,
+        "west": False,
+    }
+
+
+def test_a_renamed_file_of_given_ids_is_cited_by_its_new_name(tmp_path: Path) -> None:
+    row = json.dumps({"id": "north", "title": "North", "text": "The north gate opens at nine."})
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "lines" / "one.jsonl").write_text(row)
+    pipeline = pipeline_of(tmp_path / "index")
+    pipeline.build([tmp_path / "lines"])
+    (tmp_path / "lines" / "one.jsonl").rename(tmp_path / "lines" / "two.jsonl")
+    pipeline.build([tmp_path / "lines"])
+    assert [document.path for document in pipeline.index.documents()] == ["two.jsonl/north"]
+
+
+def test_the_index_knows_its_embedder(tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Letters:
+        dimension = 26
+
+        def fingerprint(self) -> str:
+            asked.append("fingerprint")
+            return "letters"
+
+        def embed(self, texts: Any) -> Any:
+            rows = [[text.lower().count(chr(97 + letter)) + 1.0 for letter in range(26)] for text in texts]
+            return numpy.array(rows, numpy.float32)
+
+        embed_questions = embed
+
+    offer(monkeypatch, "embedders", letters=Letters)
+    pipeline_of(tmp_path / "index", embedding={"embedder": "letters"}).build([pages])
+    asked.clear()
+    unconfigured = pipeline_of(tmp_path / "index")
+    assert not unconfigured.search("gate").lexical_only
+    assert asked == []
+    unconfigured.build([pages])
+    assert unconfigured.index.info()["embedder"]["name"] == "letters"
+    pipeline_of(tmp_path / "index", embedding={"embedder": "static"}).build([pages])
+    assert pipeline_of(tmp_path / "index").index.info()["embedder"]["name"] == "static"
+
+
+def test_an_open_pipeline_serves_what_another_published(pipeline: Pipeline, pages: Path) -> None:
+    reader = Pipeline(pipeline.path, pipeline.settings)
+    before = reader.search("gate").generation
+    write(pages, {"new.md": "# New\n\nA new gate opens at ten.\n"})
+    pipeline.build([pages])
+    assert reader.search("gate").generation == before
+    assert reader.refresh()
+    assert not reader.refresh()
+    assert reader.search("gate").generation == before + 1
 
 
 def test_an_index_that_is_not_there(tmp_path: Path) -> None:
@@ -616,7 +724,7 @@ def test_an_empty_index_refuses(tmp_path: Path) -> None:
     pipeline = pipeline_of(tmp_path / "index")
     entry = pipeline.embedder_entry
     assert isinstance(entry, EmbedderEntry)
-    with IndexWriter(tmp_path / "index", chunker="c", embedder=entry, sources=set(), embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "index", chunker="c", embedder=entry, embed=lambda batch: []) as writer:
         assert writer.publish() == 1
     answer = pipeline.ask("gate")
     assert (answer.refused, answer.reason) == (True, "empty_index")

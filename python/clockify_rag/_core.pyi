@@ -45,6 +45,9 @@ class Page:
     @property
     def blocks(self) -> list[Block]: ...
     @property
+    def structure(self) -> str:
+        """A hash of the blocks: kinds, levels, spans, anchors, items and what is retrievable. 32 hexadecimal digits."""
+    @property
     def title(self) -> str | None: ...
     @property
     def breadcrumb(self) -> list[str]: ...

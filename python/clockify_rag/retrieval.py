@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from clockify_rag import _core
 from clockify_rag.contracts import Evidence, Hit, Query, RefusalReason, Scores, SearchResult
-from clockify_rag.index import EmbedderEntry, LocalIndex, check_compatible, decode_chunk
+from clockify_rag.index import EmbedderEntry, LocalIndex, OpenGeneration, check_compatible, decode_chunk
 
 if TYPE_CHECKING:
     from clockify_rag._core import _FoundRow
@@ -89,7 +89,8 @@ class HybridRetriever:
             IndexIncompatible: the index was made by another analyser or embedder.
             IndexCorrupt: bytes that the question needs are not what was written.
         """
-        snapshot = self._index.snapshot
+        opened = self._index.opened
+        snapshot = opened.snapshot
         if self._compatible != snapshot.generation:
             check_compatible(snapshot, self._entry, lexical=self._embedder is None)
             self._compatible = snapshot.generation
@@ -106,7 +107,7 @@ class HybridRetriever:
         found = snapshot.search(
             query.text, query.language, groups, excluded, self.options(top_k), embedder=embedder, vector=vector
         )
-        hits = tuple(self._hit(rank, row, snapshot) for rank, row in enumerate(found.rows, 1))
+        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
         timings = found.timings_ms
         if vector is not None:
             timings["embed"] = round((embedded - started) * 1000, 3)
@@ -119,18 +120,6 @@ class HybridRetriever:
                 idf_coverage=found.idf_coverage, best_cosine=found.best_cosine, documents=snapshot.documents
             ),
             lexical_only=embedder is None and vector is None,
-        )
-
-    def _hit(self, rank: int, row: _FoundRow, snapshot: _core.Snapshot) -> Hit:
-        record, text, document, score, fused, bm25, cosine, document_bm25, document_cosine = row
-        return Hit(
-            rank=rank,
-            score=score,
-            chunk=decode_chunk(record, text),
-            document=self._index.decode_document(document, snapshot),
-            scores=Scores(
-                bm25=bm25, cosine=cosine, document_bm25=document_bm25, document_cosine=document_cosine, fused=fused
-            ),
         )
 
 
@@ -158,3 +147,16 @@ def refusal(result: SearchResult) -> RefusalReason | None:
     coverage, cosine = result.evidence.idf_coverage, result.evidence.best_cosine
     weak = coverage < MINIMUM_COVERAGE if cosine is None else coverage + cosine < MINIMUM_EVIDENCE
     return "weak_evidence" if weak else None
+
+
+def _hit(opened: OpenGeneration, rank: int, row: _FoundRow) -> Hit:
+    record, text, document, score, fused, bm25, cosine, document_bm25, document_cosine = row
+    return Hit(
+        rank=rank,
+        score=score,
+        chunk=decode_chunk(record, text),
+        document=opened.document(document),
+        scores=Scores(
+            bm25=bm25, cosine=cosine, document_bm25=document_bm25, document_cosine=document_cosine, fused=fused
+        ),
+    )

@@ -330,6 +330,8 @@ impl<'a> Search<'a> {
         order.retain(|(bound, _)| *bound > 0.0);
         order.sort_unstable_by(|left, right| right.0.total_cmp(&left.0));
         let reach: f32 = order.iter().map(|(bound, _)| bound).sum();
+        // What is left of the bounds is made by subtraction, so its rounding is relative to all of them.
+        let threshold = threshold - reach * (1.0 - self.margin);
 
         // Rows are opened by the terms of the greatest bounds, until what is left cannot lift an unopened row.
         let mut rest = reach;

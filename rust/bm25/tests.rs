@@ -513,3 +513,33 @@ fn scores_do_not_depend_on_threads() {
         assert!(handles.into_iter().all(|handle| handle.join().unwrap() == expected));
     });
 }
+
+/// Bounds of rare terms are far above the scores of all other rows: what rounding does to the sum of the bounds must not
+/// drop those.
+#[test]
+fn rounding_of_large_bounds_drops_no_row() {
+    let rare = |row: usize| (0..12).filter(move |word| row % 7001 == word * 531 && row < 7001 * (1 + word % 3));
+    let chunk = |row: usize| {
+        let mut words: Vec<String> = rare(row).map(|word| format!("rare{word}")).collect();
+        words.push("common".to_owned());
+        words.resize(4, format!("filler{}", row % 5));
+        (String::new(), vec![(words.join(" "), false)])
+    };
+    let page = Page { title: String::new(), headings: Vec::new(), chunks: (0..20_000).map(chunk).collect() };
+    let opened = open(&[page]);
+    let postings = opened.segment.postings();
+    let none = Corrections::default();
+    let parts = [(&opened.segment, &none)];
+    let statistics = statistics(&parts, Level::Chunks);
+    for k1 in [0.0, 0.7, 1.2, 2.0, 9.0] {
+        let scorer = Scorer::new(Parameters { k1, ..Parameters::default() }, Level::Chunks, statistics).unwrap();
+        for weight in [1.0, 1.7, 1e3] {
+            let mut question: Vec<(String, f32)> = (0..12).map(|word| (format!("rare{word}"), weight)).collect();
+            question.push(("common".to_owned(), 1.0));
+            let terms =
+                query(&opened.segment, Level::Chunks, &question, |term| df(&parts, Level::Chunks, term), &statistics);
+            let best = top_k(postings, &terms, &scorer, None, 100).unwrap();
+            assert_eq!(bits(&best), bits(&unpruned(postings, &terms, &scorer, None, 100)), "k1 {k1} weight {weight}");
+        }
+    }
+}

@@ -200,3 +200,26 @@ proptest! {
         chunks_of(&page, &ChunkOptions { target, maximum: target + more, overlap });
     }
 }
+
+#[test]
+fn a_heading_that_nobody_closed_is_text() {
+    let text = "Words of a page that go on. ".repeat(1 << 20 >> 5);
+    for page in [
+        crate::markup::parse_html(&format!("<h1 id=top>{text}"), &Options::default()).unwrap(),
+        markdown(&format!("# {text}")),
+        markdown(&format!("before\n\n# {text}\n\nafter")),
+    ] {
+        let chunks = chunk(&page, &wordpiece(), &ChunkOptions::default());
+        assert!((100..1000).contains(&chunks.len()), "{} chunks", chunks.len());
+        let carried = chunks.iter().flat_map(|chunk| chunk.heading_path.iter().chain(&chunk.section));
+        assert!(carried.map(String::len).sum::<usize>() < text.len());
+    }
+}
+
+#[test]
+fn headings_alone_fill_chunks() {
+    let page = markdown(&format!("# {}", words(60, "time")));
+    let options = ChunkOptions { target: 16, maximum: 16, overlap: 0.0 };
+    let chunks = chunks_of(&page, &options);
+    assert_eq!(chunks.iter().map(|chunk| chunk.tokens).collect::<Vec<_>>(), [16, 16, 16, 12]);
+}

@@ -128,7 +128,7 @@ pub(crate) struct ByteQuery {
     pub high: Vec<i8>,
     /// The lower digits of `wide`, within −64..64.
     pub low: Vec<i8>,
-    /// 128 × the sum of `wide`, which a kernel that takes codes as unsigned has added too much.
+    /// 128 × the sum of `wide`, wrapped, which a kernel that takes codes as unsigned has added too much.
     pub bias: i32,
     /// What one level is worth.
     pub step: f32,
@@ -307,7 +307,7 @@ mod tests {
         ByteQuery {
             high: levels.iter().zip(&low).map(|(level, low)| ((level - i16::from(*low)) / 128) as i8).collect(),
             low,
-            bias: 128 * levels.iter().map(|&level| i32::from(level)).sum::<i32>(),
+            bias: levels.iter().map(|&level| i32::from(level)).sum::<i32>().wrapping_mul(128),
             wide: levels.to_vec(),
             step: 1e-4,
             residual_weight: 1.0,

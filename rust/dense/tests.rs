@@ -259,3 +259,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn equal_components_of_many_dimensions_do_not_overflow() {
+    for dimension in [2048, MAX_DIMENSION] {
+        let mut floats = vec![1.0; dimension];
+        floats.extend((0..dimension).map(|at| if at % 3 == 0 { -1.0 } else { 1.0 }));
+        floats.extend(vec![-1.0; dimension]);
+        let stored = stored(dimension, &floats);
+        for level in Simd::available() {
+            Simd::force(Some(level)).unwrap();
+            for query in [&floats[..dimension], &floats[2 * dimension..]] {
+                let segments = [(&stored.vectors, None)];
+                let answer = top_k(&segments, query, 2, Mode::Exact, |_, row| [u64::from(row), 0, 0]).unwrap();
+                assert_eq!(answer.neighbors, naive(&segments, query, 2, |_, row| [u64::from(row), 0, 0]), "{level:?}");
+            }
+            Simd::force(None).unwrap();
+        }
+    }
+}

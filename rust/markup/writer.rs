@@ -21,6 +21,10 @@ const MAXIMUM_BYTES: usize = 1 << 30;
 /// Deeper lists are indented no further than this.
 const MAXIMUM_COLUMN: usize = 24;
 
+/// A longer heading, in bytes, is one that nobody closed: it swallowed the text after it, and every chunk below would carry
+/// it.
+const MAXIMUM_HEADING: usize = 1000;
+
 /// A link around several blocks is given up after so many.
 const CARD_BLOCKS: u8 = 6;
 
@@ -216,16 +220,21 @@ impl Writer {
         }
         let inline = std::mem::take(&mut self.inline);
         let stats = std::mem::take(&mut self.line);
-        if let Some(link) = &mut self.link {
-            link.start = 0;
-            link.before = Stats::default();
-        }
+        self.forget_link_start();
         let line = inline.trim();
         if !line.is_empty() {
             self.write_line(&composed(line), stats);
         }
         self.inline = inline;
         self.inline.clear();
+    }
+
+    /// The pending line was taken: what an open link shows begins with the next.
+    fn forget_link_start(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.start = 0;
+            link.before = Stats::default();
+        }
     }
 
     fn is_one_line(&self) -> bool {
@@ -377,6 +386,12 @@ impl Writer {
             self.pending = given.map(|anchor| (anchor, true)).or(self.pending.take());
             return;
         }
+        if line.len() > MAXIMUM_HEADING {
+            self.pending = given.map(|anchor| (anchor, true)).or(self.pending.take());
+            self.write_line(&line, stats);
+            self.forget_link_start();
+            return;
+        }
         let anchor = match (given, &mut self.slugger) {
             (Some(anchor), slugger) => {
                 if let Some(slugger) = slugger {
@@ -394,10 +409,7 @@ impl Writer {
         }
         self.close_block_with(stats);
         self.anchor = anchor.or(self.anchor.take());
-        if let Some(link) = &mut self.link {
-            link.start = 0;
-            link.before = Stats::default();
-        }
+        self.forget_link_start();
     }
 
     /// A place that can be linked to: `named` for an empty anchor, else the id of an element around what follows.
@@ -596,10 +608,7 @@ impl Writer {
         table.cells.push(composed(self.inline.trim()).into_owned());
         table.stats.add(std::mem::take(&mut self.line));
         self.inline.clear();
-        if let Some(link) = &mut self.link {
-            link.start = 0;
-            link.before = Stats::default();
-        }
+        self.forget_link_start();
     }
 
     /// Preformatted text, verbatim but for line ends and control codes; white space around it is left out.

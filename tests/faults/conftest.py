@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from faults import indexes
 
 
-@dataclasses.dataclass(frozen=True)
-class World:
+class World(msgspec.Struct, frozen=True):
     """An index before and after an update, and what it answers each time."""
 
     index: Path

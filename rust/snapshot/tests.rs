@@ -1,0 +1,331 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::publication::{self, Change};
+use crate::segment::{self, ChunkInput, ChunkVectors, DocumentInput};
+use crate::storage::{EmbedderEntry, Publisher, SegmentEntry};
+
+const DIMENSION: usize = 8;
+
+/// A document whose chunks are one line each.
+#[derive(Clone, Debug, PartialEq)]
+struct Page {
+    title: String,
+    area: u8,
+    chunks: Vec<String>,
+}
+
+type Pages = BTreeMap<Id, Page>;
+
+fn id(number: u32) -> Id {
+    (u128::from(number) + 1).to_be_bytes()
+}
+
+fn page(chunks: &[&str]) -> Page {
+    Page { title: String::new(), area: 0, chunks: chunks.iter().map(|&chunk| chunk.to_owned()).collect() }
+}
+
+fn document((&id, page): (&Id, &Page)) -> DocumentInput {
+    let mut start = 0;
+    let chunk = |(ordinal, text): (usize, &String)| {
+        let end = start + text.chars().count() as u32;
+        let mut chunk_id = id;
+        chunk_id[0] = ordinal as u8 + 1;
+        let chunk = ChunkInput {
+            id: chunk_id,
+            record: Vec::new(),
+            headings: String::new(),
+            spans: vec![(start, end)],
+            repeated: Vec::new(),
+            filters: vec![format!("ordinal={}", ordinal % 2)],
+            tokens: text.split(' ').count() as u32,
+        };
+        start = end + 1;
+        chunk
+    };
+    DocumentInput {
+        id,
+        record: Vec::new(),
+        text: page.chunks.join("\n"),
+        title: page.title.clone(),
+        language: Language::English,
+        headings: Vec::new(),
+        filters: vec![format!("area={}", page.area)],
+        chunks: page.chunks.iter().enumerate().map(chunk).collect(),
+    }
+}
+
+/// A vector of a text: the mean of its words' vectors, so that texts with the same words have the same.
+fn vector(text: &str) -> Vec<f32> {
+    let mut sum = vec![0f32; DIMENSION];
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let hash = xxhash_rust::xxh3::xxh3_64(word.as_bytes()).to_le_bytes();
+        sum.iter_mut().zip(hash).for_each(|(sum, byte)| *sum += f32::from(byte) - 127.5);
+    }
+    sum
+}
+
+fn write(publisher: &mut Publisher, pages: &Pages, merged: bool) -> SegmentEntry {
+    let mut values: Vec<f32> = pages.values().flat_map(|page| &page.chunks).flat_map(|chunk| vector(chunk)).collect();
+    if merged {
+        values = dense::as_stored(DIMENSION, &values).unwrap();
+    }
+    let vectors = ChunkVectors { dimension: DIMENSION, values: &values };
+    segment::write(publisher, pages.iter().map(document).collect(), Some(vectors)).unwrap()
+}
+
+fn change(added: Vec<SegmentEntry>, deleted: Vec<Id>, dropped: Vec<String>, dimension: usize) -> Change {
+    let embedder = EmbedderEntry { name: "words".to_owned(), fingerprint: "1".to_owned(), dimension: dimension as u32 };
+    Change { added, deleted, dropped, chunker: "lines".to_owned(), embedder: Some(embedder), state: Vec::new() }
+}
+
+struct Index {
+    root: tempfile::TempDir,
+    pages: Pages,
+}
+
+impl Index {
+    fn new() -> Self {
+        Self { root: tempfile::tempdir().unwrap(), pages: Pages::new() }
+    }
+
+    fn of(pages: Pages) -> Self {
+        let mut index = Self::new();
+        index.publish(pages.into_iter().map(|(id, page)| (id, Some(page))).collect(), false);
+        index
+    }
+
+    /// Publishes a generation in which these pages are added, changed or removed; all that live go into one segment when
+    /// they are `merged`.
+    fn publish(&mut self, changes: BTreeMap<Id, Option<Page>>, merged: bool) {
+        let mut publisher = Publisher::open(self.root.path()).unwrap();
+        let deleted: Vec<Id> = changes.keys().filter(|id| self.pages.contains_key(*id)).copied().collect();
+        let mut added = Pages::new();
+        for (id, page) in changes {
+            self.pages.remove(&id);
+            if let Some(page) = page {
+                self.pages.insert(id, page.clone());
+                added.insert(id, page);
+            }
+        }
+        let dropped = match publisher.current() {
+            Some(current) if merged => current.manifest().segments.iter().map(|segment| segment.id.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let entry = write(&mut publisher, if merged { &self.pages } else { &added }, merged);
+        publication::publish(&mut publisher, change(vec![entry], deleted, dropped, DIMENSION)).unwrap();
+    }
+
+    fn open(&self) -> Snapshot {
+        Snapshot::open(self.root.path(), None).unwrap()
+    }
+}
+
+fn options() -> Options {
+    Options {
+        top_k: 5,
+        candidates: 12,
+        parameters: Parameters::default(),
+        dense_weight: 1.25,
+        document_weight: 0.3,
+        mmr_lambda: None,
+    }
+}
+
+fn question(text: &str) -> Question<'_> {
+    Question { text, language: Language::English, vector: None, filters: &[], excluded: &[] }
+}
+
+fn coverage(pages: &[Page], text: &str) -> f32 {
+    let index = Index::of(pages.iter().enumerate().map(|(number, page)| (id(number as u32), page.clone())).collect());
+    index.open().search(&question(text), &options()).unwrap().idf_coverage
+}
+
+/// Everything of an answer that may not depend on how the index is cut into segments.
+type Answer = (Vec<(Id, u32, u32, Option<u32>, u32, Option<u32>)>, u32, Option<u32>);
+
+fn answer(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Answer {
+    let results = snapshot.search(question, options).unwrap();
+    let found = results.found.iter().map(|found| {
+        let id = snapshot.records(found.place.segment).unwrap().chunk_id(found.place.row).unwrap();
+        let bits = |number: Option<f32>| number.map(f32::to_bits);
+        let document = (found.document_bm25.to_bits(), bits(found.document_cosine));
+        (id, found.fused.to_bits(), found.bm25.to_bits(), bits(found.cosine), document.0, document.1)
+    });
+    (found.collect(), results.idf_coverage.to_bits(), results.best_cosine.map(f32::to_bits))
+}
+
+fn words(least: usize, most: usize) -> impl Strategy<Value = String> {
+    let word = prop_oneof![4 => 0u32..3, 3 => 3u32..12, 1 => 12u32..60].prop_map(|word| format!("w{word}"));
+    prop::collection::vec(word, least..=most).prop_map(|words| words.join(" "))
+}
+
+fn pages() -> impl Strategy<Value = Page> {
+    (words(0, 2), 0u8..3, prop::collection::vec(words(1, 6), 0..4)).prop_map(|(title, area, chunks)| Page {
+        title,
+        area,
+        chunks,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_history_answers_as_a_fresh_build(
+        history in prop::collection::vec(
+            (prop::collection::btree_map((0u32..24).prop_map(id), prop::option::weighted(0.75, pages()), 0..10), prop::bool::weighted(0.2)),
+            1..6,
+        ),
+        questions in prop::collection::vec(words(1, 5), 3),
+    ) {
+        let mut index = Index::new();
+        for (changes, merged) in history {
+            index.publish(changes, merged);
+        }
+        let fresh = Index::of(index.pages.clone());
+        let (grown, fresh) = (index.open(), fresh.open());
+        prop_assert_eq!((grown.chunks(), grown.documents()), (fresh.chunks(), fresh.documents()));
+        let area = [vec!["area=0".to_owned(), "area=1".to_owned()]];
+        let excluded = ["ordinal=1".to_owned()];
+        for text in &questions {
+            let vector = vector(text);
+            for (filters, excluded) in [(&area[..0], &excluded[..0]), (&area[..], &excluded[..0]), (&area[..0], &excluded[..])] {
+                for vector in [None, Some(&vector[..])] {
+                    for mmr_lambda in [None, Some(0.6)] {
+                        let question = Question { text, language: Language::English, vector, filters, excluded };
+                        let options = Options { mmr_lambda, ..options() };
+                        prop_assert_eq!(answer(&grown, &question, &options), answer(&fresh, &question, &options));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn coverage_counts_a_word_by_any_of_its_forms() {
+    // The page is in no known language, so it has the word as it stands and not its stem.
+    let mut index = Index::new();
+    let mut publisher = Publisher::open(index.root.path()).unwrap();
+    let unstemmed = Page { title: String::new(), area: 0, chunks: vec!["running".to_owned(), "other".to_owned()] };
+    index.pages.insert(id(1), unstemmed);
+    let mut input = document(index.pages.first_key_value().unwrap());
+    input.language = Language::Unknown;
+    let entry = segment::write(&mut publisher, vec![input], None).unwrap();
+    publication::publish(&mut publisher, change(vec![entry], Vec::new(), Vec::new(), DIMENSION)).unwrap();
+    drop(publisher);
+    let results = index.open().search(&question("running"), &options()).unwrap();
+    assert_eq!(results.found.len(), 1);
+    assert!((results.idf_coverage - 1.0).abs() < 1e-6, "{}", results.idf_coverage);
+}
+
+#[test]
+fn coverage_counts_a_repeated_identifier_once() {
+    let pages = [page(&["the schema of status", "getUserById returns", "export reports"]), page(&["other"])];
+    let once = coverage(&pages, "export getStatusById");
+    assert!(once > 0.0 && once < 1.0);
+    let twice = coverage(&pages, "export getStatusById getStatusById");
+    assert_eq!(once.to_bits(), twice.to_bits());
+}
+
+#[test]
+fn every_term_of_a_question_is_in_its_words() {
+    let words = analysis::question_words("getUserById logs Logs getUserById log", Language::English);
+    let forms: Vec<_> = words.iter().map(|word| word.forms.iter().map(String::as_str).collect::<Vec<_>>()).collect();
+    assert_eq!(forms, [vec!["getuserbyid"], vec!["log", "logs"]]);
+    assert_eq!(words[0].parts, [["get"], ["user"], ["id"]]);
+    let (terms, _) = numbered(&words);
+    assert_eq!(terms, analysis::question_terms("getUserById logs Logs getUserById log", Language::English));
+}
+
+#[test]
+fn damage_found_while_ordering_equals_is_reported() {
+    // Enough documents that one block of 64 KiB holds nothing but ids, which only the order of equal cosines asks for.
+    let index = Index::of((0..9000).map(|number| (id(number), page(&["same"]))).collect());
+    let snapshot = index.open();
+    let entry = &snapshot.generation().manifest().segments[0];
+    let path = index.root.path().join("segments").join(&entry.id).join("documents");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let snapshot = index.open();
+    let vector = vector("same");
+    let asked = Question { vector: Some(&vector), ..question("nothing") };
+    let outcome = snapshot.search(&asked, &options());
+    assert!(matches!(outcome, Err(Error::IndexCorrupt { .. })), "{outcome:?}");
+}
+
+#[test]
+fn vectors_that_do_not_fit_the_manifest_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::open(root.path()).unwrap();
+    let entry = write(&mut publisher, &[(id(0), page(&["one"]))].into(), false);
+    publication::publish(&mut publisher, change(vec![entry], Vec::new(), Vec::new(), DIMENSION + 1)).unwrap();
+    let outcome = Snapshot::open(root.path(), None);
+    assert!(matches!(outcome, Err(Error::IndexCorrupt { .. })), "{outcome:?}");
+}
+
+#[test]
+fn vectors_of_other_rows_than_the_terms_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::open(root.path()).unwrap();
+    let entries =
+        [&["one"][..], &["one", "two"]].map(|chunks| write(&mut publisher, &[(id(0), page(chunks))].into(), false));
+    let folder = |entry: &SegmentEntry| root.path().join("segments").join(&entry.id);
+    // A segment with the terms and records of the first and the vectors of the second.
+    let (id, mut writer) = publisher.segment().unwrap();
+    for (entry, vectors) in entries.iter().zip([false, true]) {
+        for file in &entry.files {
+            let is_vectors = file.name.starts_with("vectors.") || file.name == "documents.f16";
+            if is_vectors == vectors && file.name != "blocks" && !file.name.contains('/') {
+                let bytes = std::fs::read(folder(entry).join(&file.name)).unwrap();
+                writer.file(&file.name, |file| file.put(&bytes)).unwrap();
+            }
+        }
+    }
+    let lexical = folder(&entries[0]).join("lexical");
+    writer
+        .folder("lexical", |target| {
+            for entry in std::fs::read_dir(&lexical).unwrap() {
+                let path = entry.unwrap().path();
+                std::fs::copy(&path, target.join(path.file_name().unwrap())).unwrap();
+            }
+            Ok(())
+        })
+        .unwrap();
+    let mixed = SegmentEntry { id, files: writer.finish().unwrap(), ..entries[0].clone() };
+    publication::publish(&mut publisher, change(vec![mixed], Vec::new(), Vec::new(), DIMENSION)).unwrap();
+    let outcome = Snapshot::open(root.path(), None);
+    assert!(matches!(outcome, Err(Error::IndexCorrupt { .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_lambda_out_of_range_is_refused() {
+    let index = Index::of([(id(0), page(&["one"]))].into());
+    for lambda in [f32::NAN, -0.1, 1.1] {
+        let options = Options { mmr_lambda: Some(lambda), ..options() };
+        let outcome = index.open().search(&question("one"), &options);
+        assert!(matches!(outcome, Err(Error::InvalidArgument(_))), "{lambda}");
+    }
+}
+
+#[test]
+fn filters_are_remembered_apart() {
+    let index = Index::of([(id(0), page(&["one", "one two"])), (id(1), page(&["one"]))].into());
+    let snapshot = index.open();
+    let only = [vec!["ordinal=1".to_owned()]];
+    let count = |filters: &[Vec<String>], excluded: &[String]| {
+        let question = Question { filters, excluded, ..question("one") };
+        snapshot.search(&question, &options()).unwrap().found.len()
+    };
+    for _ in 0..2 {
+        assert_eq!([count(&[], &[]), count(&only, &[]), count(&[], &only[0]), count(&only, &only[0])], [3, 1, 2, 0]);
+    }
+    for number in 0..2 * REMEMBERED_FILTERS {
+        assert_eq!(count(&[], &[format!("ordinal={}", number + 2)]), 3);
+    }
+    assert!(snapshot.filters.lock().unwrap().len() <= REMEMBERED_FILTERS);
+}
