@@ -169,7 +169,7 @@ def result(hits: int, coverage: float, cosine: float | None, documents: int = 3)
         (result(0, 1.0, 1.0), "no_evidence"),
         (result(1, retrieval.MINIMUM_COVERAGE - 0.01, None), "weak_evidence"),
         (result(1, 0.5, retrieval.MINIMUM_EVIDENCE - 0.51), "weak_evidence"),
-        (result(1, 1.0, -0.1), "weak_evidence"),
+        (result(1, 1.0, -0.2), "weak_evidence"),
         (result(1, 0.5, retrieval.MINIMUM_EVIDENCE - 0.5), None),
         (result(1, 0.0, 1.0), None),
         (result(1, retrieval.MINIMUM_COVERAGE, None), None),
