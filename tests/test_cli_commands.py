@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from clockify_rag import plugins, telemetry
-from clockify_rag.cli import opening, run
+from clockify_rag.cli import app, opening, run
 from clockify_rag.contracts import Context, Draft, Query
 from clockify_rag.errors import IndexCorrupt, IndexNotFound
 from clockify_rag.generation import ExtractiveGenerator
@@ -72,6 +72,19 @@ def result_of(capfd: pytest.CaptureFixture[str], *arguments: str, status: int = 
     return printed_json(capfd)
 
 
+def test_every_command_that_prints_json_has_a_schema() -> None:
+    def commands(parser: Any, path: str) -> Iterator[str]:
+        if any("--json" in parameter.opts for parameter in parser.params):
+            yield path
+        for name, inner in getattr(parser, "commands", {}).items():
+            yield from commands(inner, f"{path}-{name}".removeprefix("-"))
+
+    named = {f"{name}.schema.json" for name in {*commands(app.command(), ""), "error"}}
+    assert named == {file.name for file in SCHEMAS.iterdir()}
+    page = (SCHEMAS.parent / "cli.md").read_text(encoding="utf-8")
+    assert all(f"(schemas/{name})" in page for name in named - {"error.schema.json"})
+
+
 @pytest.mark.usefixtures("folder")
 def test_search_json_meets_its_schema(capfd: pytest.CaptureFixture[str]) -> None:
     value = result_of(capfd, "search", QUESTION, "--top-k", "1", "--filter", "language=en", "--filter", "language=de")
@@ -107,7 +120,7 @@ def hostile_page(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_no_escape_reaches_a_terminal(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     hostile_page(folder, capfd)
-    for command in (["search", "How do I import odd things?"], ["ask", "odd things imported"], ["documents"]):
+    for command in (["search", "How do I import odd things?"], ["ask", "How do I import odd things?"], ["documents"]):
         assert run(command) == 0
         out = capfd.readouterr().out
         assert command[0] == "ask" or "Export [id_12] red link right ok" in out
