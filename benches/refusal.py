@@ -43,7 +43,7 @@ class Asked(NamedTuple):
         return refusal(self.result) is not None
 
 
-def help_centre(data: Path, work: Path, name: str, lexical: bool) -> Iterator[Asked]:
+def help_centre(data: Path, work: Path, name: str, *, lexical: bool) -> Iterator[Asked]:
     """Ask the help centre its own questions, or those about another product."""
     folder = data / "clockify"
     pipeline = Pipeline.open(work / "index", settings_with({}))
@@ -57,7 +57,7 @@ def help_centre(data: Path, work: Path, name: str, lexical: bool) -> Iterator[As
         yield Asked(name, question, answerable, pipeline.search(question, lexical=lexical))
 
 
-def halved(data: Path, work: Path, name: str, lexical: bool) -> Iterator[Asked]:
+def halved(data: Path, work: Path, name: str, *, lexical: bool) -> Iterator[Asked]:
     """Ask all questions of a collection that lacks every document relevant to each second one."""
     collection: Collection = COLLECTIONS[name](data)
     groups = _groups(collection)
@@ -105,7 +105,7 @@ def main() -> None:
     print(f"{'set':14} {'answerable':>10} {'refused':>8} {'share':>7} {'unanswerable':>13} {'refused':>8} {'share':>7}")
     for name in arguments.sets:
         with tempfile.TemporaryDirectory() as folder:
-            asked = list(SETS[name](data, Path(folder), name, arguments.lexical))
+            asked = list(SETS[name](data, Path(folder), name, lexical=arguments.lexical))
         cells = []
         for answerable in (True, False):
             refused = [one.refused for one in asked if one.answerable is answerable]

@@ -24,10 +24,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from quality import data_folder, rows
-
 from clockify_rag.config import Settings
 from clockify_rag.pipeline import Pipeline
+from quality import data_folder, rows
 
 
 def timed(work: Callable[[], Any], repeat: int) -> list[float]:
@@ -129,12 +128,23 @@ def main() -> None:
             say(f"search {name}, 2 threads over 1", two_threads(pipeline, questions, repeat), "x")
         page = next((work / "postgresql").rglob("sql-createindex.html"))
         index = work / "index-PostgreSQL"
-        say("update one page of PostgreSQL, whole process", update_times(sources["PostgreSQL"], index, page, repeat), "ms")
+        say(
+            "update one page of PostgreSQL, whole process",
+            update_times(sources["PostgreSQL"], index, page, repeat),
+            "ms",
+        )
         bare = median(timed(lambda: command("-c", "pass"), 3 * repeat))
         starts = {
             "import clockify_rag": ("-c", "import clockify_rag"),
             "--help": ("-m", "clockify_rag", "--help"),
-            "search Clockify": ("-m", "clockify_rag", "search", "export an invoice", "--index", str(work / "index-Clockify")),
+            "search Clockify": (
+                "-m",
+                "clockify_rag",
+                "search",
+                "export an invoice",
+                "--index",
+                str(work / "index-Clockify"),
+            ),
         }
         for name, words in starts.items():
             values = timed(lambda words=words: command(*words), 3 * repeat)

@@ -60,7 +60,9 @@ def test_bench_parse_and_chunk(benchmark: Any, contents: list[bytes]) -> None:
 
     def work() -> int:
         pages = _core.parse("markdown", contents, "github")
-        return sum(map(len, _core.chunk([page for page in pages if isinstance(page, _core.Page)], tokenizer, 400, 800, 0.15)))
+        return sum(
+            map(len, _core.chunk([page for page in pages if isinstance(page, _core.Page)], tokenizer, 400, 800, 0.15))
+        )
 
     assert benchmark(work) > len(contents)
 

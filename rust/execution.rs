@@ -124,6 +124,6 @@ mod tests {
     fn a_panic_reaches_who_waits() {
         let panicked = std::panic::catch_unwind(|| install(|| -> Result<()> { panic!("said") }, || false));
         assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"said"));
-        install(|| checkpoint(), || false).unwrap();
+        install(checkpoint, || false).unwrap();
     }
 }

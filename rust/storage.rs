@@ -1005,17 +1005,20 @@ impl Publisher {
             named.extend(manifest.state.map(|file| self.layout.generations().join(file.name)));
             named.insert(self.layout.manifest(number));
         }
-        let folders = [self.layout.segments(), self.layout.tombstones(), self.layout.generations()];
-        for folder in folders.iter().map(PathBuf::as_path).chain([self.layout.root()]) {
-            for name in list(folder)? {
-                let path = folder.join(&name);
-                let temporary = TEMPORARY_FILES.contains(&name.as_str());
-                if temporary || (folder != self.layout.root() && is_own_name(&name) && !named.contains(&path)) {
-                    remove(&path)?;
-                }
-            }
-        }
-        Ok(())
+        let clear = |folder: &Path, is_own: fn(&str) -> bool| {
+            let names = list(folder)?;
+            let paths = names.iter().filter(|name| is_own(name)).map(|name| folder.join(name));
+            paths.filter(|path| !named.contains(path)).try_for_each(|path| remove(&path))
+        };
+        clear(&self.layout.segments(), is_segment)?;
+        clear(&self.layout.tombstones(), |name| {
+            name.split_once('.').is_some_and(|(segment, number)| is_segment(segment) && is_generation(number))
+        })?;
+        clear(&self.layout.generations(), |name| {
+            let parts = name.split_once('.');
+            parts.is_some_and(|(number, kind)| is_generation(number) && ["json", "state", "tmp"].contains(&kind))
+        })?;
+        clear(self.layout.root(), |name| TEMPORARY_FILES.contains(&name))
     }
 }
 
@@ -1028,9 +1031,15 @@ fn holds_nothing_else(root: &Path) -> Result<bool> {
     Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
 }
 
-/// Whether a name is one that segments, tombstones, manifests or states have: parts of which one is a generation's number.
-fn is_own_name(name: &str) -> bool {
-    name.split(['-', '.']).any(|part| part.len() >= 6 && part.bytes().all(|byte| byte.is_ascii_digit()))
+/// Whether a part of a name is a generation's number.
+fn is_generation(text: &str) -> bool {
+    text.len() >= 6 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a name is one that the folder of a segment has.
+fn is_segment(name: &str) -> bool {
+    let parts = name.split_once('-');
+    parts.is_some_and(|(generation, number)| is_generation(generation) && number.parse::<u32>().is_ok())
 }
 
 fn remove(path: &Path) -> Result<()> {

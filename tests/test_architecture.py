@@ -143,6 +143,12 @@ def test_commands_import_nothing_heavy(indexed: Path, command: list[str], allowe
     assert loaded & set(HEAVY) <= allowed
 
 
+def test_a_search_imports_neither_logging_nor_difflib(indexed: Path) -> None:
+    typed = modules_after("import typer, typer.main, msgspec.inspect", indexed)
+    loaded = modules_after(run_script(["search", "How do I export a report?", "--json"]), indexed)
+    assert not (loaded - typed) & {"logging", "difflib"}
+
+
 def test_heavy_packages_are_never_imported_at_module_level() -> None:
     for file in SOURCES.rglob("*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -205,6 +205,100 @@ def test_another_component_drops_the_arguments_of_the_first(tmp_path: Path) -> N
     assert "embedding.arguments.batch" not in other.origins
 
 
+@pytest.mark.parametrize(("table", "component"), [("generation", "generator"), ("embedding", "embedder")])
+def test_another_component_drops_the_address_and_the_model_of_the_first(
+    tmp_path: Path, table: str, component: str
+) -> None:
+    write(tmp_path, f'[{table}]\n{component} = "ollama"\nurl = "http://127.0.0.1:8917"\nmodel = "llama3"\n')
+    key = f"{table}.{component}"
+    same = load(directory=tmp_path, environment={}, overrides={key: ("--it", "ollama")})
+    assert getattr(same.settings, table).url == "http://127.0.0.1:8917"
+    other = load(
+        directory=tmp_path,
+        environment={f"CLOCKIFY_RAG_{table.upper()}__URL": "http://127.0.0.1:1"},
+        overrides={key: ("--it", "openai"), f"{table}.model": ("--model", "gpt")},
+    )
+    assert getattr(other.settings, table).url is None
+    assert getattr(other.settings, table).model == "gpt"
+    assert f"{table}.url" not in other.origins
+
+
+def test_the_deadlines_of_generation_hold_for_every_generator(tmp_path: Path) -> None:
+    write(tmp_path, '[generation]\ngenerator = "ollama"\ntotal_seconds = 5\n[generation.refusals]\nen = "No."\n')
+    other = load(directory=tmp_path, environment={}, overrides={"generation.generator": ("--generator", "openai")})
+    assert (other.settings.generation.total_seconds, other.settings.generation.refusals) == (5, {"en": "No."})
+
+
+def test_every_field_of_a_source_has_its_origin(tmp_path: Path) -> None:
+    file = write(tmp_path, '[[sources]]\nlocation = "a"\n[[sources]]\nlocation = "b"\ntags = ["x"]\n')
+    loaded = load(directory=tmp_path, environment={})
+    assert str(loaded.origin("sources[1].tags")) == f"file {file}"
+    assert str(loaded.origin("sources[0].location")) == f"file {file}"
+    assert loaded.origin("sources[0].tags").layer == "default"
+    environment = {"CLOCKIFY_RAG_SOURCES": '[{"location": "c", "name": "c"}]'}
+    replaced = load(directory=tmp_path, environment=environment)
+    assert {key for key in replaced.origins if key.startswith("sources[")} == {"sources[0].location", "sources[0].name"}
+    assert replaced.origin("sources[0].name").where == "CLOCKIFY_RAG_SOURCES"
+
+
+@pytest.mark.parametrize("language", ["english", "e", "12", "", "en_"])
+def test_a_language_that_is_no_code_is_refused(tmp_path: Path, language: str) -> None:
+    write(tmp_path, f'[[sources]]\nlocation = "a"\nlanguage = "{language}"\n')
+    with pytest.raises(InvalidSetting, match=r"which is not an ISO 639-1 code such as en"):
+        load(directory=tmp_path, environment={})
+    with pytest.raises(InvalidSetting, match=r"--language: .*which is not an ISO 639-1 code such as en"):
+        config.typed_sources(["a"], config.Settings(), {"language": ("--language", language)})
+
+
+def test_a_language_may_name_its_region(tmp_path: Path) -> None:
+    write(tmp_path, '[[sources]]\nlocation = "a"\nlanguage = "pt-BR"\n')
+    assert load(directory=tmp_path, environment={}).settings.sources[0].language == "pt-BR"
+
+
+def test_a_working_directory_that_is_gone_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="the working directory is gone"):
+        load(environment={})
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("generation.url", "http://user:p@ss@host:1/v1", "http://***@host:1/v1"),
+        ("generation.url", "https://host/v1?api_key=abc&a=b#c", "https://host/v1?api_key=***&a=b#c"),
+        ("sources[0].base_url", "https://host/@scope/page?to=a@b", "https://host/@scope/page?to=a@b"),
+        ("generation.arguments.api_key", "abc", "***"),
+        (
+            "generation.arguments.headers",
+            {"X-Auth-Token": "abc", "Accept": "text"},
+            {"X-Auth-Token": "***", "Accept": "text"},
+        ),
+        ("generation.arguments.secrets", ["abc", {"a": "abc"}], ["***", {"a": "***"}]),
+        ("embedding.arguments.password", 1234, "***"),
+        ("generation.arguments.mirrors", ["http://u:p@h"], ["http://***@h"]),
+        ("generation.arguments.token", "", ""),
+        ("generation.arguments.max_tokens", 100, 100),
+        ("generation.first_token_seconds", 60.0, 60.0),
+        ("packing.budget_tokens", 3000, 3000),
+        ("index.path", "/a/b@c", "/a/b@c"),
+        ("generation.model", None, None),
+    ],
+)
+def test_secrets_are_masked(key: str, value: Any, shown: Any) -> None:
+    assert config.masked(key, value) == shown
+
+
+def test_a_message_about_a_value_tells_no_secret(tmp_path: Path) -> None:
+    environment = {"CLOCKIFY_RAG_GENERATION__ARGUMENTS": '{"api_key": "s3cret"'}
+    with pytest.raises(InvalidSetting) as caught:
+        load(directory=tmp_path, environment=environment)
+    assert "s3cret" not in repr(caught.value.message) + repr(caught.value.fields)
+
+
 def test_target_above_maximum_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "[chunking]\nmaximum = 100\n")
     with pytest.raises(InvalidSetting, match=r"chunking\.target is 400, which is above chunking\.maximum, 100"):

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from clockify_rag import _core
 from clockify_rag.config import Settings
-from clockify_rag.contracts import Chunk, Document, Span
+from clockify_rag.contracts import Chunk, Document, LoadedDocument, Source, Span
 from clockify_rag.index import LocalIndex
+from clockify_rag.loading import FileLoader
 from clockify_rag.pipeline import Pipeline, embedded_text
 from index_reader import Frequencies, IndexReader, Level, PostingList, Skip, identity, length_code, up
 
@@ -165,7 +166,9 @@ def test_documents_and_chunks_are_those_of_the_engine(built: Built) -> None:
     assert any(len(chunk.spans) > 1 for chunk in chunks), "no chunk is made of two spans"
 
 
-def test_ids_and_hashes_are_made_of_what_the_page_says(built: Built) -> None:
+def test_ids_and_hashes_are_made_of_what_the_page_says(built: Built, pages: Path) -> None:
+    loaded = FileLoader().load(Source(name="docs", location=str(pages)), {})
+    structures = {item.document.id: item.page.structure for item in loaded if isinstance(item, LoadedDocument)}
     for document in built.documents:
         assert document.id == identity("document path 1", document.source, document.path)
         lists = [str(len(document.tags)), *document.tags, str(len(document.breadcrumb)), *document.breadcrumb]
@@ -178,7 +181,8 @@ def test_ids_and_hashes_are_made_of_what_the_page_says(built: Built) -> None:
             document.kind,
             document.version or "",
         ]
-        assert document.content_hash == identity("content 1", built.index.text(document.id), *fields, *lists)
+        made_of = [built.index.text(document.id), structures[document.id], *fields, *lists]
+        assert document.content_hash == identity("content 2", *made_of)
         alike = Counter[tuple[object, ...]]()
         for chunk in built.index.chunks(document.id):
             anchored = ["0", ""] if chunk.anchor is None else ["1", chunk.anchor]

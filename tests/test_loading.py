@@ -20,7 +20,6 @@ from clockify_rag.loading import (
     FileLoader,
     document_id,
     document_id_of_given,
-    document_id_of_url,
     url_of,
 )
 from folders import documents, known_of, load, only, skipped, source_of, write
@@ -72,7 +71,6 @@ def test_a_single_file_is_a_source(tmp_path: Path) -> None:
 def test_ids_are_what_they_were() -> None:
     assert document_id("docs", "a/b.md") == "3530bc34955654b2cbe57f2d97019aa4"
     assert document_id_of_given("docs", "a/b.md") != document_id("docs", "a/b.md")
-    assert document_id_of_url("https://a.example/") != document_id_of_url("https://a.example")
 
 
 _names = st.text(
@@ -225,6 +223,26 @@ def test_the_content_hash_follows_what_is_searched_or_shown(tmp_path: Path) -> N
     assert only(tmp_path).content_hash != first.content_hash
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<h2 id=old>Setup</h2><p>Words.</p>", "<h2 id=new>Setup</h2><p>Words.</p>"),
+        ("<h2>Setup</h2><p>Words.</p>", "<h3>Setup</h3><p>Words.</p>"),
+        ("<p>Setup</p><p>Words.</p>", "<pre>Setup</pre><p>Words.</p>"),
+        ("<dl><dt id=old>Setup<dd>Words.</dl>", "<dl><dt id=new>Setup<dd>Words.</dl>"),
+    ],
+)
+def test_the_content_hash_follows_the_structure(tmp_path: Path, before: str, after: str) -> None:
+    page = "<html><title>Page</title><body>{}</body></html>"
+    write(tmp_path, {"a.html": page.format(before)})
+    items = load(tmp_path)
+    write(tmp_path, {"a.html": page.format(after)})
+    changed = load(tmp_path)
+    assert items[0].page.text == changed[0].page.text
+    assert items[0].document.content_hash != changed[0].document.content_hash
+    assert load(tmp_path)[0].document == changed[0].document
+
+
 def test_a_moved_page_is_known_by_its_hash_although_its_address_changed(tmp_path: Path) -> None:
     write(tmp_path, {"a.md": "# Title\n\nWords.\n"})
     first = only(tmp_path, base_url="https://x.example")
@@ -348,6 +366,24 @@ def test_broken_lines_are_reported_with_their_number(tmp_path: Path) -> None:
     errors = {item.path: item.error for item in items if isinstance(item, Skipped) and item.error}
     assert "line 2 of all.jsonl" in errors["all.jsonl:2"].message
     assert "text" in errors["all.jsonl:4"].message
+
+
+def test_a_line_whose_document_cannot_be_told_names_its_file(tmp_path: Path) -> None:
+    lines = [
+        '{"id": "a", "text": "Good."}',
+        '{"id": "b", "te',
+        '{"id": "a", "text": "Again."}',
+        '{"id": "c", "text": ""}',
+    ]
+    write(tmp_path, {"in/faq.jsonl": "\n".join([*lines, '{"id": "d", "text": "' + "long " * 100 + '"}'])})
+    items = list(FileLoader(maximum_bytes=200).load(source_of(tmp_path), {}))
+    files = {item.path: item.file for item in items if isinstance(item, Skipped)}
+    assert files == {
+        "in/faq.jsonl:2": "in/faq.jsonl",
+        "in/faq.jsonl:3": None,
+        "in/faq.jsonl:4": None,
+        "in/faq.jsonl:5": "in/faq.jsonl",
+    }
 
 
 # Bad input.

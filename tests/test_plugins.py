@@ -51,6 +51,14 @@ class AcmeEmbedder:
 '''
 
 
+class Picky:
+    """Takes a number above zero."""
+
+    def __init__(self, width: int = 1) -> None:
+        if width < 1:
+            raise ValueError(f"width is {width}")
+
+
 class Half:
     """Lacks most of an embedder."""
 
@@ -96,7 +104,7 @@ def test_defaults_are_components() -> None:
             if hasattr(getattr(settings, table), field)
         ]
         assert len(names) == 1
-        assert names[0] in plugins.BUILT_IN[group]
+        assert names[0] in {*plugins.BUILT_IN[group], None}
 
 
 def test_an_unknown_name_lists_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +153,35 @@ def test_properties_are_not_evaluated() -> None:
             return texts
 
     plugins.check("embedders", "lazy", Lazy())
+
+
+@pytest.mark.parametrize(("width", "why"), [("x", "not supported between"), (0, "width is 0")])
+def test_arguments_that_a_component_cannot_use_are_refused(
+    monkeypatch: pytest.MonkeyPatch, width: Any, why: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "test_plugins_half", sys.modules[__name__])
+    offer(monkeypatch, ("picky", "test_plugins_half:Picky"))
+    with pytest.raises(InvalidSetting, match=f"'picky' among the embedders cannot be made .*{why}") as caught:
+        plugins.create("embedders", "picky", {"width": width})
+    assert caught.value.hint == "it takes: width"
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "arguments"),
+    [
+        ("chunkers", "structure", {"target": "x"}),
+        ("chunkers", "structure", {"overlap": None}),
+        ("loaders", "files", {"maximum_bytes": "1"}),
+        ("packers", "by-relevance", {"budget_tokens": []}),
+        ("generators", "extractive", {"maximum_words": "x"}),
+        ("generators", "ollama", {"url": 5}),
+    ],
+)
+def test_a_wrong_argument_of_an_own_component_is_a_setting_that_cannot_be_used(
+    group: str, name: str, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidSetting):
+        plugins.create(group, name, arguments)
 
 
 def test_unknown_arguments_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,14 +43,16 @@ def test_units_and_lines_hold_every_visible_character_in_order(text: str) -> Non
             assert "\n" not in piece
 
 
-def test_a_list_of_steps_keeps_what_belongs_to_its_steps() -> None:
-    text = "To do it:\n1. Open\n   More on it\n- a point\n2. Close\n\nAfter it\n1) One\n2) Two\n1. New\n2. List\nx\n1. Alone"
-    assert [[text[slice(*span)] for span in found] for found in sentences.steps(text)] == [
-        ["1. Open", "More on it", "- a point", "2. Close"],
-        ["1) One", "2) Two"],
-        ["1. New", "2. List"],
+def test_blocks_end_at_blank_lines_and_where_a_list_does() -> None:
+    text = "To do it:\n1. Open\n   More on it\n- a point\n2. Close\n and wait\nAfter it\n\n  \n\nA | B\n1 | 2\n\nEnd"
+    assert [text[slice(*span)] for span in sentences.blocks(text)] == [
+        "To do it:",
+        "1. Open\n   More on it\n- a point\n2. Close\n and wait",
+        "After it",
+        "A | B\n1 | 2",
+        "End",
     ]
-    assert sentences.steps("1. One\n2. Two") == [[(0, 6), (7, 13)]]
+    assert sentences.blocks(" \n\n ") == []
 
 
 def test_words_are_folded_and_scripts_without_spaces_are_paired() -> None:

@@ -158,26 +158,26 @@ def test_nothing_to_cite() -> None:
 
 # Drafts that consist of quotations.
 
-STEPS = "To export:\n1. Open it.\n2. Press Export.\nWait a while. Exports come by e-mail."
+STEPS = "To export:\n\n1. Open it.\n2. Press Export.\n\nWait a while. Exports come by e-mail."
 
 
-def test_neighbours_share_a_marker_and_a_citation() -> None:
+def test_a_list_has_one_marker_and_one_citation() -> None:
     context = context_of(STEPS)
     draft = ExtractiveGenerator().generate(ask("how to export"), context)
     text, citations, removed = QuoteVerifier().verify(ask("how to export"), context, draft)
     prove(text, citations, context)
     assert text == draft.text
-    assert quotes(citations) == ["To export:\n1. Open it.\n2. Press Export."]
+    assert quotes(citations) == ["To export:\n\n1. Open it.\n2. Press Export."]
     assert removed == 0
 
 
-def test_sentences_apart_have_markers_of_their_own() -> None:
+def test_passages_apart_have_markers_of_their_own() -> None:
     context = context_of("Other.", EXPORTS)
     spans = [(0, 29), (71, 86), (0, 29)]
-    text = "\n".join(f"{EXPORTS[start:end]} [2]" for start, end in spans)
+    text = "\n\n".join(f"{EXPORTS[start:end]} [2]" for start, end in spans)
     draft = Draft(text=text, quotes=tuple((1, span) for span in spans))
     proved, citations, _ = QuoteVerifier().verify(ask("?"), context, draft)
-    assert [line[-3:] for line in proved.splitlines()] == ["[1]", "[2]", "[1]"]
+    assert [line[-3:] for line in proved.split("\n\n")] == ["[1]", "[2]", "[1]"]
     assert quotes(citations) == [EXPORTS[start:end] for start, end in spans[:2]]
 
 

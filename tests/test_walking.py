@@ -233,13 +233,61 @@ def test_an_unreadable_folder_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     assert closed.error.message == "closed cannot be read: Permission denied"
 
 
-def test_an_unreadable_ignore_file_is_reported(tmp_path: Path) -> None:
-    write(tmp_path, pages("a.md"))
-    (tmp_path / ".gitignore").symlink_to("nothing")
+@pytest.mark.parametrize("name", [".gitignore", ".ragignore"])
+@pytest.mark.parametrize("target", ["nothing", "../../outside"])
+def test_a_folder_whose_ignore_file_cannot_be_read_is_not_read(tmp_path: Path, name: str, target: str) -> None:
+    write(tmp_path, {"outside": "secret.md\n"})
+    root = write(tmp_path / "root", pages("a.md", "closed/secret.md", "closed/inner/b.md", "z.md"))
+    (root / "closed" / name).symlink_to(target)
+    items = load(root)
+    assert list(documents(items)) == ["a.md", "z.md"]
+    (closed,) = (item for item in items if isinstance(item, Skipped))
+    assert (closed.path, closed.reason) == ("closed", walking.UNREADABLE)
+    assert closed.error is not None
+    assert closed.error.message.startswith(f"closed is not read, because closed/{name} cannot be read: ")
+    assert list(documents(list(FileLoader(ignore=False).load(source_of(root), {})))) == [
+        "a.md",
+        "closed/inner/b.md",
+        "closed/secret.md",
+        "z.md",
+    ]
+
+
+def test_an_ignore_file_that_is_too_large_is_not_read_in_part(tmp_path: Path) -> None:
+    write(tmp_path, pages("a.md", "closed/secret.md"))
+    write(tmp_path, {"closed/.ragignore": "# rules\n" * 200_000 + "secret.md\n"})
     items = load(tmp_path)
-    (first, *_) = (item for item in items if isinstance(item, Skipped))
-    assert first.path == ".gitignore"
-    assert first.error is not None
+    assert list(documents(items)) == ["a.md"]
+    assert skipped(items) == {"closed": walking.UNREADABLE}
+
+
+def test_a_source_whose_own_ignore_file_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, pages("docs/a.md"))
+    (tmp_path / "docs" / ".gitignore").symlink_to("nothing")
+    with pytest.raises(SourceError, match=r"\.gitignore cannot be read: broken link") as caught:
+        load(tmp_path / "docs")
+    assert "--no-ignore" in caught.value.hint
+
+
+def test_a_repository_whose_ignore_file_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, {".git/HEAD": "", **pages("docs/a.md")})
+    (tmp_path / ".gitignore").symlink_to("nothing")
+    with pytest.raises(SourceError, match=r"\.gitignore cannot be read: broken link"):
+        load(tmp_path / "docs")
+    (tmp_path / ".gitignore").unlink()
+    (tmp_path / ".ragignore").symlink_to("nothing")
+    assert list(documents(load(tmp_path / "docs"))) == ["a.md"]
+
+
+def test_a_source_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, pages("a.md"))
+
+    def refusing(path: str) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(SourceError, match="cannot be read: Permission denied"):
+        load(tmp_path)
 
 
 def test_a_name_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:

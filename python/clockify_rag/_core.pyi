@@ -12,8 +12,29 @@ from numpy.typing import NDArray
 from clockify_rag.contracts import Block
 from clockify_rag.errors import DocumentUnreadable
 
-Format = Literal["markdown", "html", "text"]
-Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
+__all__ = [
+    "Found",
+    "Page",
+    "SearchOptions",
+    "Snapshot",
+    "StaticEmbedder",
+    "Tokenizer",
+    "Writer",
+    "analyse",
+    "analyser_fingerprint",
+    "chunk",
+    "closest_run",
+    "detect_language",
+    "find_quote",
+    "mmr",
+    "parse",
+    "question_terms",
+    "set_threads",
+    "simd",
+]
+
+_Format = Literal["markdown", "html", "text"]
+_Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
 
 @final
 class Page:
@@ -23,6 +44,9 @@ class Page:
     def text(self) -> str: ...
     @property
     def blocks(self) -> list[Block]: ...
+    @property
+    def structure(self) -> str:
+        """A hash of the blocks: kinds, levels, spans, anchors, items and what is retrievable. 32 hexadecimal digits."""
     @property
     def title(self) -> str | None: ...
     @property
@@ -41,7 +65,7 @@ class Page:
     @property
     def hub(self) -> bool: ...
 
-def parse(format: Format, contents: Sequence[bytes], slugs: Slugs | None = None) -> list[Page | DocumentUnreadable]:
+def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None) -> list[Page | DocumentUnreadable]:
     """Parse documents of one format on all threads; one that cannot be read is its error instead of a page."""
 
 @final
@@ -51,7 +75,7 @@ class Tokenizer:
     def __new__(cls, path: str) -> Tokenizer: ...
     def count(self, texts: Sequence[str]) -> list[int]: ...
 
-Piece = tuple[
+_Piece = tuple[
     str,  # kind
     list[str],  # heading path
     str | None,  # anchor
@@ -62,7 +86,7 @@ Piece = tuple[
     str,  # text
 ]
 
-def chunk(pages: Sequence[Page], tokenizer: Tokenizer, target: int, maximum: int, overlap: float) -> list[list[Piece]]:
+def chunk(pages: Sequence[Page], tokenizer: Tokenizer, target: int, maximum: int, overlap: float) -> list[list[_Piece]]:
     """Cut pages by their structure on all threads."""
 
 def detect_language(text: str, fallback: str) -> str:
@@ -88,7 +112,7 @@ class StaticEmbedder:
     def embed_rows(self, texts: Sequence[str]) -> bytes:
         """The same as rows of little-endian float32, without numpy."""
 
-ChunkRow = tuple[
+_ChunkRow = tuple[
     str,  # id
     bytes,  # record
     str,  # headings, as one text to be searched
@@ -97,7 +121,7 @@ ChunkRow = tuple[
     list[str],  # filters, as field=value
     int,  # tokens
 ]
-DocumentRow = tuple[
+_DocumentRow = tuple[
     str,  # id
     bytes,  # record
     str,  # canonical text
@@ -105,15 +129,15 @@ DocumentRow = tuple[
     str,  # language
     list[str],  # headings, each once
     list[str],  # filters, as field=value
-    list[ChunkRow],
+    list[_ChunkRow],
 ]
-SegmentInfo = tuple[str, int, int, int, int]
+_SegmentInfo = tuple[str, int, int, int, int]
 """Id, documents, chunks, deleted documents, deleted chunks."""
 
-EmbedderInfo = tuple[str, str, int]
+_EmbedderInfo = tuple[str, str, int]
 """Name, fingerprint, dimension."""
 
-FoundRow = tuple[
+_FoundRow = tuple[
     bytes,  # chunk record
     str,  # chunk text
     bytes,  # document record
@@ -147,7 +171,7 @@ class Found:
     """What a search found, and how long its parts took."""
 
     @property
-    def rows(self) -> list[FoundRow]: ...
+    def rows(self) -> list[_FoundRow]: ...
     @property
     def idf_coverage(self) -> float: ...
     @property
@@ -169,7 +193,7 @@ class Snapshot:
     @property
     def chunker(self) -> str: ...
     @property
-    def embedder(self) -> EmbedderInfo | None: ...
+    def embedder(self) -> _EmbedderInfo | None: ...
     @property
     def documents(self) -> int: ...
     @property
@@ -177,7 +201,7 @@ class Snapshot:
     @property
     def size(self) -> int:
         """The bytes of the files this generation uses."""
-    def segments(self) -> list[SegmentInfo]: ...
+    def segments(self) -> list[_SegmentInfo]: ...
     def state(self) -> bytes: ...
     def is_current(self) -> bool:
         """Whether ``CURRENT`` still names this generation."""
@@ -225,7 +249,7 @@ class Writer:
     def next_generation(self) -> int: ...
     def snapshot(self) -> Snapshot | None:
         """The generation that is served now."""
-    def add_segment(self, documents: Sequence[DocumentRow], dimension: int, vectors: bytes | None) -> None:
+    def add_segment(self, documents: Sequence[_DocumentRow], dimension: int, vectors: bytes | None) -> None:
         """Write documents, ascending by id, as a segment of the next generation.
 
         ``vectors`` has ``dimension`` numbers of little-endian float32 for each chunk.
@@ -236,7 +260,7 @@ class Writer:
         deleted: Sequence[str],
         dropped: Sequence[str],
         chunker: str,
-        embedder: EmbedderInfo | None,
+        embedder: _EmbedderInfo | None,
         state: bytes,
     ) -> int:
         """Make the next generation the one that is served; durable when this returns."""

@@ -11,10 +11,14 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clockify_rag import _core
 from clockify_rag.contracts import Chunk, LoadedDocument, digest
 from clockify_rag.errors import InternalError, InvalidSetting
+
+if TYPE_CHECKING:
+    from clockify_rag._core import _Piece
 
 VOCABULARY = ("models", "docs-static-256-int8", "tokenizer.json")
 """Where in the package the vocabulary lies in which chunks are measured."""
@@ -87,7 +91,7 @@ def _shipped_tokenizer() -> _core.Tokenizer:
     return _core.Tokenizer(str(path))
 
 
-def _chunks(loaded: LoadedDocument, pieces: Sequence[_core.Piece]) -> list[Chunk]:
+def _chunks(loaded: LoadedDocument, pieces: Sequence[_Piece]) -> list[Chunk]:
     """The chunks of one document. Sections that nothing tells apart are counted as one, so that no id comes twice."""
     document, numbers = loaded.document, Counter[tuple[tuple[str, ...], str | None, str]]()
     chunks: list[Chunk] = []

@@ -51,10 +51,26 @@ INDEX_FOLDER: Final = ".clockify-rag"
 """The index beside a configuration file, or in the working directory, where none is named."""
 
 
+OF_COMPONENT: Final = ("model", "url")
+"""Settings of a table that belong to its component, as its arguments do: another component does not get them."""
+
+MASK: Final = "***"
+"""What is shown in place of a secret."""
+
+_SECRET_NAME: Final = re.compile(r"key|token|secret|passw|credential|authorization", re.IGNORECASE)
+_SECRET_OF_ANY_TYPE: Final = re.compile(r"(?:key|token|secret|password)$", re.IGNORECASE)
+_USER_OF_URL: Final = re.compile(r"(\w://)[^/?#\s]*@")
+_SECRET_OF_URL: Final = re.compile(r"([?&][^=&#\s]*(?:key|token|secret|passw)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE)
+
+
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the configuration file."""
 
 
+MAXIMUM_TOP_K: Final = 1000
+"""The most hits that a search returns."""
+
+LanguageCode = Annotated[str, Meta(pattern="^[A-Za-z]{2}([-_][A-Za-z0-9]+)*$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Weight = Annotated[float, Meta(ge=0, le=1000)]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
@@ -82,7 +98,7 @@ class SourceSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"] | None,
         Meta(description="Generator whose anchors headings without an id get; detected when not set"),
     ] = None
-    language: Annotated[str | None, Meta(description="ISO 639-1 code of pages that do not say theirs")] = None
+    language: Annotated[LanguageCode | None, Meta(description="ISO 639-1 code of pages that do not say theirs")] = None
     version: Annotated[str | None, Meta(description="Version of the product that the pages describe")] = None
     tags: Annotated[tuple[str, ...], Meta(description="Tags of every page")] = ()
     include: Annotated[tuple[str, ...], Meta(description="Patterns of paths to read; all when empty")] = ()
@@ -113,7 +129,12 @@ class ChunkingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=T
 class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[embedding]``: turning text into vectors."""
 
-    embedder: Annotated[str, Meta(description="Component that embeds, or `none`; the index remembers which")] = "static"
+    embedder: Annotated[
+        str | None,
+        Meta(
+            description="Component that embeds, `none` for no vectors; by default the index's own, `static` for a new one"
+        ),
+    ] = None
     model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
@@ -124,10 +145,11 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 
     understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
     default_language: Annotated[
-        str, Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs")
+        str,
+        Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs"),
     ] = "en"
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
-    top_k: Annotated[int, Meta(ge=1, le=1000, description="Hits returned")] = 12
+    top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
     candidates: Annotated[
         int, Meta(ge=1, le=10_000, description="Candidates taken from the lexical and from the dense ranking, each")
     ] = 100
@@ -258,10 +280,10 @@ def load(
     Raises:
         UnknownSetting: a key or variable names no setting.
         InvalidSetting: a value is not allowed.
-        ConfigError: the file cannot be read or is not TOML.
+        ConfigError: the file cannot be read or is not TOML, or the working directory is gone.
     """
     environment = os.environ if environment is None else environment
-    start = Path.cwd() if directory is None else Path(directory).absolute()
+    start = working_directory() if directory is None else Path(directory).absolute()
     project = _nearest_file(start)
     file = project or _user_file(environment)
     merged = _Merged()
@@ -275,6 +297,37 @@ def load(
     if project is not None and "index.path" not in merged.origins:
         merged.tables["index"] = {"path": str(project.parent / INDEX_FOLDER)}
     return Configuration(settings=merged.settings(), file=file, origins=merged.origins)
+
+
+def working_directory() -> Path:
+    """Return the working directory; raises ``ConfigError`` where it was removed or may not be seen."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the working directory is gone: {error.strerror}", hint="cd to a folder that exists"
+        ) from error
+
+
+def masked(key: str, value: Any) -> Any:
+    """Return the value of the setting ``key`` as it may be shown: without passwords and keys.
+
+    Masked are the values of names that speak of a secret, the user of an address, and what an address says of a secret.
+    A number is masked only where the name ends in the word, because ``max_tokens`` is no secret.
+    """
+    name = key.rpartition(".")[2]
+    if isinstance(value, Mapping):
+        return {
+            inner: masked(f"{name}.{inner}" if not _SECRET_NAME.search(name) else name, of)
+            for inner, of in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(masked(name, inner) for inner in value)
+    if isinstance(value, str):
+        if value and _SECRET_NAME.search(name):
+            return MASK
+        return _SECRET_OF_URL.sub(rf"\g<1>{MASK}", _USER_OF_URL.sub(rf"\g<1>{MASK}@", value))
+    return MASK if value is not None and _SECRET_OF_ANY_TYPE.search(name) else value
 
 
 def configured_sources(settings: Settings) -> tuple[Source, ...]:
@@ -379,8 +432,7 @@ class _Merged:
         if path and path[0] not in tables:
             _unknown(path, 0, tables, origin)
         if path and path[0] == "sources":
-            self.tables["sources"] = _sources(path, value, origin, strict=strict)
-            self.origins["sources"] = origin
+            self._set_sources(path, value, origin, strict=strict)
             return
         if len(path) < LEVELS and isinstance(value, Mapping):
             for name, inner in value.items():
@@ -393,6 +445,13 @@ class _Merged:
             _unknown(path, 1, fields, origin)
         self._set(path, value, fields[path[1]], origin, strict=strict)
 
+    def _set_sources(self, path: tuple[str, ...], value: Any, origin: Origin, *, strict: bool) -> None:
+        tables, self.tables["sources"] = _sources(path, value, origin, strict=strict)
+        for key in [key for key in self.origins if key.startswith("sources[")]:
+            del self.origins[key]
+        self.origins["sources"] = origin
+        self.origins.update({f"sources[{at}].{name}": origin for at, table in enumerate(tables) for name in table})
+
     def _set(self, path: tuple[str, ...], value: Any, kind: Any, origin: Origin, *, strict: bool) -> None:
         table = self.tables.setdefault(path[0], {})
         keyed = _plain(kind)
@@ -403,7 +462,7 @@ class _Merged:
             _unknown(path, 2, {}, origin)
         converted = _convert(path, value, kind, origin, strict=strict)
         if path[1] in COMPONENTS.values() and table.get(path[1]) != converted:
-            self._forget_arguments(path[0], origin.layer)
+            self._forget_component(path[0], origin.layer)
         table[path[1]] = converted
         self.origins[".".join(path)] = origin
 
@@ -421,8 +480,16 @@ class _Merged:
         table.setdefault(path[1], {}).update(entries)
         self.origins.update({".".join((path[0], path[1], name)): origin for name in entries})
 
-    def _forget_arguments(self, table: str, layer: str) -> None:
-        """Drop arguments that a lower layer gave to the component that is now replaced."""
+    def _forget_component(self, table: str, layer: str) -> None:
+        """Drop what a lower layer said for the component that is now replaced: its arguments, model and address.
+
+        Pages, questions and the other component's key would else be sent to the address of the first.
+        """
+        for name in OF_COMPONENT:
+            key = f"{table}.{name}"
+            if key in self.origins and self.origins[key].layer != layer:
+                del self.origins[key]
+                del self.tables[table][name]
         prefix = f"{table}.arguments."
         lower = [key for key, origin in self.origins.items() if key.startswith(prefix) and origin.layer != layer]
         for key in lower:
@@ -465,14 +532,14 @@ COMPONENTS: Final[Mapping[str, str]] = {
 def _nearest_file(start: Path) -> Path | None:
     for folder in (start, *start.parents):
         file = folder / FILE_NAME
-        if file.is_file():
+        if os.path.isfile(file):  # noqa: PTH113 - a folder that may not be entered holds nothing for this user
             return file
     return None
 
 
 def _user_file(environment: Mapping[str, str]) -> Path | None:
     file = user_folder(environment)
-    return file / FILE_NAME if file is not None and (file / FILE_NAME).is_file() else None
+    return file / FILE_NAME if file is not None and os.path.isfile(file / FILE_NAME) else None  # noqa: PTH113 - as above
 
 
 def user_folder(environment: Mapping[str, str]) -> Path | None:
@@ -530,7 +597,10 @@ def _loose(value: Any) -> Any:
         return value
 
 
-def _sources(path: tuple[str, ...], value: Any, origin: Origin, *, strict: bool) -> tuple[SourceSettings, ...]:
+def _sources(
+    path: tuple[str, ...], value: Any, origin: Origin, *, strict: bool
+) -> tuple[list[Mapping[str, Any]], tuple[SourceSettings, ...]]:
+    """Return the tables of sources as they were given, and converted."""
     tables = value if strict else _loose(value)
     if len(path) > 1 or not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
         _invalid(path, value, origin, "a list of tables, each with a location")
@@ -547,7 +617,7 @@ def _sources(path: tuple[str, ...], value: Any, origin: Origin, *, strict: bool)
             name: _convert((place, name), inner, fields[name], origin, strict=True) for name, inner in table.items()
         }
         sources.append(SourceSettings(**converted))
-    return tuple(sources)
+    return tables, tuple(sources)
 
 
 def _convert(path: tuple[str, ...], value: Any, kind: Any, origin: Origin, *, strict: bool) -> Any:
@@ -564,6 +634,8 @@ def _convert(path: tuple[str, ...], value: Any, kind: Any, origin: Origin, *, st
 
 def _invalid(path: tuple[str, ...], value: Any, origin: Origin, allowed: str) -> NoReturn:
     key = ".".join(path)
+    # What was meant as a table of arguments may hold anything.
+    value = MASK if path[-1] == "arguments" and isinstance(value, str) else masked(key, value)
     shown = repr(value) if not isinstance(value, bool) else str(value).lower()
     raise InvalidSetting(
         f"{_named(origin)}: {key} is {shown}, which is not {allowed}",
@@ -636,6 +708,8 @@ def _words(info: Any) -> str:
         return _words(info.type)
     if isinstance(info, inspect.UnionType):
         return " or ".join(_words(part) for part in info.types if not isinstance(part, inspect.NoneType))
+    if isinstance(info, inspect.StrType) and info.pattern is not None:
+        return "an ISO 639-1 code such as en"
     if isinstance(info, inspect.LiteralType):
         return "one of " + ", ".join(str(value) for value in info.values)
     named: dict[Any, str] = {

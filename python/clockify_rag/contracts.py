@@ -61,7 +61,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """One page of one source. Its canonical text is kept beside the record: see ``Page`` and ``Index.text``."""
 
     id: str
-    """32 hexadecimal digits: a hash of source and path, or of the canonical URL, or derived from a given id."""
+    """32 hexadecimal digits: a hash of source and path, or of source and the id that the source gives."""
     source: str
     """The name of the source it came from."""
     path: str
@@ -80,6 +80,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     file: FileState | None = None
     stale: bool = False
     """Whether the document could not be read in the last build, so that this is its state before."""
+    chunker: str = ""
+    """The fingerprint of the chunker that cut it, set when it is indexed."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -287,7 +289,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """How well the best chunks cover a question: what refusal is decided on."""
 
     idf_coverage: float = 0.0
-    """The share of the question's idf mass that the best chunks contain, 0 to 1."""
+    """The largest share of the question's idf mass that one of the best chunks contains, 0 to 1."""
     best_cosine: float | None = None
     """The largest cosine among the hits."""
     documents: int = 0
@@ -321,6 +323,9 @@ class Skipped(msgspec.Struct, frozen=True):
     reason: str
     error: Failure | None = None
     """Set when the file should have been a document and could not be read."""
+    file: str | None = None
+    """Set when ``path`` is a place in a file of many documents and does not tell which of them it is: that file, relative
+    to the source. Any of its documents that is not found elsewhere may be the one, and is kept as it was."""
 
 
 @runtime_checkable
@@ -365,7 +370,7 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Index(Protocol):
-    """One opened generation (``clockify_rag.indexes``)."""
+    """One opened generation. There is one implementation, so it is no component to choose."""
 
     @property
     def generation(self) -> int:

@@ -597,9 +597,9 @@ def _cut(word: str, longest: int) -> Iterable[str]:
 
 
 def _signs(width: int) -> Vectors:
-    import numpy as np
-
     import hashlib
+
+    import numpy as np
 
     bits = hashlib.shake_256(b"clockify-rag embedder fingerprint").digest(width)
     return np.array([1.0 if bit & 1 else -1.0 for bit in bits], dtype=np.float32)

@@ -1,8 +1,8 @@
 """Generators: an answer from a context, by the source's own sentences or by a model.
 
-The default writes nothing of its own. It takes sentences, or a whole list of steps when the question asks how or one of
-the steps says most, out of the best chunks, says where each stands, and so cannot be wrong about what the documentation says; it needs no model and
-takes two milliseconds. The others ask a chat model over a stream, so that every deadline is seen to hold while it writes.
+The default writes nothing of its own. It takes the passages that say most of what was asked, or the one list of steps when
+the question asks how, out of the best chunks, says where each stands, and so cannot be wrong about what the documentation
+says; it needs no model and takes two milliseconds. The others ask a chat model over a stream, so that every deadline is seen to hold while it writes.
 
 Page text is data to the prompt: it stands between markers that carry an HMAC of generation, question and chunk ids. A
 page's author cannot guess them, yet they are equal on every run, so answers at temperature 0 are too.
@@ -26,10 +26,11 @@ from typing import Any
 
 import msgspec
 
-from clockify_rag import sentences
+from clockify_rag import passages, sentences
 from clockify_rag._http import Deadlines, ModelServer, error_text
-from clockify_rag.contracts import Context, Draft, Failure, Hit, Query, Span
+from clockify_rag.contracts import Context, Draft, Failure, Hit, Query
 from clockify_rag.errors import BackendError, InvalidSetting
+from clockify_rag.passages import Passage
 
 REFUSALS: Mapping[str, str] = {
     "en": "The documentation does not answer this question.",
@@ -65,10 +66,23 @@ _ASKS = re.compile(
     r"|quién|cosa|quale|quando|chi|co|kto|kiedy|czy|wat|wie|wanneer|welke)\b",
     re.IGNORECASE,
 )
+_NAMES = re.compile(
+    r"\s*(?:what(?:'s|’s|\s+is|\s+are)\b|was\s+(?:ist|sind)\b|qu['’]est-ce\b|qué\s+(?:es|son)\b|che\s+cos|o\s+que\s+é|wat\s+(?:is|zijn)\b"
+    r"|(?:[\w-]+\s*){1,3}$)",
+    re.IGNORECASE,
+)
 _HEADING_SHARE = 0.25
+_FIRST_SHARE = 0.1
+_DEFINITION_SHARE = 0.6
 _PLACE_DECAY = 0.85
 _LEAD_WEIGHT = 0.5
-_KEPT_SHARE = 0.4
+_LABEL_SHARE = 0.15
+_DEPENDENT_WEIGHT = 0.8
+_STEPS_WEIGHT = 0.85
+_KEPT_SHARE = 0.65
+_NEW_SHARE = 0.1
+_REPEATED_SHARE = 0.9
+_PASSAGES = 3
 _STEP_PLACES = 3
 _STEP_MINIMUM = 0.3
 
@@ -87,19 +101,8 @@ def refusal_text(language: str, replacements: Mapping[str, str] | None = None) -
     return REFUSALS.get(language) or replaced.get("en") or REFUSALS["en"]
 
 
-class _Unit(msgspec.Struct, frozen=True):
-    """A sentence or a step that may become part of an answer."""
-
-    place: int
-    start: int
-    """Where it stands in the chunk's text."""
-    text: str
-    span: Span
-    score: float = 0.0
-
-
 class ExtractiveGenerator:
-    """Answers with the documentation's own sentences, or with a whole list of steps.
+    """Answers with the documentation's own passages, or with a whole list of steps.
 
     Args:
         maximum_words: the words of an answer at most.
@@ -116,137 +119,111 @@ class ExtractiveGenerator:
         self.maximum_step_words = maximum_step_words
 
     def generate(self, query: Query, context: Context) -> Draft:
-        """Return the answer: one line for each sentence or step, with its marker; empty when nothing can be quoted.
+        """Return the answer: passages with a blank line between them, each with its marker behind it; empty when nothing can
+        be quoted.
 
         Args:
             query: what is asked.
             context: what may be quoted.
         """
-        chosen = self._steps(query, context) or self._sentences(query, context)
-        text = "\n".join(f"{unit.text} [{unit.place + 1}]" for unit in chosen)
-        return Draft(text=text, quotes=tuple((unit.place, unit.span) for unit in chosen))
+        chosen = self._chosen(query, context)
+        text = "\n\n".join(f"{passage.text} [{passage.place + 1}]" for passage in chosen)
+        return Draft(text=text, quotes=tuple((passage.place, passage.span) for passage in chosen))
 
     def stream(self, query: Query, context: Context) -> Iterator[str]:
         """Yield the answer line by line."""
         yield from self.generate(query, context).text.splitlines(keepends=True)
 
-    def _sentences(self, query: Query, context: Context) -> list[_Unit]:
-        units = _scored(query, _units(context))
-        if not units:
+    def _chosen(self, query: Query, context: Context) -> list[Passage]:
+        shown = [text for hit, text in zip(context.hits, context.texts, strict=True) if hit.chunk.kind != "hub"]
+        texts = [text[start:end] for text in shown for start, end in sentences.units(text)]
+        above = ["\n".join(passages.headings(hit)) for hit in context.hits]
+        overlap = sentences.Overlap(query.text, [*texts, *above])
+        found = passages.find(
+            context, overlap, maximum_words=self.maximum_words, maximum_step_words=self.maximum_step_words
+        )
+        if steps := _steps(query, context, found):
+            return [steps]
+        held = dict(zip(texts, overlap.found, strict=False))
+        scores = [_score(query, passage, overlap, held, context.hits[passage.place]) for passage in found]
+        order = sorted(range(len(found)), key=lambda row: (-scores[row], row))
+        if not order:
             return []
-        best = max(unit.score for unit in units)
-        if best <= 0:
+        if scores[order[0]] <= 0:
             # Found by its meaning alone: the beginning of the best chunk says most.
-            ranked = [unit for unit in units if unit.place == units[0].place]
+            return found[:1]
+        best = found[order[0]]
+        said = overlap.held(best.text)
+        chosen = [self._with_what_it_points_at(context, found, best)]
+        for row in order[1:]:
+            passage = found[row]
+            new = overlap.held(passage.text) - said
+            enough = _KEPT_SHARE if overlap.share(new) >= _NEW_SHARE else _REPEATED_SHARE
+            words = passage.words + sum(one.words for one in chosen)
+            if len(chosen) == _PASSAGES or scores[row] < enough * scores[order[0]] or words > self.maximum_words:
+                continue
+            if not any(one.place == passage.place and one.start <= passage.start < one.end for one in chosen):
+                chosen.append(passage)
+                said |= new
+        return _merged(context, chosen)
+
+    def _with_what_it_points_at(self, context: Context, found: Sequence[Passage], passage: Passage) -> Passage:
+        row = found.index(passage)
+        if row and passages.depends(passage):
+            longer = passages.joined(context, found[row - 1], passage)
+            if longer is not None and longer.words <= self.maximum_words:
+                return longer
+        return passage
+
+
+def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage | None:
+    """Return the list of steps that answers a question of how to do something; ``None`` where there is none."""
+    if not _HOW.match(query.text) and _ASKS.match(query.text):
+        return None
+    lists = [passage for passage in found if passage.steps and passage.place < _STEP_PLACES]
+    texts = ["\n".join([*passages.headings(context.hits[one.place]), one.text]) for one in lists]
+    overlap = sentences.Overlap(query.text, texts)
+    shares = [overlap.share(held) * _PLACE_DECAY**one.place for one, held in zip(lists, overlap.found, strict=True)]
+    best = max(range(len(lists)), key=lambda row: (shares[row], -row), default=None)
+    return None if best is None or shares[best] < _STEP_MINIMUM else lists[best]
+
+
+def _score(
+    query: Query, passage: Passage, overlap: sentences.Overlap, held: Mapping[str, frozenset[str]], hit: Hit
+) -> float:
+    """Return how well a passage answers: what it and the best of its sentences say of the question, what stands above it, and
+    how good its hit is."""
+    above = passages.headings(hit)
+    named, said = overlap.held("\n".join(above)), overlap.held(passage.text)
+    pieces = [passage.text[start:end] for start, end in sentences.units(passage.text)]
+    best = max((overlap.share(held.get(piece, frozenset())) for piece in pieces), default=0.0)
+    score = (1 - _HEADING_SHARE) * (overlap.share(said) + best) / 2 + _HEADING_SHARE * overlap.share(said | named)
+    if passage.first:
+        score += _FIRST_SHARE * overlap.share(named)
+        if _NAMES.match(query.text) and overlap.share(overlap.held(above[-1])) >= 1:
+            score += _DEFINITION_SHARE
+    if title := passages.label(passage):
+        score += _LABEL_SHARE * overlap.share(overlap.held(title))
+    for weak, weight in (
+        (passage.bare or passage.text.endswith(("?", "\uff1f")), _LEAD_WEIGHT),
+        (passages.depends(passage), _DEPENDENT_WEIGHT),
+        (passage.steps, _STEPS_WEIGHT),
+    ):
+        score *= weight if weak else 1
+    return score * _PLACE_DECAY**passage.place if said or passage.first else 0.0
+
+
+def _merged(context: Context, chosen: Sequence[Passage]) -> list[Passage]:
+    """Return the passages by hit, the best passage's first, and neighbours as one."""
+    places = list(dict.fromkeys(passage.place for passage in chosen))
+    merged: list[Passage] = []
+    for passage in sorted(chosen, key=lambda one: (places.index(one.place), one.start)):
+        longer = passages.joined(context, merged[-1], passage) if merged else None
+        if longer is None:
+            merged.append(passage)
         else:
-            ranked = sorted(units, key=lambda unit: (-unit.score, unit.place, unit.start))
-            if whole := self._list_of(context, ranked[0]):
-                return whole
-            ranked = [unit for unit in ranked if unit.score >= _KEPT_SHARE * best]
-        return sorted(_within(ranked, self.maximum_words), key=lambda unit: (unit.place, unit.start))
-
-    def _list_of(self, context: Context, unit: _Unit) -> list[_Unit]:
-        """Return the whole list of steps that ``unit`` is of, where it is short enough: a step alone explains little."""
-        for found in _lists(context, unit.place):
-            words = sum(sentences.word_count(step.text) for step in found)
-            inside = any(step.start <= unit.start < step.start + len(step.text) for step in found)
-            if inside and words <= self.maximum_step_words:
-                return found
-        return []
-
-    def _steps(self, query: Query, context: Context) -> list[_Unit]:
-        """Return the list of steps that answers a question of how to do something; nothing where there is none."""
-        if not _HOW.match(query.text) and _ASKS.match(query.text):
-            return []
-        lists = [found for place in range(min(_STEP_PLACES, len(context.hits))) for found in _lists(context, place)]
-        if not lists:
-            return []
-        passages = [
-            "\n".join([*_headings(context.hits[found[0].place]), *(unit.text for unit in found)]) for found in lists
-        ]
-        overlap = sentences.Overlap(query.text, passages)
-        shares = [
-            overlap.share(words) * _PLACE_DECAY ** found[0].place
-            for found, words in zip(lists, overlap.found, strict=True)
-        ]
-        best = max(range(len(lists)), key=lambda row: (shares[row], -row))
-        if shares[best] < _STEP_MINIMUM:
-            return []
-        taken: list[_Unit] = []
-        words = 0
-        for unit in lists[best]:
-            words += sentences.word_count(unit.text)
-            if words > self.maximum_step_words:
-                break
-            taken.append(unit)
-        return taken
-
-
-def _headings(hit: Hit) -> list[str]:
-    return [hit.document.title, *hit.chunk.heading_path]
-
-
-def _shown(context: Context) -> Iterator[tuple[int, Hit, str]]:
-    for place, (hit, text) in enumerate(zip(context.hits, context.texts, strict=True)):
-        if hit.chunk.kind != "hub":
-            yield place, hit, text
-
-
-def _units(context: Context) -> list[_Unit]:
-    """Return what may be quoted: each text once, headings left out."""
-    found: list[_Unit] = []
-    seen: set[str] = set()
-    for place, hit, text in _shown(context):
-        whole_lines = hit.chunk.kind in ("table", "code")
-        headings = {heading.strip() for heading in _headings(hit)}
-        for start, end in sentences.lines(text) if whole_lines else sentences.units(text):
-            piece, span = text[start:end], hit.chunk.locate(start, end)
-            if span is not None and piece not in seen and piece not in headings and any(map(str.isalnum, piece)):
-                seen.add(piece)
-                found.append(_Unit(place, start, piece, span))
-    return found
-
-
-def _scored(query: Query, units: list[_Unit]) -> list[_Unit]:
-    overlap = sentences.Overlap(query.text, [unit.text for unit in units])
-    first: dict[int, int] = {}
-    scored = []
-    for unit, words in zip(units, overlap.found, strict=True):
-        first.setdefault(unit.place, unit.start)
-        score = overlap.share(words) * _PLACE_DECAY**unit.place
-        if unit.text.endswith((":", "?", "\uff1a", "\uff1f")):
-            score *= _LEAD_WEIGHT
-        scored.append(msgspec.structs.replace(unit, score=score))
-    return scored
-
-
-def _within(units: Sequence[_Unit], maximum: int) -> list[_Unit]:
-    taken: list[_Unit] = []
-    words = 0
-    for unit in units:
-        count = sentences.word_count(unit.text)
-        if words + count <= maximum:
-            taken.append(unit)
-            words += count
-    return taken
-
-
-def _lists(context: Context, place: int) -> Iterator[list[_Unit]]:
-    """Yield the numbered lists of one chunk, each after the line that leads into it."""
-    hit, text = context.hits[place], context.texts[place]
-    if hit.chunk.kind not in ("text", "list"):
-        return
-    lines = sentences.lines(text)
-    for found in sentences.steps(text):
-        row = lines.index(found[0])
-        lead = lines[row - 1 : row] if row and text[slice(*lines[row - 1])].rstrip().endswith((":", "\uff1a")) else []
-        units = [
-            _Unit(place, start, text[start:end], span)
-            for start, end in (*lead, *found)
-            if (span := hit.chunk.locate(start, end)) is not None
-        ]
-        if len(units) > 1:
-            yield units
+            merged[-1] = longer
+    return merged
 
 
 def mark(secret: bytes, generation: int, question: str, chunk_ids: Sequence[str], texts: Sequence[str] = ()) -> str:
@@ -298,7 +275,7 @@ def parse_prompt(text: str, code: str) -> list[str]:
 
 
 def _where(hit: Hit) -> str:
-    return " > ".join(" ".join(heading.split()) for heading in dict.fromkeys(_headings(hit)))
+    return " > ".join(" ".join(heading.split()) for heading in dict.fromkeys(passages.headings(hit)))
 
 
 @lru_cache(maxsize=1)

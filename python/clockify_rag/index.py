@@ -8,15 +8,19 @@ was readable) is kept per generation beside the segments, so that touching a tho
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from clockify_rag import _core
 from clockify_rag.contracts import Chunk, Document, FileState
 from clockify_rag.errors import IndexIncompatible, SourceError
+
+if TYPE_CHECKING:
+    from clockify_rag._core import _ChunkRow, _DocumentRow
+    from clockify_rag.contracts import Vectors
 
 MAXIMUM_SEGMENTS = 8
 """Beyond this many segments the smaller ones are merged."""
@@ -26,6 +30,9 @@ MAXIMUM_DEAD_SHARE = 0.2
 
 ID_CHARACTERS = 32
 """The hexadecimal digits of an id: 128 bits."""
+
+MERGED_AT_ONCE = 256
+"""Stored documents that are written anew, and embedded where they must be, at once."""
 
 SEGMENT_CHARACTERS = 256 * 1024 * 1024
 """A build starts a new segment after so much text, which bounds its memory."""
@@ -48,6 +55,22 @@ class DocumentState(msgspec.Struct, frozen=True, array_like=True):
 _states = msgspec.msgpack.Decoder(dict[str, DocumentState])
 
 
+class OpenGeneration:
+    """One generation as it was opened: the core's snapshot, and what changed of documents since they were written.
+
+    Args:
+        snapshot: the core's.
+    """
+
+    def __init__(self, snapshot: _core.Snapshot) -> None:
+        self.snapshot = snapshot
+        self._states = _states_of(snapshot)
+
+    def document(self, record: bytes) -> Document:
+        """Return the document of an encoded record, as it is in this generation."""
+        return _with_state(_documents.decode(record), self._states)
+
+
 class LocalIndex:
     """One opened generation of an index in a folder; safe to use from many threads.
 
@@ -62,18 +85,23 @@ class LocalIndex:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._snapshot = _core.Snapshot.open(str(path))
+        self._opened = OpenGeneration(_core.Snapshot.open(str(path)))
         self._reopening = threading.Lock()
 
     @property
+    def opened(self) -> OpenGeneration:
+        """The generation that is open: one question uses one, from its first stage to its last."""
+        return self._opened
+
+    @property
     def snapshot(self) -> _core.Snapshot:
-        """The opened generation: one question uses one, from its first stage to its last."""
-        return self._snapshot
+        """The core's part of the generation that is open."""
+        return self._opened.snapshot
 
     @property
     def generation(self) -> int:
         """The number of the generation that is open."""
-        return self._snapshot.generation
+        return self.snapshot.generation
 
     @property
     def secret(self) -> bytes | None:
@@ -89,24 +117,24 @@ class LocalIndex:
 
     def refresh(self) -> bool:
         """Open the generation that is served now, if it is another; questions under way keep theirs."""
-        if self._snapshot.is_current():
-            return False
         with self._reopening:
-            self._snapshot = _core.Snapshot.open(str(self.path), self._snapshot)
+            if self.snapshot.is_current():
+                return False
+            self._opened = OpenGeneration(_core.Snapshot.open(str(self.path), self.snapshot))
         return True
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents that live, in order of id."""
-        yield from stored_documents(self._snapshot)
+        yield from stored_documents(self.snapshot)
 
     def document(self, document_id: str) -> Document | None:
         """Return the document of that id."""
         if not _is_id(document_id):
             return None
-        record = self._snapshot.document_record(document_id)
+        record = self.snapshot.document_record(document_id)
         if record is None:
             return None
-        return _with_state(_documents.decode(record), _states_of(self._snapshot))
+        return self.opened.document(record)
 
     def find(self, name: str) -> Document:
         """Return the document that ``name`` means: its id, path, ``source/path``, URL, or the only path that ends so.
@@ -121,17 +149,17 @@ class LocalIndex:
         for document in self.documents():
             if name in (document.path, f"{document.source}/{document.path}", document.url):
                 exact.append(document)
-            elif document.path.endswith("/" + name) or document.path.rsplit(".", 1)[0] == name:
+            elif any(f"/{path}".endswith(f"/{name}") for path in (document.path, document.path.rsplit(".", 1)[0])):
                 ending.append(document)
         matches = exact or ending
         if len(matches) == 1:
             return matches[0]
         if not matches:
-            raise SourceError(
-                f"the index has no document {name!r}",
-                hint="clockify-rag documents lists them",
-                document=name,
-            )
+            import difflib
+
+            near = difflib.get_close_matches(name, [document.path for document in self.documents()], n=1, cutoff=0.5)
+            hint = f"the nearest is {near[0]}" if near else "clockify-rag documents lists them"
+            raise SourceError(f"the index has no document {name!r}", hint=hint, document=name)
         names = ", ".join(f"{document.source}/{document.path}" for document in matches[:5])
         raise SourceError(
             f"{len(matches)} documents are called {name!r}: {names}",
@@ -145,7 +173,7 @@ class LocalIndex:
         Raises:
             SourceError: there is no such document.
         """
-        text = self._snapshot.text(document_id) if _is_id(document_id) else None
+        text = self.snapshot.text(document_id) if _is_id(document_id) else None
         if text is None:
             raise SourceError(f"the index has no document {document_id!r}", hint="clockify-rag documents lists them")
         return text
@@ -154,19 +182,34 @@ class LocalIndex:
         """Return the chunks of a document in reading order; none for an unknown document."""
         if not _is_id(document_id):
             return []
-        return [decode_chunk(record, text) for record, text in self._snapshot.chunks_of(document_id)]
+        return [decode_chunk(record, text) for record, text in self.snapshot.chunks_of(document_id)]
 
     def chunk(self, chunk_id: str) -> tuple[Chunk, Document] | None:
         """Return the chunk of that id and its document."""
-        found = self._snapshot.chunk(chunk_id) if _is_id(chunk_id) else None
+        found = self.snapshot.chunk(chunk_id) if _is_id(chunk_id) else None
         if found is None:
             return None
         record, text, document = found
-        return decode_chunk(record, text), _documents.decode(document)
+        return decode_chunk(record, text), self.opened.document(document)
+
+    def vectors(self, chunk_ids: Sequence[str]) -> Vectors:
+        """Return the vectors of chunks, float32 of shape ``(len(chunk_ids), dimension)``; rows of zeros where there are none."""
+        import numpy
+
+        snapshot = self.snapshot
+        dimension = 0 if snapshot.embedder is None else snapshot.embedder[2]
+        vectors = numpy.zeros((len(chunk_ids), dimension), numpy.float32)
+        for row, chunk_id in enumerate(chunk_ids):
+            found = snapshot.chunk(chunk_id) if dimension else None
+            if found is not None:
+                chunk = decode_chunk(found[0], "")
+                rows = numpy.frombuffer(snapshot.vectors_of(chunk.document_id), "<f4").reshape(-1, dimension)
+                vectors[row] = rows[chunk.ordinal]
+        return vectors
 
     def info(self) -> dict[str, Any]:
         """Return what there is to say of the open generation, as JSON-ready values."""
-        snapshot = self._snapshot
+        snapshot = self.snapshot
         embedder = snapshot.embedder
         return {
             "path": str(self.path),
@@ -210,7 +253,6 @@ class IndexWriter:
         path: the index folder, created when it is missing.
         chunker: the fingerprint of the chunker and its settings.
         embedder: how vectors are made; ``None`` for an index without vectors.
-        sources: the names of the sources that this build reads.
         embed: makes vectors of chunks, each with its document; called for stored chunks when the embedder is another.
 
     Raises:
@@ -224,7 +266,6 @@ class IndexWriter:
         *,
         chunker: str,
         embedder: EmbedderEntry | None,
-        sources: Collection[str],
         embed: Callable[[Sequence[tuple[Document, Sequence[Chunk]]]], list[bytes | None]],
     ) -> None:
         self._writer = _core.Writer(str(path))
@@ -233,14 +274,8 @@ class IndexWriter:
         self._embedder = embedder
         self.previous = self._writer.snapshot()
         self.known = {} if self.previous is None else {found.id: found for found in stored_documents(self.previous)}
-        everything = all(document.source in sources for document in self.known.values())
-        if self.previous is not None and not everything:
-            # Chunks of sources that are not read stay as they are, so the index still has to be made anew for them.
-            self._published_chunker = self.previous.chunker
-        else:
-            self._published_chunker = chunker
         self._state = {} if self.previous is None else dict(_states_of(self.previous))
-        self._pending: list[tuple[_core.DocumentRow, bytes | None]] = []
+        self._pending: list[tuple[_DocumentRow, bytes | None]] = []
         self._pending_characters = 0
         self._deleted: set[str] = set()
         self._dropped: set[str] = set()
@@ -251,11 +286,6 @@ class IndexWriter:
 
     def __exit__(self, *failure: object) -> None:
         self._writer.close()
-
-    @property
-    def rechunk(self) -> bool:
-        """Whether stored chunks were made by another chunker or other settings than this build's."""
-        return self.previous is not None and self.previous.chunker != self._chunker
 
     @property
     def rederive(self) -> bool:
@@ -297,16 +327,24 @@ class IndexWriter:
         self._deleted.add(document_id)
         self._state.pop(document_id, None)
 
-    def _readd(self, snapshot: _core.Snapshot, document_ids: Iterable[str]) -> None:
+    def _readd(self, snapshot: _core.Snapshot, document_ids: Sequence[str]) -> None:
         """Add documents of the previous generation as they are stored, with new vectors where the embedder is another."""
-        for document_id in document_ids:
-            document, text = self.known[document_id], snapshot.text(document_id)
-            chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
+        for start in range(0, len(document_ids), MERGED_AT_ONCE):
+            stored = [
+                self._stored(snapshot, document_id) for document_id in document_ids[start : start + MERGED_AT_ONCE]
+            ]
             if self.reembed:
-                vectors = self._embed([(document, chunks)])[0]
+                rows = self._embed([(document, chunks) for document, _, chunks in stored])
+            elif snapshot.embedder is None:
+                rows = [None] * len(stored)
             else:
-                vectors = None if snapshot.embedder is None else snapshot.vectors_of(document_id)
-            self.add(document, text or "", chunks, vectors)
+                rows = [snapshot.vectors_of(document.id) for document, _, _ in stored]
+            for (document, text, chunks), vectors in zip(stored, rows, strict=True):
+                self.add(document, text, chunks, vectors)
+
+    def _stored(self, snapshot: _core.Snapshot, document_id: str) -> tuple[Document, str, list[Chunk]]:
+        chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
+        return _with_state(self.known[document_id], self._state), snapshot.text(document_id) or "", chunks
 
     def publish(self) -> int:
         """Make everything added and removed the generation that is served; durable when this returns.
@@ -322,7 +360,7 @@ class IndexWriter:
         return self._writer.publish(
             deleted=sorted(self._deleted),
             dropped=sorted(self._dropped),
-            chunker=self._published_chunker,
+            chunker=self._chunker,
             embedder=None if mine is None else (mine.name, mine.fingerprint, mine.dimension),
             state=_encoder.encode(dict(sorted(self._state.items()))) if self._state else b"",
         )
@@ -370,7 +408,9 @@ class IndexWriter:
         if self._embedder is not None:
             dimension = self._embedder.dimension
             # A document without vectors has rows of zeros, which are no evidence.
-            vectors = b"".join(bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending)
+            vectors = b"".join(
+                bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending
+            )
         self._writer.add_segment(rows, dimension, vectors)
         self._written += len(rows)
         self._pending.clear()
@@ -381,11 +421,6 @@ def stored_documents(snapshot: _core.Snapshot) -> list[Document]:
     """Return the documents that live in a generation, in order of id, as they are in it."""
     states = _states_of(snapshot)
     return [_with_state(_documents.decode(record), states) for record in snapshot.document_records()]
-
-
-def decode_document(record: bytes) -> Document:
-    """Return the document of an encoded record."""
-    return _documents.decode(record)
 
 
 def decode_chunk(record: bytes, text: str) -> Chunk:
@@ -438,14 +473,14 @@ def _is_id(text: str) -> bool:
     return len(text) == ID_CHARACTERS and all(character in "0123456789abcdef" for character in text)
 
 
-def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _core.DocumentRow:
+def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentRow:
     filters = [f"source={document.source}", f"language={document.language}"]
     filters += [f"tags={tag}" for tag in document.tags]
     if document.version is not None:
         filters.append(f"version={document.version}")
     headings = dict.fromkeys(heading for chunk in chunks for heading in chunk.heading_path)
     headings.pop(document.title, None)
-    rows: list[_core.ChunkRow] = [
+    rows: list[_ChunkRow] = [
         (
             chunk.id,
             _encoder.encode(msgspec.structs.replace(chunk, text="")),

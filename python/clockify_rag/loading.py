@@ -10,7 +10,6 @@ source on the disk, or the contents. What a document says is told by ``content_h
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tarfile
@@ -48,13 +47,13 @@ from clockify_rag.walking import (
 )
 
 if TYPE_CHECKING:
-    from clockify_rag._core import Format, Slugs
+    from clockify_rag._core import _Format, _Slugs
 
-READING_VERSION = "1"
+READING_VERSION = "2"
 """Raised when reading changes, so that files are read again although they have not changed."""
 
 
-_SLUGS: tuple[Slugs, ...] = ("github", "docusaurus", "mkdocs", "sphinx", "gitlab")
+_SLUGS: tuple[_Slugs, ...] = ("github", "docusaurus", "mkdocs", "sphinx", "gitlab")
 _URL_STYLES = ("html", "directory", "md")
 _LANGUAGE_SAMPLE = 4000
 """Characters of a text by which its language is told."""
@@ -70,11 +69,6 @@ def document_id(source: str, path: str) -> str:
     Paths that differ only by Unicode's normal forms are one path.
     """
     return digest("document path 1", nfc(source), nfc(path))
-
-
-def document_id_of_url(url: str) -> str:
-    """Return the id of the document whose canonical URL is ``url``: 32 hexadecimal digits."""
-    return digest("document url 1", url)
 
 
 def document_id_of_given(source: str, given: str) -> str:
@@ -131,9 +125,9 @@ class _Unit(msgspec.Struct, frozen=True):
 
     id: str
     path: str
-    format: Format
+    format: _Format
     content: bytes
-    slugs: Slugs
+    slugs: _Slugs
     file: FileState
     line: _Line | None = None
 
@@ -268,7 +262,7 @@ class _Reading:
             )
         self._tree = Folder(folder)
         slugs = (
-            cast("Slugs | None", self._source.slugs)
+            cast("_Slugs | None", self._source.slugs)
             or start_of(location, ignore=False, include=False).slugs
             or "github"
         )
@@ -297,7 +291,7 @@ class _Reading:
         documents = sorted(self._known.values(), key=lambda document: document.path)
         return documents if all(document.file in states for document in documents) else []
 
-    def _with_settings(self, state: FileState, slugs: Slugs) -> FileState:
+    def _with_settings(self, state: FileState, slugs: _Slugs) -> FileState:
         if slugs not in self._settings:
             source = msgspec.structs.replace(self._source, location="")
             text = msgspec.json.encode((READING_VERSION, slugs, self._loader.ignore, source)).decode()
@@ -335,7 +329,7 @@ class _Reading:
             return self._too_large(file.path, size)
         if not content:
             return Skipped(file.path, EMPTY)
-        return _Unit(identity, file.path, cast("Format", file.markup), content, file.slugs, state)
+        return _Unit(identity, file.path, cast("_Format", file.markup), content, file.slugs, state)
 
     def _content(self, file: File, size: int) -> bytes | None:
         """A file's bytes, also where it has grown since; ``None`` when they are too many."""
@@ -348,7 +342,7 @@ class _Reading:
                 content += stream.read(limit + 1 - len(content))
         return content if len(content) <= limit else None
 
-    def _too_large(self, path: str, size: int) -> Skipped:
+    def _too_large(self, path: str, size: int, file: str | None = None) -> Skipped:
         limit = megabytes(self._loader.maximum_bytes)
         return Skipped(
             path,
@@ -357,6 +351,7 @@ class _Reading:
                 f"{path} has {megabytes(size)}, more than the {limit} that a document may have",
                 "split it, raise maximum_bytes, or name it in .ragignore",
             ),
+            file,
         )
 
     @staticmethod
@@ -388,7 +383,7 @@ class _Reading:
     def _line(self, file: File, state: FileState, number: int, content: bytes | int) -> _Item:
         place = f"{file.path}:{number}"
         if isinstance(content, int):
-            return self._too_large(place, content)
+            return self._too_large(place, content, file.path)
         try:
             line = msgspec.json.decode(content, type=_Line)
             text = line.text.encode()
@@ -397,7 +392,7 @@ class _Reading:
                 f"line {number} of {file.path} is no document: {error}",
                 'write one object a line, such as {"id": "a1", "title": "Title", "text": "Markdown"}',
             )
-            return Skipped(place, UNREADABLE, failure)
+            return Skipped(place, UNREADABLE, failure, file.path)
         given = _text_of(line.id if line.id is not None else line.beir_id)
         path = nfc(f"{file.path}/{given or f'line-{number}'}")
         identity = document_id_of_given(self._source.name, given) if given else document_id(self._source.name, path)
@@ -412,7 +407,7 @@ class _Reading:
 
     def _parse(self, batch: Sequence[_Item]) -> Iterator[_Loaded]:
         pages: dict[int, _core.Page | DocumentUnreadable] = {}
-        groups: dict[tuple[Format, Slugs], list[int]] = {}
+        groups: dict[tuple[_Format, _Slugs], list[int]] = {}
         for number, item in enumerate(batch):
             if isinstance(item, _Unit):
                 groups.setdefault((item.format, item.slugs), []).append(number)
@@ -450,7 +445,7 @@ class _Reading:
             breadcrumb=tuple(page.breadcrumb),
             file=unit.file,
         )
-        return msgspec.structs.replace(document, content_hash=content_hash(text, document, source, url))
+        return msgspec.structs.replace(document, content_hash=content_hash(text, page.structure, document, source, url))
 
 
 def _reread_after_failure(results: Iterator[_Loaded]) -> Iterator[_Loaded]:
@@ -511,8 +506,9 @@ def _numbered_lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes 
 # Metadata.
 
 
-def content_hash(text: str, document: Document, source: Source, url: str | None) -> str:
-    """Return the hash of a canonical text and of the metadata that is searched or shown: 32 hexadecimal digits.
+def content_hash(text: str, structure: str, document: Document, source: Source, url: str | None) -> str:
+    """Return the hash of a canonical text, its structure and the metadata that is searched or shown: 32 hexadecimal
+    digits.
 
     It says whether a document must be written anew, and finds a document that moved: so a URL that was made from the
     path goes into it by what it was made with.
@@ -520,7 +516,7 @@ def content_hash(text: str, document: Document, source: Source, url: str | None)
     made_with = "" if url else f"{source.base_url or ''} {source.url_style}"
     lists = [str(len(document.tags)), *document.tags, str(len(document.breadcrumb)), *document.breadcrumb]
     fields = (document.title, url or "", made_with, document.language, document.kind, document.version or "")
-    return digest("content 1", text, *fields, *lists)
+    return digest("content 2", text, structure, *fields, *lists)
 
 
 def url_of(source: Source, path: str) -> str | None:
@@ -600,6 +596,8 @@ def _missing(location: str) -> SourceError:
         return SourceError(f"{location} is an address and no folder", hint="download the site and give its folder")
     if os.path.lexists(location):
         return SourceError(f"{printable(location)} is neither a folder nor a file", hint="check where it leads")
+    import difflib
+
     folder, name = os.path.split(os.path.abspath(location))
     try:
         near = difflib.get_close_matches(name, [entry for entry in os.listdir(folder) if is_text(entry)], n=1)

@@ -7,16 +7,16 @@ all threads. A question is answered from the one generation that was open when i
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 import msgspec
 
 from clockify_rag import _core, plugins
-from clockify_rag.config import Settings, check_source_names, typed_source
+from clockify_rag.config import MAXIMUM_TOP_K, EmbeddingSettings, Settings, check_source_names, typed_source
 from clockify_rag.config import load as load_settings
 from clockify_rag.contracts import (
     Answer,
@@ -29,7 +29,10 @@ from clockify_rag.contracts import (
     LoadedDocument,
     Loader,
     Packer,
+    Query,
+    RefusalReason,
     Reranker,
+    Retriever,
     SearchResult,
     Skipped,
     Source,
@@ -37,13 +40,16 @@ from clockify_rag.contracts import (
     Verifier,
     digest,
 )
-from clockify_rag.errors import BackendError, ClockifyRagError, SourceError
+from clockify_rag.errors import BackendError, ClockifyRagError, IndexNotFound, InvalidSetting, QueryError, SourceError
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex
 from clockify_rag.retrieval import HybridRetriever, refusal
 from clockify_rag.telemetry import stage
 
 BATCH_DOCUMENTS = 256
 """Documents that are chunked and embedded at once: enough for all threads, little enough for memory and for Ctrl-C."""
+
+IN_CORE = ("mmr", "none")
+"""The rerankers that need no pass over the hits here: the core diversifies on the way, or does not."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
@@ -74,6 +80,30 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     timings_ms: Mapping[str, float] = {}
 
 
+class _once(Generic[T]):  # noqa: N801 - used as a decorator
+    """A component of a pipeline: made when it is first asked for, once, whatever threads ask."""
+
+    def __init__(self, make: Callable[[Pipeline], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, pipeline: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, pipeline: Pipeline, owner: type) -> T: ...
+    def __get__(self, pipeline: Pipeline | None, owner: type) -> Self | T:
+        """Return the component."""
+        if pipeline is None:
+            return self
+        name = self._make.__name__
+        if name not in pipeline.made:
+            with pipeline.lock:
+                if name not in pipeline.made:
+                    pipeline.made[name] = self._make(pipeline)
+        component: T = pipeline.made[name]
+        return component
+
+
 class Pipeline:
     """Documentation in, answers out.
 
@@ -85,7 +115,8 @@ class Pipeline:
     def __init__(self, path: str | Path, settings: Settings) -> None:
         self.path = Path(path)
         self.settings = settings
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        self.made: dict[str, Any] = {}
         self._index: LocalIndex | None = None
         if settings.execution.threads is not None:
             _core.set_threads(settings.execution.threads)
@@ -115,7 +146,7 @@ class Pipeline:
             IndexIncompatible: it is of another format.
         """
         if self._index is None:
-            with self._lock:
+            with self.lock:
                 if self._index is None:
                     self._index = LocalIndex(self.path)
         return self._index
@@ -149,6 +180,13 @@ class Pipeline:
         check_source_names(named)
         return _Build(self, named, only=only, strict=strict, checksum=checksum, progress=progress or _silent).run()
 
+    def refresh(self) -> bool:
+        """Serve the generation that was published last, also by another process; questions under way keep theirs.
+
+        Returns whether it was another than the one that was open.
+        """
+        return self.index.refresh()
+
     def search(
         self,
         question: str,
@@ -166,19 +204,24 @@ class Pipeline:
             lexical: search by words only.
 
         Raises:
-            QueryError: the question cannot be searched.
+            QueryError: the question cannot be searched, or not for that many hits.
             StoreError: the index cannot be read.
         """
         timings: dict[str, float] = {}
         count = self.settings.retrieval.top_k if top_k is None else top_k
+        if not 1 <= count <= MAXIMUM_TOP_K:
+            raise QueryError(f"{count:,} hits cannot be asked for", hint=f"ask for 1 to {MAXIMUM_TOP_K:,}", top_k=count)
         with stage("search", timings):
             query = self.understander.understand(question, filters=filters)
-            retriever = self._lexical_retriever if lexical or not self.embeds(query.language) else self.retriever
-            reranker = self.reranker
-            result = retriever.retrieve(query, top_k=count if reranker is None else self.settings.retrieval.candidates)
-            if reranker is not None:
+            by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
+            retriever = self._lexical_retriever if by_words else self.retriever
+            rerankers = self.rerankers
+            pool = max(count, self.settings.retrieval.candidates) if rerankers else count
+            result = retriever.retrieve(query, top_k=pool)
+            for number, reranker in enumerate(rerankers, 1):
                 with stage("rerank", timings):
-                    hits = tuple(reranker.rerank(query, result.hits, top_k=count))
+                    wanted = count if number == len(rerankers) else pool
+                    hits = tuple(reranker.rerank(query, result.hits, top_k=wanted))
                 result = msgspec.structs.replace(result, hits=hits)
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
@@ -219,14 +262,12 @@ class Pipeline:
             hits=result.hits,
             generation=result.generation,
             generator=name,
+            sent_to=self._asked(result),
             timings_ms=timings,
         )
         query = self.understander.understand(question, filters=filters)
         if reason := refusal(result):
-            from clockify_rag.generation import refusal_text
-
-            text = refusal_text(query.language, self.settings.generation.refusals)
-            return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
+            return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
                 context = self.packer.pack(query, result.hits)
@@ -235,8 +276,10 @@ class Pipeline:
                 draft = writer.generate(query, context)
         except BackendError as error:
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
-            sent_to = tuple(getattr(writer, "sent_to", ()))
-            return msgspec.structs.replace(found, failure=failure, sent_to=sent_to)
+            sent_to = dict.fromkeys((*found.sent_to, *getattr(writer, "sent_to", ())))
+            return msgspec.structs.replace(found, failure=failure, sent_to=tuple(sent_to))
+        if not draft.text and draft.failure is None:
+            return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
             text, citations, removed = self.verifier.verify(query, context, draft)
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
@@ -244,10 +287,16 @@ class Pipeline:
             found,
             answer=text,
             citations=citations,
-            sent_to=draft.sent_to,
+            sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
             failure=draft.failure,
             quotes_removed=removed,
         )
+
+    def _refused(self, found: Answer, query: Query, reason: RefusalReason) -> Answer:
+        from clockify_rag.generation import refusal_text
+
+        text = refusal_text(query.language, self.settings.generation.refusals)
+        return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
 
     def explain(self, question: str, chunk_id: str | None = None) -> dict[str, Any]:
         """Return how ``question`` was understood and why each hit stands where it stands, as JSON-ready values.
@@ -259,10 +308,14 @@ class Pipeline:
         Raises:
             QueryError: the question cannot be searched.
             SourceError: there is no such chunk.
+            InvalidSetting: the retriever does not explain.
         """
         query = self.understander.understand(question)
         result = self.search(question)
-        retriever = self._explainable
+        retriever = self.retriever
+        if not isinstance(retriever, HybridRetriever):
+            name = self.settings.retrieval.retriever
+            raise InvalidSetting(f"the retriever {name} does not explain its ranking", hint="the retriever hybrid does")
         wanted = [hit.chunk.id for hit in result.hits] if chunk_id is None else [chunk_id]
         if chunk_id is not None and self.index.chunk(chunk_id) is None:
             raise SourceError(
@@ -282,7 +335,7 @@ class Pipeline:
             "generation": result.generation,
             "fusion": {
                 "rule": "bm25 / bm25_max + w * cos",
-                "dense_weight": retriever.dense_weight,
+                "dense_weight": None if result.lexical_only else retriever.dense_weight,
                 "document_weight": settings.document_weight,
                 "candidates": settings.candidates,
                 "lexical_only": result.lexical_only,
@@ -307,7 +360,7 @@ class Pipeline:
 
     # The components, each made once, when it is first needed.
 
-    @cached_property
+    @_once
     def loader(self) -> Loader:
         """Reads sources."""
         table = self.settings.loading
@@ -316,7 +369,7 @@ class Pipeline:
         )
         return loader
 
-    @cached_property
+    @_once
     def chunker(self) -> Chunker:
         """Cuts pages."""
         table = self.settings.chunking
@@ -335,31 +388,64 @@ class Pipeline:
         """A hash of the chunker's name and settings: chunks of another are made anew."""
         return digest("chunker 1", msgspec.json.encode(self.settings.chunking, order="deterministic").decode())
 
-    @cached_property
-    def embedder(self) -> Embedder | None:
-        """Makes vectors; ``None`` when the configuration searches by words only."""
+    @_once
+    def embedding(self) -> EmbeddingSettings:
+        """What embeds: the configuration's choice, else what the index was made with, else the default."""
         table = self.settings.embedding
-        if self.settings.retrieval.lexical or table.embedder == "none":
+        if table.embedder is not None:
+            return table
+        recorded = self._recorded_embedder()
+        name, _, model = ("static", "", "") if recorded is None else recorded.name.partition(":")
+        return msgspec.structs.replace(table, embedder=name, model=table.model or model or None)
+
+    def _recorded_embedder(self) -> EmbedderEntry | None:
+        try:
+            recorded = self.index.snapshot.embedder
+        except IndexNotFound:
+            return None
+        return None if recorded is None else EmbedderEntry(*recorded)
+
+    @_once
+    def embedder(self) -> Embedder | None:
+        """Makes vectors; ``None`` for an index without."""
+        table = self.embedding
+        name = table.embedder or "static"
+        if name == "none":
             return None
         given = {name: value for name, value in (("model", table.model), ("url", table.url)) if value is not None}
-        embedder: Embedder = plugins.create("embedders", table.embedder, table.arguments, **given)
-        if table.embedder == "static":
+        embedder: Embedder = plugins.create("embedders", name, table.arguments, **given)
+        if name == "static":
             return embedder
         from clockify_rag.cache import EmbeddingCache
         from clockify_rag.embedding import CachedEmbedder
 
         return CachedEmbedder(embedder, EmbeddingCache(self.path / "cache"))
 
-    @cached_property
+    @_once
     def embedder_entry(self) -> EmbedderEntry | None:
-        """What identifies the embedder's vectors. Loads its model."""
-        embedder, table = self.embedder, self.settings.embedding
+        """What identifies the embedder's vectors. Loads its model, and asks its server where it has one."""
+        embedder, table = self.embedder, self.embedding
         if embedder is None:
             return None
-        name = table.embedder if table.model is None else f"{table.embedder}:{table.model}"
+        name = table.embedder or "static"
+        if table.model is not None:
+            name = f"{name}:{table.model}"
         return EmbedderEntry(name, embedder.fingerprint(), embedder.dimension)
 
-    @cached_property
+    def _searching_entry(self) -> EmbedderEntry | None:
+        """What questions' vectors are compared with the index's by.
+
+        A model server is not asked for its fingerprint with every process that searches: one of the name that the index
+        records is taken to be the one that made it. ``build`` and ``doctor`` ask.
+        """
+        embedder, recorded = self.embedder, self._recorded_embedder()
+        if embedder is None or recorded is None or hasattr(embedder, "core"):
+            return self.embedder_entry
+        table = self.embedding
+        name = table.embedder if table.model is None else f"{table.embedder}:{table.model}"
+        return recorded if recorded.name == name else self.embedder_entry
+
+    @_once
     def understander(self) -> Understander:
         """Turns questions into queries."""
         table = self.settings.retrieval
@@ -368,24 +454,20 @@ class Pipeline:
         )
         return understander
 
-    @cached_property
-    def retriever(self) -> HybridRetriever:
+    @_once
+    def retriever(self) -> Retriever:
         """Finds candidates."""
-        return self._retriever(self.embedder, self.embedder_entry)
+        return self._retriever(self.embedder, self._searching_entry())
 
-    @cached_property
-    def _lexical_retriever(self) -> HybridRetriever:
+    @_once
+    def _lexical_retriever(self) -> Retriever:
         return self._retriever(None, None)
 
-    @property
-    def _explainable(self) -> HybridRetriever:
-        return self.retriever
-
-    def _retriever(self, embedder: Embedder | None, entry: EmbedderEntry | None) -> HybridRetriever:
+    def _retriever(self, embedder: Embedder | None, entry: EmbedderEntry | None) -> Retriever:
         table, reranking = self.settings.retrieval, self.settings.reranking
         # MMR runs inside the core when it is the only reranker: the pool then never crosses the border.
         mmr_lambda = reranking.mmr_lambda if reranking.reranker == "mmr" else None
-        retriever: HybridRetriever = plugins.create(
+        retriever: Retriever = plugins.create(
             "retrievers",
             table.retriever,
             table.arguments,
@@ -397,16 +479,18 @@ class Pipeline:
         )
         return retriever
 
-    @cached_property
-    def reranker(self) -> Reranker | None:
-        """Orders hits again; ``None`` when the core does it on the way."""
+    @_once
+    def rerankers(self) -> tuple[Reranker, ...]:
+        """Order hits again, one after the other, maximal marginal relevance last; none where the core does it on the way."""
         table = self.settings.reranking
-        if table.reranker in ("mmr", "none"):
-            return None
-        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
-        return reranker
+        if table.reranker in IN_CORE:
+            return ()
+        from clockify_rag.reranking import MmrReranker
 
-    @cached_property
+        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
+        return reranker, MmrReranker(table.mmr_lambda, vectors=self.index.vectors)
+
+    @_once
     def packer(self) -> Packer:
         """Chooses the generator's context."""
         table = self.settings.packing
@@ -415,19 +499,19 @@ class Pipeline:
         )
         return packer
 
-    @cached_property
+    @_once
     def verifier(self) -> Verifier:
         """Proves answers."""
         table = self.settings.verification
         verifier: Verifier = plugins.create("verifiers", table.verifier, table.arguments)
         return verifier
 
-    @cached_property
+    @_once
     def _generators(self) -> dict[str, Generator]:
         return {}
 
     def _generator(self, name: str) -> Generator:
-        with self._lock:
+        with self.lock:
             if name not in self._generators:
                 table = self.settings.generation
                 given: dict[str, Any] = {}
@@ -445,6 +529,10 @@ class Pipeline:
                 arguments = table.arguments if name == table.generator else {}
                 self._generators[name] = plugins.create("generators", name, arguments, **given)
             return self._generators[name]
+
+    def _asked(self, result: SearchResult) -> tuple[str, ...]:
+        """The hosts, other than this one, that embedded the question."""
+        return () if result.lexical_only else tuple(getattr(self.embedder, "sent_to", ()))
 
     def embeds(self, language: str) -> bool:
         """Whether the embedder knows the language; one that does not say knows all."""
@@ -473,9 +561,10 @@ class _Build:
         self.progress = progress
         self.timings: dict[str, float] = {}
         self.skipped: list[Skipped] = []
+        self.unreadable: list[str] = []
         self.counts = dict.fromkeys(("added", "changed", "unchanged", "stale", "hidden", "without_vectors"), 0)
         self.seen: set[str] = set()
-        self.added: dict[str, str] = {}
+        self.added: Counter[str] = Counter()
 
     def run(self) -> BuildReport:
         """Load, chunk, embed, index."""
@@ -487,7 +576,6 @@ class _Build:
                 chunker=pipeline.chunker_fingerprint,
                 embedder=pipeline.embedder_entry,
                 embed=self._embed,
-                sources=names,
             )
             with writer:
                 for batch in _batches(self._load(writer), BATCH_DOCUMENTS):
@@ -525,23 +613,29 @@ class _Build:
         """Yield the documents that must be written; note the others."""
         for source in self.sources:
             mine = {name: known for name, known in writer.known.items() if known.source == source.name}
-            paths = {known.path: known for known in mine.values()}
-            unread = {} if writer.rechunk else mine
+            chunker = self.pipeline.chunker_fingerprint
+            unread = {name: known for name, known in mine.items() if known.chunker == chunker}
+            self.unreadable.clear()
             for item in self._timed(self.pipeline.loader.load(source, unread, checksum=self.checksum)):
                 if isinstance(item, Skipped):
-                    self._skip(writer, item, paths)
-                elif isinstance(item, Document):
+                    self._skip(item)
+                    continue
+                if isinstance(item, Document):
                     self._unchanged(writer, item)
-                elif (known := mine.get(item.document.id)) and self._same(writer, known, item.document):
-                    self._unchanged(writer, item.document)
+                    continue
+                document = msgspec.structs.replace(item.document, chunker=chunker)
+                known = mine.get(document.id)
+                if known is not None and self._same(known, document):
+                    self._unchanged(writer, document)
                 else:
                     self.counts["added" if known is None else "changed"] += 1
                     self.counts["hidden"] += getattr(item.page, "hidden_dropped", 0)
-                    self.seen.add(item.document.id)
+                    self.seen.add(document.id)
                     if known is None:
-                        self.added[item.document.id] = digest(item.page.text)
-                    yield item
+                        self.added[digest(item.page.text)] += 1
+                    yield msgspec.structs.replace(item, document=document)
                 self.progress("load", len(self.seen), None)
+            self._keep_stale(writer, mine.values())
 
     def _timed(self, items: Iterable[T]) -> Iterator[T]:
         """Count the time that a lazy stage takes as that stage's."""
@@ -553,26 +647,31 @@ class _Build:
                 return
             yield item
 
-    def _same(self, writer: IndexWriter, known: Document, document: Document) -> bool:
-        return known.content_hash == document.content_hash and not writer.rechunk
+    def _same(self, known: Document, document: Document) -> bool:
+        """Whether nothing of a document changed but the state of its file."""
+        return msgspec.structs.replace(document, file=known.file, stale=known.stale) == known
 
     def _unchanged(self, writer: IndexWriter, document: Document) -> None:
         self.counts["unchanged"] += 1
         self.seen.add(document.id)
         writer.keep(msgspec.structs.replace(document, stale=False))
 
-    def _skip(self, writer: IndexWriter, skipped: Skipped, paths: Mapping[str, Document]) -> None:
+    def _skip(self, skipped: Skipped) -> None:
         self.skipped.append(skipped)
         if skipped.error is None:
             return
         if self.strict:
             raise _strict_error(skipped)
-        below = skipped.path + "/"
-        for path, known in paths.items():
-            if path == skipped.path or path.startswith(below):
+        self.unreadable.append(skipped.path if skipped.file is None else skipped.file)
+
+    def _keep_stale(self, writer: IndexWriter, known: Iterable[Document]) -> None:
+        """Keep the documents that would have come from what could not be read: a file, a folder, or the whole source."""
+        for document in known:
+            above = (path for path in self.unreadable if f"{document.path}/".startswith(f"{path}/" if path else ""))
+            if document.id not in self.seen and any(True for _ in above):
                 self.counts["stale"] += 1
-                self.seen.add(known.id)
-                writer.keep(msgspec.structs.replace(known, stale=True))
+                self.seen.add(document.id)
+                writer.keep(msgspec.structs.replace(document, stale=True))
 
     def _embed(self, batch: Sequence[tuple[Document, Sequence[Chunk]]]) -> list[bytes | None]:
         """Return the rows of each document's chunks; ``None`` where the embedder does not know the language."""
@@ -604,8 +703,8 @@ class _Build:
         snapshot = writer.previous
         if snapshot is None or not removed or not self.added:
             return 0
-        texts = [digest(snapshot.text(document.id) or "") for document in removed]
-        return sum(text in texts for text in self.added.values())
+        texts = Counter(digest(snapshot.text(document.id) or "") for document in removed)
+        return (self.added & texts).total()
 
 
 def _source(given: str) -> Source:

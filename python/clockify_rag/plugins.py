@@ -107,14 +107,16 @@ def create(group: str, name: str, arguments: Mapping[str, Any] | None = None, /,
     given = {**built_in, **(arguments or {})} if name in BUILT_IN[group] else dict(arguments or {})
     try:
         component = factory(**given)
-    except TypeError as error:
+    except ClockifyRagError:
+        raise
+    except (TypeError, ValueError) as error:
         taken = _parameters(factory)
         strange = sorted(set(given) - set(taken)) if taken is not None else []
-        if not strange:
-            raise
         raise InvalidSetting(
-            f"the component {name!r} among the {group} takes no argument {', '.join(strange)}",
-            hint=f"it takes: {', '.join(taken or ()) or 'none'}",
+            f"the component {name!r} among the {group} takes no argument {', '.join(strange)}"
+            if strange
+            else f"the component {name!r} among the {group} cannot be made with its arguments: {error}",
+            hint="" if taken is None else f"it takes: {', '.join(taken) or 'none'}",
             group=group,
             name=name,
             arguments=strange,

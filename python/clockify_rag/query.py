@@ -8,7 +8,6 @@ them.
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -97,6 +96,8 @@ def _checked(filters: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]
 def _is_field(field: str) -> bool:
     if field in FILTER_FIELDS:
         return True
+    import difflib
+
     near = difflib.get_close_matches(field, FILTER_FIELDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"filter on {', '.join(FILTER_FIELDS)}"
     raise QueryError(f"there is no field {field} to filter on", hint=hint, field=field)

@@ -48,7 +48,7 @@ class MmrReranker:
             chunk that has none. Without it the order stays as it is.
     """
 
-    def __init__(self, mmr_lambda: float = 0.9, *, vectors: Callable[[Sequence[str]], Vectors] | None = None) -> None:
+    def __init__(self, mmr_lambda: float = 0.98, *, vectors: Callable[[Sequence[str]], Vectors] | None = None) -> None:
         if not 0 <= mmr_lambda <= 1:
             raise InvalidSetting(f"mmr_lambda is {mmr_lambda}, and must be between 0 and 1", setting="mmr_lambda")
         self.mmr_lambda = mmr_lambda
@@ -73,7 +73,11 @@ class MmrReranker:
         from clockify_rag import _core
 
         vectors = self._vectors([hit.chunk.id for hit in hits])
-        order = _core.mmr([hit.score for hit in hits], vectors, self.mmr_lambda, top_k)
+        scores = [hit.score for hit in hits]
+        if scores != sorted(scores, reverse=True):
+            # Whatever ordered the hits did not score them, so their places are what is known of their relevance.
+            scores = [1 - place / len(hits) for place in range(len(hits))]
+        order = _core.mmr(scores, vectors, self.mmr_lambda, top_k)
         return _renumbered([hits[row] for row in order])
 
 

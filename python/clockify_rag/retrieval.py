@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from clockify_rag import _core
 from clockify_rag.contracts import Evidence, Hit, Query, RefusalReason, Scores, SearchResult
-from clockify_rag.index import EmbedderEntry, LocalIndex, check_compatible, decode_chunk, decode_document
+from clockify_rag.index import EmbedderEntry, LocalIndex, OpenGeneration, check_compatible, decode_chunk
 
 if TYPE_CHECKING:
+    from clockify_rag._core import _FoundRow
     from clockify_rag.contracts import Embedder
 
 EXCLUDED = ("kind=hub",)
@@ -88,7 +89,8 @@ class HybridRetriever:
             IndexIncompatible: the index was made by another analyser or embedder.
             IndexCorrupt: bytes that the question needs are not what was written.
         """
-        snapshot = self._index.snapshot
+        opened = self._index.opened
+        snapshot = opened.snapshot
         if self._compatible != snapshot.generation:
             check_compatible(snapshot, self._entry, lexical=self._embedder is None)
             self._compatible = snapshot.generation
@@ -105,7 +107,7 @@ class HybridRetriever:
         found = snapshot.search(
             query.text, query.language, groups, excluded, self.options(top_k), embedder=embedder, vector=vector
         )
-        hits = tuple(_hit(rank, row) for rank, row in enumerate(found.rows, 1))
+        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
         timings = found.timings_ms
         if vector is not None:
             timings["embed"] = round((embedded - started) * 1000, 3)
@@ -147,13 +149,13 @@ def refusal(result: SearchResult) -> RefusalReason | None:
     return "weak_evidence" if weak else None
 
 
-def _hit(rank: int, row: _core.FoundRow) -> Hit:
+def _hit(opened: OpenGeneration, rank: int, row: _FoundRow) -> Hit:
     record, text, document, score, fused, bm25, cosine, document_bm25, document_cosine = row
     return Hit(
         rank=rank,
         score=score,
         chunk=decode_chunk(record, text),
-        document=decode_document(document),
+        document=opened.document(document),
         scores=Scores(
             bm25=bm25, cosine=cosine, document_bm25=document_bm25, document_cosine=document_cosine, fused=fused
         ),

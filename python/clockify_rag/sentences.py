@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from clockify_rag.contracts import Span
 
 _LINE = re.compile(r"[^\n]+")
-_STEP = re.compile(r"\s*(?:\d{1,3}|[a-z])[.)]\s+\S")
+_GAP = re.compile(r"\n[^\S\n]*\n\s*")
 _ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
 _END = re.compile(r"(?:[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[”’」』）]*)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
@@ -36,7 +36,7 @@ _ABBREVIATIONS = frozenset(
 _UNINFORMATIVE = frozenset(
     """
     a about after all also am an and any are as at be been but by can could did do does each every for from get had has
-    have how i if in into is it its may me might must my need no not of on one or our shall should so some than that the
+    have how i if in into is it its may me mean means might must my need no not of on one or our shall should so some than that the
     their them then there these they this those to too us use using want was way we were what when where which while who
     whom whose why will with within would you your aber als am auch auf aus bei bin das dass dem den der des die dies
     ein eine einem einen einer es für haben hat ich im in ist kann können man mein meine mich mit nach nicht oder sein
@@ -68,29 +68,32 @@ def lines(text: str) -> list[Span]:
     return [span for line in _LINE.finditer(text) if (span := _trim(text, *line.span()))]
 
 
-def steps(text: str) -> list[list[Span]]:
-    """Return the numbered lists of ``text``: for each the spans of its steps, and of the lines that belong to them.
+def blocks(text: str) -> list[Span]:
+    """Return the spans of paragraphs, lists, tables and code, in order, without the white space around them.
 
-    A list ends at a line that is neither numbered nor indented nor an item, or where counting starts again at one.
+    Blank lines separate them; a list also begins and ends where its lines stand directly among others.
     """
-    found: list[list[Span]] = []
-    current: list[Span] = []
-    for start, end in ((line.start(), line.end()) for line in _LINE.finditer(text)):
-        span = _trim(text, start, end)
-        if span is None:
-            continue
-        line = text[start:end]
-        numbered = _STEP.match(line) is not None and not line[0].isspace()
-        inside = bool(current) and (line[0].isspace() or _ITEM.match(line) is not None)
-        first = numbered and line.lstrip()[:2] in ("1.", "1)")
-        if current and (first or not (numbered or inside)):
-            found.append(current)
-            current = []
-        if numbered or (current and inside):
-            current.append(span)
-    if current:
-        found.append(current)
-    return [one for one in found if len(one) > 1]
+    found: list[Span] = []
+    start = 0
+    for gap in [*_GAP.finditer(text), None]:
+        end = len(text) if gap is None else gap.start()
+        found += [span for first, last in _lists_apart(text, start, end) if (span := _trim(text, first, last))]
+        start = len(text) if gap is None else gap.end()
+    return found
+
+
+def _lists_apart(text: str, start: int, end: int) -> Iterator[Span]:
+    inside: bool | None = None
+    begin = start
+    for line in _LINE.finditer(text, start, end):
+        item = _ITEM.match(text, line.start(), line.end()) is not None
+        goes_on = line[0][0].isspace() or (bool(inside) and line[0][0].islower())
+        if inside is not None and item is not inside and not goes_on:
+            yield begin, line.start()
+            begin = line.start()
+        if not goes_on or inside is None:
+            inside = item
+    yield begin, end
 
 
 def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
@@ -183,12 +186,19 @@ class Overlap:
     def __init__(self, text: str, passages: Sequence[str]) -> None:
         self.words = informative(text)
         vocabularies = [frozenset(words(passage)) for passage in passages]
-        forms = _forms(self.words, {word for vocabulary in vocabularies for word in vocabulary})
-        self.found = [frozenset(w for w in self.words if forms[w] & vocabulary) for vocabulary in vocabularies]
+        self._forms = _forms(self.words, {word for vocabulary in vocabularies for word in vocabulary})
+        self.found = [self._held(vocabulary) for vocabulary in vocabularies]
         counts = Counter(word for found in self.found for word in found)
         total = len(passages)
         self.weights: Mapping[str, float] = {w: math.log(1 + total / (1 + counts[w])) for w in self.words}
         self._mass = sum(self.weights.values()) or 1.0
+
+    def held(self, passage: str) -> frozenset[str]:
+        """Return the words of the text that stand in ``passage``, which is made of words of the passages given."""
+        return self._held(frozenset(words(passage)))
+
+    def _held(self, vocabulary: frozenset[str]) -> frozenset[str]:
+        return frozenset(word for word in self.words if self._forms[word] & vocabulary)
 
     def share(self, found: Iterable[str]) -> float:
         """Return the share, 0 to 1, of the text's weight that ``found`` words have."""

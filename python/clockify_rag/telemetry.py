@@ -1,21 +1,20 @@
 """What a run tells about itself: stage timings, log records, and spans for those who trace.
 
-Nothing is written or sent unless asked for: the logger has no handler until ``--verbose`` adds one, the tracer does nothing until
-one is set, and neither is ever given a question, an answer or a page's text unless ``content`` is switched on.
+Nothing is written or sent unless asked for: no log record is made until a program imports ``logging``, none is shown until it or
+``--verbose`` adds a handler to the logger ``clockify_rag``, the tracer does nothing until one is set, and neither is ever given
+a question, an answer or a page's text. ``logging`` is not imported here, because that takes longer than a search.
 """
 
 from __future__ import annotations
 
-import logging
+import sys
 import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Protocol
 
-LOGGER: Final = logging.getLogger("clockify_rag")
-"""The package's logger."""
-
-LOGGER.addHandler(logging.NullHandler())
+LOGGER: Final = "clockify_rag"
+"""The name of the package's logger. Its records are of level ``DEBUG`` or ``INFO``, which nobody sees unasked."""
 
 
 class Tracer(Protocol):
@@ -37,23 +36,11 @@ class _State:
     """What applies to the whole process."""
 
     tracer: Tracer = NullTracer()
-    content: bool = False
 
 
-def set_tracer(tracer: Tracer | None, *, content: bool = False) -> None:
-    """Send spans to ``tracer``, or to none.
-
-    Args:
-        tracer: what receives the spans.
-        content: whether attributes may hold questions, answers and text of pages.
-    """
+def set_tracer(tracer: Tracer | None) -> None:
+    """Send spans to ``tracer``, or to none."""
     _State.tracer = NullTracer() if tracer is None else tracer
-    _State.content = content
-
-
-def content_allowed() -> bool:
-    """Return whether spans and log records may hold questions, answers and text of pages."""
-    return _State.content
 
 
 @contextmanager
@@ -63,7 +50,7 @@ def stage(name: str, timings_ms: MutableMapping[str, float] | None = None, **att
     Args:
         name: the stage's word, such as ``retrieve``.
         timings_ms: where its duration in milliseconds is added under ``name``.
-        **attributes: numbers and names for the span; never content, unless ``content_allowed()``.
+        **attributes: numbers and names for the span; never questions, answers or text of pages.
     """
     begin = time.perf_counter()
     try:
@@ -73,14 +60,18 @@ def stage(name: str, timings_ms: MutableMapping[str, float] | None = None, **att
         elapsed = (time.perf_counter() - begin) * 1000
         if timings_ms is not None:
             timings_ms[name] = round(timings_ms.get(name, 0.0) + elapsed, 3)
-        LOGGER.debug("%s took %.3f ms", name, elapsed)
+        if (logging := sys.modules.get("logging")) is not None:
+            logging.getLogger(LOGGER).debug("%s took %.3f ms", name, elapsed)
 
 
 def log_to_stderr(level: int) -> None:
     """Write the package's log records of at least ``level`` to standard error, once."""
-    LOGGER.setLevel(level)
-    if not any(getattr(handler, "clockify_rag", False) for handler in LOGGER.handlers):
+    import logging
+
+    logger = logging.getLogger(LOGGER)
+    logger.setLevel(level)
+    if not any(getattr(handler, "clockify_rag", False) for handler in logger.handlers):
         handler = logging.StreamHandler()
         handler.clockify_rag = True  # type: ignore[attr-defined]  # marks our own handler among a program's
         handler.setFormatter(logging.Formatter("%(relativeCreated)7.0f ms %(levelname)s %(name)s: %(message)s"))
-        LOGGER.addHandler(handler)
+        logger.addHandler(handler)

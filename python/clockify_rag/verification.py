@@ -85,8 +85,8 @@ class QuoteVerifier:
         Args:
             query: what was asked; decides which sentence proves a statement that says nothing by itself.
             context: what the draft was written from; its texts are what may be cited.
-            draft: the text; with ``quotes``, every line of it must be a quotation with its marker, or it is checked as
-            any.
+            draft: the text; with ``quotes`` it must be these, each with its marker and a blank line between, or it is
+            checked as any.
         """
         if draft.quotes and (proved := _exact(context, draft)):
             return proved
@@ -96,44 +96,16 @@ class QuoteVerifier:
 def _exact(context: Context, draft: Draft) -> tuple[str, tuple[Citation, ...], int] | None:
     """Prove a draft that consists of quotations by comparing each with the slice it names; ``None`` if one differs."""
     places: list[_Place] = []
-    expected: list[str] = []
     for hit, span in draft.quotes:
         text = context.hits[hit].chunk.slice(span) if 0 <= hit < len(context.hits) else None
         if not text:
             return None
-        expected.append(f"{text} [{hit + 1}]")
         places.append(_Place(hit, span, text))
-    if "\n".join(expected) != draft.text:
+    if "\n\n".join(f"{place.quote} [{place.hit + 1}]" for place in places) != draft.text:
         return None
-    runs = _runs(context, places)
-    numbers = {run: number for number, run in enumerate(dict.fromkeys(runs), 1)}
-    text = "\n".join(f"{place.quote} [{numbers[run]}]" for place, run in zip(places, runs, strict=True))
-    return text, tuple(_citation(context, run, number) for run, number in numbers.items()), 0
-
-
-def _runs(context: Context, places: list[_Place]) -> list[_Place]:
-    """Return for each place the run of its neighbours in the text that it belongs to, as one place."""
-    groups: list[list[_Place]] = []
-    for place in places:
-        joined = _joined(context, groups[-1][0], place) if groups else None
-        if joined is not None and not joined.quote[len(_span_text(context, groups[-1])) : -len(place.quote)].strip():
-            groups[-1].append(place)
-        else:
-            groups.append([place])
-    return [run for group in groups for run in [_joined(context, group[0], group[-1]) or group[0]] * len(group)]
-
-
-def _span_text(context: Context, group: list[_Place]) -> str:
-    joined = _joined(context, group[0], group[-1])
-    return joined.quote if joined else group[0].quote
-
-
-def _joined(context: Context, first: _Place, last: _Place) -> _Place | None:
-    if first.hit != last.hit or first.span[0] > last.span[0]:
-        return None
-    span = first.span[0], last.span[1]
-    quote = context.hits[first.hit].chunk.slice(span)
-    return None if quote is None else _Place(first.hit, span, quote)
+    numbers = {place: number for number, place in enumerate(dict.fromkeys(places), 1)}
+    text = "\n\n".join(f"{place.quote} [{numbers[place]}]" for place in places)
+    return text, tuple(_citation(context, place, number) for place, number in numbers.items()), 0
 
 
 def _citation(context: Context, place: _Place, number: int) -> Citation:

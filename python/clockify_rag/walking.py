@@ -30,7 +30,7 @@ from clockify_rag.errors import DocumentUnreadable, SourceError
 from clockify_rag.ignoring import IgnoreRules, Scope, decide, nfc
 
 if TYPE_CHECKING:
-    from clockify_rag._core import Slugs
+    from clockify_rag._core import _Slugs
 
 FORMATS: Mapping[str, str] = {
     ".md": "markdown",
@@ -101,7 +101,7 @@ _PROJECT_FILES = frozenset(
         "setup.py",
     }
 )
-_GENERATORS: tuple[tuple[Slugs, frozenset[str]], ...] = (
+_GENERATORS: tuple[tuple[_Slugs, frozenset[str]], ...] = (
     ("docusaurus", frozenset(f"docusaurus.config.{suffix}" for suffix in ("js", "ts", "mjs", "cjs", "mts", "cts"))),
     ("mkdocs", frozenset({"mkdocs.yml", "mkdocs.yaml"})),
     ("sphinx", frozenset({"conf.py"})),
@@ -299,7 +299,7 @@ class File(msgspec.Struct, frozen=True):
     path: str
     markup: str
     key: Any
-    slugs: Slugs
+    slugs: _Slugs
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -309,7 +309,7 @@ class Place(msgspec.Struct, frozen=True):
     key: Any
     ragignore: tuple[Scope, ...] = ()
     gitignore: tuple[Scope, ...] = ()
-    slugs: Slugs | None = None
+    slugs: _Slugs | None = None
     included: bool = True
     wanted: bool = True
     """Whether the folder was named, by the source or by a rule, so that what it looks like does not matter."""
@@ -325,7 +325,7 @@ class Walk:
     def __init__(self, tree: Tree, source: Source, *, ignore: bool) -> None:
         self._tree = tree
         self._ignore = ignore
-        self._slugs = cast("Slugs | None", source.slugs)
+        self._slugs = cast("_Slugs | None", source.slugs)
         self._include = IgnoreRules("\n".join(source.include)) if source.include else None
         self._exclude = IgnoreRules("\n".join(source.exclude))
 
@@ -343,15 +343,26 @@ class Walk:
         try:
             entries = self._tree.entries(place.key)
         except OSError as error:
+            if not place.path:
+                raise self._unreadable_source(place.key, error) from error
             return [unreadable(place.path, error)]
         names = {entry.name for entry in entries}
         reason = self._nature(place, names)
         if reason is not None:
             return [Skipped(place.path, reason)]
-        found: list[File | Skipped | Place] = []
-        place = self.with_rules(place, entries, found)
+        try:
+            place = self.with_rules(place, entries)
+        except SourceError as error:
+            if not place.path:
+                raise
+            message = f"{place.path} is not read, because {error.message}"
+            return [Skipped(place.path, UNREADABLE, failure_of(message, error.hint))]
         entries.sort(key=_order)
-        return found + [self._judge(place, entry, names) for entry in entries]
+        return [self._judge(place, entry, names) for entry in entries]
+
+    @staticmethod
+    def _unreadable_source(key: Any, error: OSError) -> SourceError:
+        return SourceError(f"{printable(str(key))} cannot be read: {error.strerror}", hint="let this user read it")
 
     def _nature(self, place: Place, names: set[str]) -> str | None:
         """What a folder is by what lies in it."""
@@ -363,30 +374,43 @@ class Walk:
             return DEPENDENCIES
         return BUILD_OUTPUT if "CACHEDIR.TAG" in names else None
 
-    def with_rules(self, place: Place, entries: list[_Entry], found: list[File | Skipped | Place]) -> Place:
-        """Return ``place`` with the ignore files and the generator among ``entries``; what fails is added to ``found``."""
+    def with_rules(self, place: Place, entries: list[_Entry]) -> Place:
+        """Return ``place`` with the ignore files and the generator among ``entries``.
+
+        Raises:
+            SourceError: an ignore file cannot be read, so that nobody knows what of the folder may be.
+        """
         cut = len(place.path) + 1 if place.path else 0
         scopes: dict[str, tuple[Scope, ...]] = {".ragignore": place.ragignore, ".gitignore": place.gitignore}
         slugs = self._slugs or self._generator(entries) or place.slugs
         for entry in entries:
             if self._ignore and entry.name in scopes and not entry.folder:
-                try:
-                    rules = IgnoreRules(self._text(entry))
-                except OSError as error:
-                    found.append(unreadable(place.below(entry.name), error))
-                else:
-                    scopes[entry.name] = (Scope(rules, "", cut), *scopes[entry.name])
+                rules = self._rules(place, entry)
+                scopes[entry.name] = (Scope(rules, "", cut), *scopes[entry.name])
         return msgspec.structs.replace(
             place, ragignore=scopes[".ragignore"], gitignore=scopes[".gitignore"], slugs=slugs
         )
 
-    def _text(self, entry: _Entry) -> str:
+    def _rules(self, place: Place, entry: _Entry) -> IgnoreRules:
+        try:
+            text = self._text(entry, _IGNORE_FILE_BYTES + 1)
+            if len(text) > _IGNORE_FILE_BYTES:
+                raise OSError(errno.EFBIG, f"it has more than {megabytes(_IGNORE_FILE_BYTES)}")
+        except (OSError, tarfile.TarError) as error:
+            raise SourceError(
+                f"{place.below(entry.name)} cannot be read: {getattr(error, 'strerror', None) or error}",
+                hint="put a file in its place, remove it, or read all there is with --no-ignore",
+                path=place.below(entry.name),
+            ) from error
+        return IgnoreRules(text.decode(errors="replace"))
+
+    def _text(self, entry: _Entry, limit: int) -> bytes:
         if entry.reason is not None:
             raise OSError(errno.EINVAL, entry.reason)
         with self._tree.open(entry.key) as stream:
-            return stream.read(_IGNORE_FILE_BYTES).decode(errors="replace")
+            return stream.read(limit)
 
-    def _generator(self, entries: list[_Entry]) -> Slugs | None:
+    def _generator(self, entries: list[_Entry]) -> _Slugs | None:
         files = {entry.name: entry for entry in entries if not entry.folder}
         for slugs, names in _GENERATORS:
             for name in names & files.keys():
@@ -396,10 +420,10 @@ class Walk:
 
     def _speaks_of_sphinx(self, entry: _Entry) -> bool:
         try:
-            text = self._text(entry).lower()
+            text = self._text(entry, _IGNORE_FILE_BYTES).lower()
         except OSError:
             return False
-        return "sphinx" in text or "myst" in text
+        return b"sphinx" in text or b"myst" in text
 
     def _judge(self, place: Place, entry: _Entry, names: set[str]) -> File | Skipped | Place:
         if not is_text(entry.name):
@@ -471,7 +495,7 @@ def start_of(root: str, *, ignore: bool, include: bool) -> Place:
     above: list[str] = []
     folder, prefix = root, ""
     scopes: list[Scope] = []
-    slugs: Slugs | None = None
+    slugs: _Slugs | None = None
     repository = _repository(root)
     while folder != repository and (repository is not None or not above):
         parent = os.path.dirname(folder)
@@ -483,10 +507,10 @@ def start_of(root: str, *, ignore: bool, include: bool) -> Place:
         tree = Folder(parent)
         walk = Walk(tree, Source(name="above", location=parent), ignore=ignore and repository is not None)
         try:
-            entries = [entry for entry in tree.entries(parent) if not entry.folder]
+            entries = [entry for entry in tree.entries(parent) if not entry.folder and entry.name != ".ragignore"]
         except OSError:
             break
-        place = walk.with_rules(Place("", parent), entries, [])
+        place = walk.with_rules(Place("", parent), entries)
         scopes += [Scope(scope.rules, prefix) for scope in place.gitignore]
         slugs = slugs or place.slugs
     return Place("", root, gitignore=tuple(scopes), slugs=slugs, included=not include)

@@ -360,9 +360,15 @@ impl TantivyWriter {
     }
 }
 
+/// The operating system's own reason where there is one, because what helps against a full disk depends on it; tantivy
+/// carries it in its text only.
 fn unwritable<E: std::error::Error + Send + Sync + 'static>(folder: &Path) -> impl FnOnce(E) -> Error {
     let wrap = Error::io("write", folder);
-    move |reason| wrap(std::io::Error::other(reason))
+    move |reason| {
+        let text = reason.to_string();
+        let number = text.split_once("(os error ").and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
+        wrap(number.map_or_else(|| std::io::Error::other(reason), std::io::Error::from_raw_os_error))
+    }
 }
 
 /// A tokenizer whose text is the number of a row in the document that was set before: its tokens were made elsewhere, in

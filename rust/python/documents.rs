@@ -1,5 +1,6 @@
 //! Pages, chunks, terms and quotes.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use rayon::prelude::*;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{Border, exception};
 use crate::analysis::{self, Analyzer, Language};
@@ -38,6 +40,11 @@ impl Page {
             blocks.append(class.call1((kind_name(block.kind), span, level, &block.anchor, block.retrievable))?)?;
         }
         Ok(blocks)
+    }
+
+    #[getter]
+    fn structure(&self, py: Python<'_>) -> PyResult<String> {
+        py.enter(|| Ok(format!("{:032x}", structure(&self.0))))
     }
 
     #[getter]
@@ -74,6 +81,35 @@ impl Page {
     fn hub(&self) -> bool {
         self.0.hub
     }
+}
+
+/// A hash of everything about a page's blocks that is not in its text.
+fn structure(page: &markup::Page) -> u128 {
+    let mut hash = Xxh3::new();
+    for block in &page.blocks {
+        hash.update(kind_name(block.kind).as_bytes());
+        hash.update(&[block.heading_level().unwrap_or(0), u8::from(block.retrievable)]);
+        update_range(&mut hash, Some(&block.range));
+        update_range(&mut hash, block.header.as_ref());
+        update_text(&mut hash, block.anchor.as_deref());
+        update_text(&mut hash, block.language.as_deref());
+        hash.update(&(block.items.len() as u64).to_le_bytes());
+        for item in &block.items {
+            update_range(&mut hash, Some(&item.range));
+            update_text(&mut hash, item.anchor.as_deref());
+        }
+    }
+    hash.digest128()
+}
+
+fn update_range(hash: &mut Xxh3, range: Option<&Range<u32>>) {
+    let ends = range.map_or([u32::MAX; 2], |range| [range.start, range.end]);
+    ends.into_iter().for_each(|end| hash.update(&end.to_le_bytes()));
+}
+
+fn update_text(hash: &mut Xxh3, text: Option<&str>) {
+    hash.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+    hash.update(text.unwrap_or_default().as_bytes());
 }
 
 fn kind_name(kind: BlockKind) -> &'static str {

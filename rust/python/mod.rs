@@ -45,7 +45,7 @@ impl Border for Python<'_> {
             execution::install(work, || {
                 // What a signal's handler raises ends the call; only the main thread runs such handlers.
                 if interruption.is_none() {
-                    *interruption = Python::attach(|py| py.check_signals()).err();
+                    *interruption = Python::attach(|py| py.check_signals().err());
                 }
                 interruption.is_some()
             })
@@ -85,7 +85,12 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         ),
         Error::IndexCorrupt { path, reason } => (
             "IndexCorrupt",
-            "remove the index folder and build it again from its sources".to_owned(),
+            // Nobody is told to remove what may be no index at all.
+            if path.ancestors().any(|folder| folder.join("CURRENT").is_file()) {
+                "remove the index folder and build it again from its sources".to_owned()
+            } else {
+                "name the folder of an index with --index DIR".to_owned()
+            },
             set("path", path.display().to_string()).and_then(|()| set("reason", reason.clone())),
         ),
         Error::IndexIncompatible { aspect, found, expected } => (

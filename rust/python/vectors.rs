@@ -56,7 +56,7 @@ impl StaticEmbedder {
 
     #[allow(clippy::needless_pass_by_value)]
     fn embed<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        // Making the first array imports numpy and panics where that fails, by Ctrl-C for one.
+        // Making the first array imports numpy, and panics where that fails: by Ctrl-C, for one.
         py.import("numpy")?;
         self.values(py, &texts)?.into_pyarray(py).reshape([texts.len(), self.0.dimension()])
     }

@@ -194,13 +194,45 @@ fn what_a_killed_build_left_is_cleared() {
     let mut killed = Publisher::open(&root).unwrap();
     let (_, mut writer) = killed.segment().unwrap();
     writer.file("half", |file| file.put(b"half")).unwrap();
-    killed.tombstones("x", b"half").unwrap();
+    killed.tombstones("000001-0", b"half").unwrap();
     fs::write(root.join("generations/000002.tmp"), b"half").unwrap();
     drop(killed);
     assert_ne!(content_files(&root), before);
+    for (folder, name) in [("segments", "000123.ts"), ("tombstones", "x"), ("generations", "000001.txt")] {
+        fs::write(root.join(folder).join(name), b"of somebody else").unwrap();
+    }
     Publisher::open(&root).unwrap();
+    for (folder, name) in [("segments", "000123.ts"), ("tombstones", "x"), ("generations", "000001.txt")] {
+        fs::remove_file(root.join(folder).join(name)).unwrap();
+    }
     assert_eq!(content_files(&root), before);
     assert_eq!(publish(&root, 2), 2);
+}
+
+#[test]
+fn a_build_that_gives_up_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    let before = content_files(&root);
+    let mut builder = Publisher::open(&root).unwrap();
+    let (_, mut writer) = builder.segment().unwrap();
+    writer.file("half", |file| file.put(b"half")).unwrap();
+    builder.close();
+    assert_eq!(content_files(&root), before);
+    Generation::open(&root).unwrap().verify().unwrap();
+}
+
+#[test]
+fn a_manifest_that_current_never_named_is_no_generation() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    let current = fs::read(root.join("CURRENT")).unwrap();
+    publish(&root, 2);
+    fs::write(root.join("CURRENT"), current).unwrap();
+    assert_eq!(publish(&root, 3), 2);
+    assert_eq!(Layout::new(&root).list_generations().unwrap(), [1, 2]);
 }
 
 #[test]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from faults import indexes
 
 
-class World(NamedTuple):
+class World(msgspec.Struct, frozen=True):
     """An index before and after an update, and what it answers each time."""
 
     index: Path
@@ -56,3 +58,15 @@ def copied(world: World, tmp_path: Path) -> Callable[[str], Path]:
 def index(copied: Callable[[str], Path]) -> Path:
     """A copy of the index."""
     return copied("index")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: hundreds of builds wait for no disk there, and a kill cannot tell."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(prefix="clockify-rag-", dir=memory))
+    yield folder
+    shutil.rmtree(folder)

@@ -64,10 +64,11 @@ def build(index: Path, source: Path) -> int:
 def answers(index: Path | Pipeline) -> str:
     """Return what an index answers to all questions, as JSON without times and the generation's number."""
     pipeline = index if isinstance(index, Pipeline) else open_pipeline(index)
-    found: list[object] = []
-    for question in QUESTIONS:
-        for fields in (search_fields(pipeline.search(question)), answer_fields(pipeline.ask(question))):
-            found.append({name: value for name, value in fields.items() if name not in ("timings_ms", "generation")})
+    found = [
+        {name: value for name, value in fields.items() if name not in ("timings_ms", "generation")}
+        for question in QUESTIONS
+        for fields in (search_fields(pipeline.search(question)), answer_fields(pipeline.ask(question)))
+    ]
     return msgspec.json.encode(found).decode()
 
 

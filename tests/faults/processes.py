@@ -76,7 +76,7 @@ def end(process: subprocess.Popen[str]) -> Done:
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise AssertionError(f"{process.args} hangs") from None
+        raise AssertionError(f"{process.args!r} hangs") from None
     return Done(process.returncode, out or "", err or "")
 
 

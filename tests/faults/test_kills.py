@@ -70,9 +70,9 @@ def check_survives(index: Path, source: Path, before: str | None, after: str, ki
 
 
 @pytest.mark.parametrize("update", [False, True], ids=["build", "update"])
-def test_a_kill_at_a_system_call(world: World, tmp_path: Path, update: bool) -> None:
+def test_a_kill_at_a_system_call(world: World, scratch: Path, update: bool) -> None:
     strace = needs("strace")
-    index = tmp_path / "index"
+    index = scratch / "index"
     source, before, after = (world.changed, world.before, world.after) if update else (world.pages, None, world.before)
 
     def reset() -> None:
@@ -82,7 +82,7 @@ def test_a_kill_at_a_system_call(world: World, tmp_path: Path, update: bool) -> 
 
     reset()
     try:
-        points = points_of(strace, index, source, tmp_path)
+        points = points_of(strace, index, source, scratch)
     except subprocess.CalledProcessError as failure:
         pytest.skip(f"strace may not trace here: {failure.stderr[-200:]!r}")
     kills = 0
@@ -100,12 +100,12 @@ def test_a_kill_at_a_system_call(world: World, tmp_path: Path, update: bool) -> 
 
 
 @pytest.mark.parametrize("update", [False, True], ids=["build", "update"])
-def test_a_kill_at_any_moment(world: World, tmp_path: Path, update: bool) -> None:
+def test_a_kill_at_any_moment(world: World, scratch: Path, update: bool) -> None:
     print(f"FAULT_SEED={SEED}")
     moments = random.Random(SEED)
     source, before, after = (world.changed, world.before, world.after) if update else (world.pages, None, world.before)
     for number in range(6):
-        index = tmp_path / f"index-{number}"
+        index = scratch / f"index-{number}"
         if update:
             shutil.copytree(world.index, index)
         process = start("build", source, "--index", index)

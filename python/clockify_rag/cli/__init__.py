@@ -64,7 +64,7 @@ def _invoke(arguments: list[str]) -> int:
         return _silence_stdout()
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 - a panic of the core is no Exception
+    except BaseException as error:
         import logging
 
         logging.getLogger("clockify_rag").info("traceback", exc_info=True)

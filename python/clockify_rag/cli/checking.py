@@ -193,7 +193,6 @@ def _open_sockets() -> int:
 
 def _chosen(settings: config.Settings, field: str) -> str:
     for table in settings.__struct_fields__:
-        name = getattr(getattr(settings, table), field, None)
-        if name is not None:
-            return str(name)
+        if hasattr(getattr(settings, table), field):
+            return getattr(getattr(settings, table), field) or "static"
     raise LookupError(field)
