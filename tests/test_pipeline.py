@@ -26,6 +26,7 @@ from clockify_rag.errors import (
     PluginNotFound,
     QueryError,
     SourceError,
+    StoreError,
 )
 from clockify_rag.index import EmbedderEntry, IndexWriter
 from clockify_rag.loading import FileLoader
@@ -794,8 +795,24 @@ def test_a_model_is_given_its_settings_and_the_secret(built: Pipeline, monkeypat
     find: Callable[..., Any] = lambda group, name: recorded  # noqa: E731
     monkeypatch.setattr("clockify_rag.plugins.find", find)
     pipeline = Pipeline(built.path, settings_of(generation={"model": "small", "total_seconds": 9.0}))
-    pipeline._generator("ollama")
+    pipeline.generator("ollama")
     assert given["model"] == "small"
     assert given["total_seconds"] == 9.0
     assert given["secret"] == pipeline.index.secret
     assert "url" not in given
+
+
+def test_a_generator_is_never_given_the_address_of_another(built: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    configured = {"generator": "ollama", "url": "http://127.0.0.1:9", "model": "small"}
+    pipeline = Pipeline(built.path, settings_of(generation=configured))
+    chosen, other = (pipeline.generator(name) for name in ("ollama", "openai"))
+    assert getattr(chosen, "sent_to", None) == ()
+    assert getattr(other, "sent_to", None) == ("api.openai.com",)
+    assert getattr(other, "model", None) != "small"
+
+
+def test_nothing_is_built_into_a_folder_of_other_things(pages: Path) -> None:
+    with pytest.raises(StoreError, match="no index"):
+        pipeline_of(pages).build([pages])
+    assert not (pages / "generations").exists()

@@ -16,7 +16,14 @@ from typing import Any, Generic, Self, TypeVar, overload
 import msgspec
 
 from clockify_rag import _core, plugins
-from clockify_rag.config import MAXIMUM_TOP_K, EmbeddingSettings, Settings, check_source_names, typed_source
+from clockify_rag.config import (
+    MAXIMUM_TOP_K,
+    EmbeddingSettings,
+    Settings,
+    check_index_folder,
+    check_source_names,
+    typed_source,
+)
 from clockify_rag.config import load as load_settings
 from clockify_rag.contracts import (
     Answer,
@@ -178,6 +185,7 @@ class Pipeline:
         """
         named = tuple(source if isinstance(source, Source) else _source(str(source)) for source in sources)
         check_source_names(named)
+        check_index_folder(self.path, building=True)
         return _Build(self, named, only=only, strict=strict, checksum=checksum, progress=progress or _silent).run()
 
     def refresh(self) -> bool:
@@ -253,7 +261,7 @@ class Pipeline:
             PluginError: there is no such generator.
         """
         name = generator or self.settings.generation.generator
-        writer = self._generator(name)
+        writer = self.generator(name)
         result = self.search(question, top_k, filters, lexical=lexical)
         timings = dict(result.timings_ms)
         found = Answer(
@@ -510,15 +518,17 @@ class Pipeline:
     def _generators(self) -> dict[str, Generator]:
         return {}
 
-    def _generator(self, name: str) -> Generator:
+    def generator(self, name: str) -> Generator:
+        """Return the component of that name that writes answers."""
         with self.lock:
             if name not in self._generators:
                 table = self.settings.generation
                 given: dict[str, Any] = {}
                 if name != "extractive":
                     given = {
-                        "model": table.model,
-                        "url": table.url,
+                        # Another generator's address is not this one's: it would get the pages and the key.
+                        "model": table.model if name == table.generator else None,
+                        "url": table.url if name == table.generator else None,
                         "connect_seconds": table.connect_seconds,
                         "first_token_seconds": table.first_token_seconds,
                         "between_tokens_seconds": table.between_tokens_seconds,
