@@ -794,7 +794,9 @@ def test_a_model_is_given_its_settings_and_the_secret(built: Pipeline, monkeypat
 
     find: Callable[..., Any] = lambda group, name: recorded  # noqa: E731
     monkeypatch.setattr("clockify_rag.plugins.find", find)
-    pipeline = Pipeline(built.path, settings_of(generation={"model": "small", "total_seconds": 9.0}))
+    pipeline = Pipeline(
+        built.path, settings_of(generation={"generator": "ollama", "model": "small", "total_seconds": 9.0})
+    )
     pipeline.generator("ollama")
     assert given["model"] == "small"
     assert given["total_seconds"] == 9.0
