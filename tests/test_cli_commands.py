@@ -415,14 +415,15 @@ def test_verbose_logs_to_stderr(pipeline: FakePipeline, capfd: pytest.CaptureFix
 
     from clockify_rag import telemetry
 
+    logger = logging.getLogger(telemetry.LOGGER)
     assert run(["--verbose", "search", "How?", "--json"]) == 0
     try:
-        telemetry.LOGGER.debug("said")
+        logger.debug("said")
         assert "said" in capfd.readouterr().err
     finally:
-        for handler in [handler for handler in telemetry.LOGGER.handlers if hasattr(handler, "clockify_rag")]:
-            telemetry.LOGGER.removeHandler(handler)
-        telemetry.LOGGER.setLevel(logging.NOTSET)
+        for handler in [handler for handler in logger.handlers if hasattr(handler, "clockify_rag")]:
+            logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
 
 
 def test_a_file_that_cannot_be_written_is_said(
