@@ -285,7 +285,7 @@ def test_init_writes_a_file_that_changes_nothing(
     assert run(["init"]) == 0
     assert capfd.readouterr().out == f"{tmp_path / 'clockify-rag.toml'}\n"
     loaded = config.load(directory=tmp_path, environment={})
-    assert set(loaded.origins) == {"sources"}
+    assert set(loaded.origins) == {"sources", "sources[0].location"}
     assert run(["init"]) == 2
     assert run(["init", "--force"]) == 0
     every_line = (tmp_path / "clockify-rag.toml").read_text()
