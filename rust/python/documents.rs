@@ -104,7 +104,9 @@ fn structure(page: &markup::Page) -> u128 {
 
 fn update_range(hash: &mut Xxh3, range: Option<&Range<u32>>) {
     let ends = range.map_or([u32::MAX; 2], |range| [range.start, range.end]);
-    ends.into_iter().for_each(|end| hash.update(&end.to_le_bytes()));
+    for end in ends {
+        hash.update(&end.to_le_bytes());
+    }
 }
 
 fn update_text(hash: &mut Xxh3, text: Option<&str>) {

@@ -90,6 +90,18 @@ def run(*arguments: str | Path, **options: Any) -> Done:
     return done
 
 
+def script(code: str, *arguments: str | Path, before: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
+    """Start Python code that may import this package and the tests' modules."""
+    paths = [environment()["PYTHONPATH"], str(Path(__file__).parent.parent)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
+    return subprocess.Popen(
+        [*before, sys.executable, "-c", code, *map(str, arguments)],
+        text=True,
+        env=environment(PYTHONPATH=os.pathsep.join(paths)),
+        **options,
+    )
+
+
 def failed(done: Done, status: int, code: str | None = None) -> Done:
     """Check that a command failed with this status and said so as the contract has it; with ``code``, in JSON too."""
     assert done.status == status, done

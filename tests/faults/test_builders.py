@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from clockify_rag import _core
 from clockify_rag.errors import IndexLocked
 from faults import indexes
 from faults.conftest import World
-from faults.processes import end, environment, failed, run, start
+from faults.processes import end, failed, run, script, start
 
 PUBLICATIONS = 50
 
@@ -35,10 +34,10 @@ def test_the_second_builder_is_told_who_builds(world: World, index: Path) -> Non
 
 
 def test_a_killed_builder_blocks_nobody(world: World, index: Path) -> None:
-    script = f"from clockify_rag import _core; w = _core.Writer({str(index)!r}); print('held', flush=True); input()"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    code = (
+        "import sys; from clockify_rag import _core; w = _core.Writer(sys.argv[1]); print('held', flush=True); input()"
     )
+    holder = script(code, index, stdin=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(IndexLocked) as raised:
@@ -79,6 +78,7 @@ while not (index.parent / "stop").exists():
 """
 
 
+@pytest.mark.slow
 def test_readers_during_publications_see_whole_generations(scratch: Path) -> None:
     """Each generation has one word on every page, so an answer tells which generation it is of."""
     index, source = scratch / "index", scratch / "help"
@@ -88,14 +88,11 @@ def test_readers_during_publications_see_whole_generations(scratch: Path) -> Non
         return indexes.build(index, indexes.pages(source, {f"{number}.md": text for number in range(4)}))
 
     assert publish("word1") == 1
-    paths = os.pathsep.join([environment()["PYTHONPATH"], str(Path(__file__).parent.parent)])
     outputs = [scratch / f"out-{number}" for number in range(2)]
     readers = []
     for output in outputs:
         with output.open("w") as out:
-            command = [sys.executable, "-c", READER, str(index)]
-            variables = environment(PYTHONPATH=paths)
-            readers.append(subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True, env=variables))
+            readers.append(script(READER, index, stdout=out))
     deadline = time.monotonic() + 30
     while not all(output.stat().st_size for output in outputs) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -69,6 +69,7 @@ def check_survives(index: Path, source: Path, before: str | None, after: str, ki
     assert indexes.leftovers(index) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", [False, True], ids=["build", "update"])
 def test_a_kill_at_a_system_call(world: World, scratch: Path, update: bool) -> None:
     strace = needs("strace")
@@ -99,6 +100,7 @@ def test_a_kill_at_a_system_call(world: World, scratch: Path, update: bool) -> N
     assert kills >= 0.8 * len(points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", [False, True], ids=["build", "update"])
 def test_a_kill_at_any_moment(world: World, scratch: Path, update: bool) -> None:
     print(f"FAULT_SEED={SEED}")

@@ -37,8 +37,8 @@ def ask(index: Path, folder: Path, url: str, *options: str) -> Done:
         f'[generation]\nurl = "{url}"\nmodel = "m"\nconnect_seconds = 1.0\nfirst_token_seconds = 1.0\n'
         "between_tokens_seconds = 0.5\ntotal_seconds = 3.0\n"
     )
-    arguments = ("ask", QUESTION, "--index", index, "--generator", "ollama", *options)
-    return run(*arguments, cwd=folder, variables=environment(HOME=str(folder)))
+    variables = environment(HOME=str(folder))
+    return run("ask", QUESTION, "--index", index, "--generator", "ollama", *options, cwd=folder, variables=variables)
 
 
 def check(done: Done) -> None:

@@ -26,8 +26,24 @@ PIPE_CLOSED: Final = 141
 
 def main() -> NoReturn:
     """Run the command with the process's arguments and end the process."""
+    _open_streams()
     status = run(sys.argv[1:])
     sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Give a process that was started without standard streams empty ones.
+
+    Otherwise the first file of the index that is opened becomes standard output or error, and what is said ends in it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open to the end
 
 
 def run(arguments: Sequence[str]) -> int:
