@@ -168,10 +168,11 @@ def result(hits: int, coverage: float, cosine: float | None, documents: int = 3)
         (result(0, 0.0, None), "no_evidence"),
         (result(0, 1.0, 1.0), "no_evidence"),
         (result(1, retrieval.MINIMUM_COVERAGE - 0.01, None), "weak_evidence"),
-        (result(1, retrieval.MINIMUM_COVERAGE, None), None),
         (result(1, 0.5, retrieval.MINIMUM_EVIDENCE - 0.51), "weak_evidence"),
+        (result(1, 1.0, -0.2), "weak_evidence"),
         (result(1, 0.5, retrieval.MINIMUM_EVIDENCE - 0.5), None),
-        (result(1, 0.0, retrieval.MINIMUM_EVIDENCE), None),
+        (result(1, 0.0, 1.0), None),
+        (result(1, retrieval.MINIMUM_COVERAGE, None), None),
     ],
 )
 def test_what_is_refused(given: SearchResult, reason: str | None) -> None:
@@ -180,7 +181,12 @@ def test_what_is_refused(given: SearchResult, reason: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("question", "least", "most"),
-    [("gate open dawn", 0.99, 1.0), ("gate zyxwv", 0.0, 0.5), ("zyxwv qponm", 0.0, 0.0)],
+    [
+        ("gate open dawn", 0.99, 1.0),
+        ("gate zyxwv", 0.0, 0.5),
+        ("zyxwv qponm", 0.0, 0.0),
+        ("ZyxwvGateQponm", 0.01, 0.5),
+    ],
 )
 def test_coverage_is_the_share_of_the_question_that_is_found(
     pipeline: Pipeline, question: str, least: float, most: float

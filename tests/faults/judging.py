@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from clockify_rag.embedding import StaticEmbedder
 from clockify_rag.errors import ClockifyRagError
 from faults import indexes
 
@@ -22,11 +23,11 @@ PATIENCE = 20
 
 def uses(index: Path) -> Mapping[str, Callable[[], str]]:
     """What is done with an index, each time opened anew."""
-    embedder = indexes.open_pipeline(index).embedder
+    embedder = StaticEmbedder()
 
     def answers() -> str:
         pipeline = indexes.open_pipeline(index)
-        pipeline.__dict__["embedder"] = embedder
+        pipeline.made["embedder"] = embedder
         return indexes.answers(pipeline)
 
     def documents() -> str:

@@ -34,11 +34,11 @@ FAULTS: dict[str, Script] = {
 
 def ask(index: Path, folder: Path, url: str, *options: str) -> Done:
     (folder / "clockify-rag.toml").write_text(
-        f'[generation]\nurl = "{url}"\nmodel = "m"\nconnect_seconds = 1.0\nfirst_token_seconds = 1.0\n'
+        f'[generation]\ngenerator = "ollama"\nurl = "{url}"\nmodel = "m"\nconnect_seconds = 1.0\nfirst_token_seconds = 1.0\n'
         "between_tokens_seconds = 0.5\ntotal_seconds = 3.0\n"
     )
     variables = environment(HOME=str(folder))
-    return run("ask", QUESTION, "--index", index, "--generator", "ollama", *options, cwd=folder, variables=variables)
+    return run("ask", QUESTION, "--index", index, *options, cwd=folder, variables=variables)
 
 
 def check(done: Done) -> None:
