@@ -52,9 +52,8 @@ pub fn install<T: Send>(work: impl FnOnce() -> Result<T> + Send, mut should_stop
         scope.spawn(move |_| {
             // Dropped when the work ends, also by a panic, and the waiting thread is told by that.
             let _ended = ended;
-            let before = STOPPED.replace(Some(Arc::clone(stopped)));
+            let _before = Before(STOPPED.replace(Some(Arc::clone(stopped))));
             *outcome = work();
-            STOPPED.set(before);
         });
         while end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             if should_stop() {
@@ -65,7 +64,19 @@ pub fn install<T: Send>(work: impl FnOnce() -> Result<T> + Send, mut should_stop
     outcome
 }
 
+/// What a thread was asked to stop by before it began this work, put back when the work ends, also by a panic.
+struct Before(Option<Arc<AtomicBool>>);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        STOPPED.set(self.0.take());
+    }
+}
+
 /// Where work asks whether it should go on.
+///
+/// Only the thread that [`install`] started the work on knows the answer. In the closures of parallel iterators, which run on
+/// other threads, this never stops anything: ask between batches.
 ///
 /// # Errors
 /// [`Error::Cancelled`] when it should not.
@@ -125,5 +136,17 @@ mod tests {
         let panicked = std::panic::catch_unwind(|| install(|| -> Result<()> { panic!("said") }, || false));
         assert_eq!(panicked.unwrap_err().downcast_ref::<&str>(), Some(&"said"));
         install(checkpoint, || false).unwrap();
+    }
+
+    #[test]
+    fn a_panic_leaves_no_thread_stopped() {
+        let until_stopped = || -> Result<()> {
+            while checkpoint().is_ok() {
+                std::thread::yield_now();
+            }
+            panic!("stopped")
+        };
+        assert!(std::panic::catch_unwind(|| install(until_stopped, || true)).is_err());
+        assert!(pool().unwrap().broadcast(|_| checkpoint().is_ok()).into_iter().all(|goes_on| goes_on));
     }
 }

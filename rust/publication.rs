@@ -4,10 +4,10 @@ use rustc_hash::FxHashSet;
 
 use crate::analysis;
 use crate::bitmap::Bitmap;
-use crate::error::Result;
-use crate::records::Id;
+use crate::error::{Error, Result};
+use crate::records::{Id, Records};
 use crate::segment::{SegmentReader, Tombstones};
-use crate::storage::{EmbedderEntry, Makers, Publisher, SegmentEntry};
+use crate::storage::{EmbedderEntry, Layout, Makers, Publisher, Segment, SegmentEntry};
 
 /// What the next generation is made of.
 #[derive(Debug)]
@@ -29,9 +29,11 @@ pub struct Change {
 /// Publishes the next generation and returns its number; durable when this returns.
 ///
 /// # Errors
-/// [`crate::error::Error::IndexCorrupt`] when a segment that stays is damaged where it must be read, and
-/// [`crate::error::Error::Io`] when something cannot be written. The present generation is then still served.
+/// [`Error::InvalidArgument`] when a document is in two of the new segments, [`Error::IndexCorrupt`] when a segment that stays
+/// is damaged where it must be read, and [`Error::Io`] when something cannot be written. The present generation is then still
+/// served.
 pub fn publish(publisher: &mut Publisher, change: Change) -> Result<u64> {
+    refuse_doubles(&Layout::new(publisher.root()), &change.added)?;
     let deleted: FxHashSet<Id> = change.deleted.into_iter().collect();
     let mut segments = Vec::new();
     if let Some(current) = publisher.current() {
@@ -48,6 +50,26 @@ pub fn publish(publisher: &mut Publisher, change: Change) -> Result<u64> {
     segments.extend(change.added.into_iter().filter(|segment| segment.documents > 0));
     let makers = Makers { analyser: analysis::fingerprint(), chunker: change.chunker, embedder: change.embedder };
     publisher.publish(makers, segments, &change.state)
+}
+
+/// Refuses a document in two new segments: both would be found. In one segment its order refuses it.
+fn refuse_doubles(layout: &Layout, added: &[SegmentEntry]) -> Result<()> {
+    if added.len() < 2 {
+        return Ok(());
+    }
+    let mut seen: FxHashSet<Id> = FxHashSet::default();
+    for entry in added {
+        let files = Segment::open(&layout.segments().join(&entry.id), &entry.files)?;
+        let records = Records::open(&files)?;
+        for row in 0..records.documents() {
+            let id = records.document_id(row)?;
+            if !seen.insert(id) {
+                let id = u128::from_be_bytes(id);
+                return Err(Error::InvalidArgument(format!("document {id:032x} is in two of the added segments")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The entry of a segment in the next generation; `None` when no document of it is left.

@@ -23,12 +23,6 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::analysis::is_unspaced;
 
-/// The fewest words a quote should have before finding it proves anything; for callers to apply.
-pub const MIN_WORDS: usize = 3;
-
-/// The fewest characters a quote should have before finding it proves anything; for callers to apply.
-pub const MIN_CHARS: usize = 12;
-
 /// Quotes of more words have no [`closest`] run.
 pub const MAX_CLOSEST_WORDS: usize = 1000;
 
@@ -75,13 +69,6 @@ pub fn find(quote: &str, text: &str, case: Case) -> Option<Run> {
     find_folded(&Folded::new(quote, case).text, text, case)
 }
 
-/// The first of `texts` that holds `quote` after folding, and where.
-#[must_use]
-pub fn locate(quote: &str, texts: &[&str], case: Case) -> Option<(usize, Run)> {
-    let quote = Folded::new(quote, case);
-    texts.iter().enumerate().find_map(|(index, text)| Some((index, find_folded(&quote.text, text, case)?)))
-}
-
 fn find_folded(quote: &str, text: &str, case: Case) -> Option<Run> {
     if quote.is_empty() {
         return None;
@@ -109,15 +96,6 @@ fn find_folded(quote: &str, text: &str, case: Case) -> Option<Run> {
 #[must_use]
 pub fn closest(quote: &str, text: &str) -> Option<Closest> {
     closest_of(&Quoted::new(&Folded::new(quote, Case::Ignored).text)?, text)
-}
-
-/// The run of all `texts` most like `quote`, the first of equals, and in which text it is; otherwise as [`closest`].
-#[must_use]
-pub fn closest_in(quote: &str, texts: &[&str]) -> Option<(usize, Closest)> {
-    let folded = Folded::new(quote, Case::Ignored);
-    let quote = Quoted::new(&folded.text)?;
-    let runs = texts.iter().enumerate().filter_map(|(index, text)| Some((index, closest_of(&quote, text)?)));
-    runs.reduce(|best, next| if next.1.similarity > best.1.similarity { next } else { best })
 }
 
 fn closest_of(quote: &Quoted<'_>, text: &str) -> Option<Closest> {
@@ -513,13 +491,6 @@ mod tests {
     }
 
     #[test]
-    fn the_first_text_that_has_it_is_located() {
-        let texts = ["nothing here", "a short quote", "a short quote again"];
-        assert_eq!(locate("short quote", &texts, Case::Kept).unwrap().0, 1);
-        assert_eq!(locate("long quote", &texts, Case::Kept), None);
-    }
-
-    #[test]
     fn an_altered_quote_has_its_closest_run() {
         let text = "First open the page. Then click Settings, and choose the workspace you want to delete. It cannot be undone.";
         let closest = closest("Click settings and choose a workspace you wish to delete", text).unwrap();
@@ -529,9 +500,6 @@ mod tests {
         assert_eq!(super::closest("…", text), None);
         let whole = super::closest("THE PAGE then", text).unwrap();
         assert_eq!((&text[whole.run.bytes], whole.similarity.to_bits()), ("the page. Then", 1f32.to_bits()));
-        let texts = ["open a page", text, "click settings and choose the workspace"];
-        assert_eq!(closest_in("click Settings and choose the workspace", &texts).unwrap().0, 1);
-        assert_eq!(closest_in("zebra", &texts), None);
     }
 
     #[test]

@@ -620,11 +620,15 @@ impl Layout {
     /// Reads `CURRENT`: the generation served and its manifest's hash.
     ///
     /// # Errors
-    /// [`Error::IndexNotFound`] when there is none, [`Error::IndexCorrupt`] when it says no generation.
+    /// [`Error::IndexNotFound`] when there is none, and no generation but what a killed first build may have left;
+    /// [`Error::IndexCorrupt`] when there are others, or it says no generation.
     pub fn read_current(&self) -> Result<(u64, String)> {
         let path = self.current();
         if fs::symlink_metadata(&path).is_err_and(|source| source.kind() == std::io::ErrorKind::NotFound) {
-            return Err(Error::IndexNotFound { path: self.root.clone() });
+            return Err(match self.list_generations()?.as_slice() {
+                [] | [1] => Error::IndexNotFound { path: self.root.clone() },
+                _ => Error::corrupt(&path, "it is missing, but generations exist"),
+            });
         }
         let (file, _) = open_regular(&path)?;
         let mut bytes = Vec::new();
@@ -650,8 +654,8 @@ impl Layout {
     /// # Errors
     /// [`Error::Io`] when the folder cannot be listed.
     pub fn list_generations(&self) -> Result<Vec<u64>> {
-        let mut numbers: Vec<u64> =
-            list(&self.generations())?.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
+        let number = |name: &String| name.strip_suffix(".json").filter(|number| is_generation(number))?.parse().ok();
+        let mut numbers: Vec<u64> = list(&self.generations())?.iter().filter_map(number).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -865,7 +869,7 @@ impl Publisher {
         }
         let is_own = holds_nothing_else(root)?;
         for folder in [root.to_path_buf(), layout.generations(), layout.segments(), layout.tombstones()] {
-            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+            create_folder(&folder)?;
         }
         let lock = take_lock(root)?;
         let ignored = root.join(".gitignore");
@@ -882,8 +886,14 @@ impl Publisher {
             Err(failure) => return Err(failure),
         };
         let served = current.as_ref().map_or(0, |generation| generation.manifest.generation);
-        let publisher = Self { layout, current, next: served + 1, segments: 0, _lock: lock };
-        publisher.clear_unpublished(served)?;
+        let mut publisher = Self { layout, current, next: served + 1, segments: 0, _lock: lock };
+        match publisher.layout.list_generations()?.last() {
+            // A build was killed before `CURRENT` named its manifest: nobody has read it.
+            Some(&newest) if newest == served + 1 => remove(&publisher.layout.manifest(newest))?,
+            // An older generation is served again: those after it were published, and keep their numbers.
+            Some(&newest) if newest > served => publisher.next = newest + 1,
+            _ => {}
+        }
         publisher.clear_leftovers()?;
         Ok(publisher)
     }
@@ -928,10 +938,13 @@ impl Publisher {
     /// Publishes the next generation: durable when this returns.
     ///
     /// The order is: files (already durable), folders, manifest, `CURRENT`; each synchronised before the next, so that a
-    /// crash at any point leaves the old generation served, or the new one whole.
+    /// crash at any point leaves the old generation served, or the new one whole. The new one is opened before `CURRENT` is
+    /// replaced, so one that cannot be opened is never served.
     ///
     /// # Errors
-    /// [`Error::Io`] when anything cannot be written; the old generation is then still served.
+    /// [`Error::Io`] when anything cannot be written, and as [`Generation::open`]; the old generation is then still served.
+    /// Only where a folder cannot be synchronised after `CURRENT` was replaced, the new one is, and might not survive a loss of
+    /// power; [`Publisher::current`] says which.
     pub fn publish(&mut self, makers: Makers, segments: Vec<SegmentEntry>, state: &[u8]) -> Result<u64> {
         let generation = self.next;
         let name = format!("{generation:06}.state");
@@ -941,14 +954,17 @@ impl Publisher {
         sync_directory(&self.layout.tombstones())?;
         let (bytes, hash) = manifest.to_bytes()?;
         write_replacing(&self.layout.manifest(generation), &bytes)?;
-        write_replacing(&self.layout.current(), self.layout.line_of(generation, &hash).as_bytes())?;
-        if let Some(parent) = self.layout.root().parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_directory(parent)?;
-        }
-        self.current = Some(Generation::open_after(self.layout.root(), self.current.as_ref())?);
+        let opened = Generation::open_number(&self.layout, generation, &hash, self.current.as_ref())?;
+        let current = self.layout.current();
+        let line = self.layout.line_of(generation, &hash);
+        replace(&write_temporary(&current, line.as_bytes(), |_| Ok(()))?, &current)?;
+        self.current = Some(opened);
         self.next += 1;
         self.segments = 0;
-        self.collect()?;
+        sync_directory(parent(&current))?;
+        sync_directory(parent(self.layout.root()))?;
+        // What cannot be removed now is left to the next build.
+        let _ = self.collect();
         Ok(generation)
     }
 
@@ -956,11 +972,13 @@ impl Publisher {
     ///
     /// What cannot be removed is left to the next build, as after a kill.
     pub fn close(self) {
-        let served = self.current.as_ref().map_or(0, |generation| generation.manifest.generation);
-        // `CURRENT` is read again: a publication that failed may have replaced it.
-        if self.layout.read_current().map_or(0, |(number, _)| number) == served {
-            let _ = self.clear_unpublished(served).and_then(|()| self.clear_leftovers());
+        if self.layout.read_current().is_ok_and(|(served, _)| served == self.next) {
+            // A rename that was reported as failed and was not.
+            return;
         }
+        let unpublished = self.layout.manifest(self.next);
+        let removed = if unpublished.exists() { remove(&unpublished) } else { Ok(()) };
+        let _ = removed.and_then(|()| self.clear_leftovers());
     }
 
     /// Removes generations that are neither among the last [`KEPT_GENERATIONS`] nor young nor open somewhere, and then the
@@ -982,20 +1000,16 @@ impl Publisher {
         self.clear_leftovers()
     }
 
-    /// Removes manifests of builds that were killed before `CURRENT` named them: nobody has read them.
-    fn clear_unpublished(&self, served: u64) -> Result<()> {
-        let numbers = self.layout.list_generations()?;
-        numbers.iter().filter(|&&number| number > served).try_for_each(|&number| remove(&self.layout.manifest(number)))
-    }
-
     /// Removes segments, tombstones and state files that no manifest names, temporary files, and manifests of former
-    /// generations that are damaged. What no index of ours could have left stays, whoever put it there.
+    /// generations that are damaged. What no index of ours could have left stays, whoever put it there. Where a manifest is of
+    /// another format all stays, since what it names is not known.
     fn clear_leftovers(&self) -> Result<()> {
         let mut named = std::collections::HashSet::new();
         for number in self.layout.list_generations()? {
             let manifest = match self.layout.read_manifest(number) {
                 Ok((manifest, _, _)) => manifest,
                 Err(Error::IndexCorrupt { .. }) => continue,
+                Err(Error::IndexIncompatible { .. }) => return Ok(()),
                 Err(failure) => return Err(failure),
             };
             for segment in manifest.segments {
@@ -1059,11 +1073,17 @@ fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry> {
 
 /// Replaces `path` by `bytes` in one step: a temporary file, made durable, renamed over it, the folder made durable.
 fn write_replacing(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_replacing_with(path, bytes, |_| Ok(()))
+    replace(&write_temporary(path, bytes, |_| Ok(()))?, path)?;
+    sync_directory(parent(path))
 }
 
-/// As [`write_replacing`], with something done to the temporary file before it has bytes.
-fn write_replacing_with(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+/// Renames a temporary file over what it is to replace.
+fn replace(temporary: &Path, path: &Path) -> Result<()> {
+    fs::rename(temporary, path).map_err(Error::io("rename", temporary))
+}
+
+/// Writes the temporary file that is to replace `path`, with something done to it before it has bytes, and makes it durable.
+fn write_temporary(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let temporary = path.with_extension("tmp");
     match fs::remove_file(&temporary) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -1075,15 +1095,32 @@ fn write_replacing_with(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -
     prepare(&temporary)?;
     writer.put(bytes)?;
     writer.finish()?;
-    fs::rename(&temporary, path).map_err(Error::io("rename", &temporary))?;
-    path.parent().map_or(Ok(()), sync_directory)
+    Ok(temporary)
+}
+
+/// The folder that a path's last name is an entry of.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+/// Creates a folder and those above it that are missing, each made durable as an entry of the one above.
+fn create_folder(folder: &Path) -> Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    missing.iter().rev().try_for_each(|created| sync_directory(parent(created)))
 }
 
 /// Writes 32 random bytes that only this user may read.
 fn write_secret(path: &Path) -> Result<()> {
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes).map_err(|failure| Error::io("make", path)(failure.into()))?;
-    write_replacing_with(path, &bytes, restrict)
+    replace(&write_temporary(path, &bytes, restrict)?, path)?;
+    sync_directory(parent(path))
 }
 
 #[cfg(unix)]

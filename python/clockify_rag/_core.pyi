@@ -141,7 +141,7 @@ _FoundRow = tuple[
     bytes,  # chunk record
     str,  # chunk text
     bytes,  # document record
-    float,  # score: relevance, or its place in the diversified order
+    float,  # score: the fused relevance, also where MMR has ordered the rows otherwise
     float,  # fused relevance
     float | None,  # BM25F of the chunk
     float | None,  # cosine of the chunk

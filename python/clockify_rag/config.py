@@ -461,7 +461,7 @@ class _Merged:
         if len(path) > LEVELS:
             _unknown(path, 2, {}, origin)
         converted = _convert(path, value, kind, origin, strict=strict)
-        if path[1] in COMPONENTS.values() and table.get(path[1]) != converted:
+        if path[1] in COMPONENTS.values() and path[1] in table and table[path[1]] != converted:
             self._forget_component(path[0], origin.layer)
         table[path[1]] = converted
         self.origins[".".join(path)] = origin

@@ -192,6 +192,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     """From 1."""
     score: float
+    """The relevance that the last reranker gave, else the retriever's fused one. Ranks need not follow it: MMR orders hits by how
+    much they add to those before."""
     chunk: Chunk
     document: Document
     scores: Scores

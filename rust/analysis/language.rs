@@ -17,8 +17,8 @@ use super::fold_into;
 
 macro_rules! languages {
     ($($name:ident = $number:literal, $code:literal, $english:literal;)+) => {
-        /// A language the analyser has a stemmer and a stop list for, or none of these. The numbers are written to disk
-        /// and never change.
+        /// A language the analyser has a stemmer and a stop list for, or none of these. The numbers are bits of a
+        /// vote and part of what the analyser's fingerprint covers.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Language {
@@ -50,16 +50,6 @@ macro_rules! languages {
                 match self {
                     Self::Unknown => "",
                     $(Self::$name => $code,)+
-                }
-            }
-
-            /// The language with this number, the inverse of `as u8`.
-            #[must_use]
-            pub fn from_number(number: u8) -> Option<Self> {
-                match number {
-                    0 => Some(Self::Unknown),
-                    $($number => Some(Self::$name),)+
-                    _ => None,
                 }
             }
 
@@ -599,14 +589,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_codes_are_each_others_inverse() {
+    fn every_language_has_a_code_and_stop_words() {
         for &language in Language::ALL {
             assert_eq!(Language::from_code(language.code()), language);
-            assert_eq!(Language::from_number(language as u8), Some(language));
             assert!(!language.stop_words().is_empty(), "{language:?} has no stop words");
         }
-        assert_eq!(Language::from_number(0), Some(Language::Unknown));
-        assert_eq!(Language::from_number(200), None);
         assert_eq!(SLOTS, Language::ALL.iter().map(|language| *language as usize).max().unwrap() + 1);
     }
 

@@ -20,6 +20,10 @@ const LOOKUP_COST: usize = 16;
 const WORTH_COLLECTING: usize = WINDOW / 2;
 /// When no more rows than this are allowed, each is scored rather than searched for.
 const FEW_ROWS: u32 = 256;
+/// Terms that a thread keeps space for between searches.
+const KEPT_TERMS: usize = 32;
+/// Entries that a list of them keeps space for.
+const KEPT_ENTRIES: usize = 1 << 14;
 /// Rows that are compared at once when candidates are collected.
 const GROUP: usize = 32;
 const NONE: u32 = u32::MAX;
@@ -46,7 +50,10 @@ pub fn top_k(
         _ if k == 0 => return Ok(Vec::new()),
         Some(allowed) if allowed.count() <= FEW_ROWS => allowed.iter().take_while(|&row| row < lists.rows()).collect(),
         _ => SCRATCH.with_borrow_mut(|scratch| {
-            Search::prepare(scorer, lists, terms, scratch)?.candidates(allowed, k, scratch)
+            let search = Search::prepare(scorer, lists, terms, scratch);
+            let rows = search.and_then(|search| search.candidates(allowed, k, scratch));
+            scratch.shrink();
+            rows
         })?,
     };
     let scores = score_rows(segment, terms, scorer, &rows)?;
@@ -212,6 +219,26 @@ struct Scratch {
     order: Vec<(f32, usize)>,
     /// The best rows so far.
     pool: Vec<(u32, f32)>,
+}
+
+impl Scratch {
+    /// Lets go of what only an unusual question needs.
+    fn shrink(&mut self) {
+        self.terms.truncate(KEPT_TERMS);
+        for term in &mut self.terms {
+            term.blocks.clear();
+            term.blocks.shrink_to(KEPT_ENTRIES);
+            term.windows.clear();
+            term.windows.shrink_to(KEPT_ENTRIES);
+        }
+        if self.terms.capacity() > KEPT_TERMS {
+            self.terms.shrink_to_fit();
+        }
+        self.pool.clear();
+        self.pool.shrink_to(KEPT_ENTRIES);
+        self.order.clear();
+        self.order.shrink_to(KEPT_TERMS);
+    }
 }
 
 #[derive(Default)]
@@ -487,3 +514,11 @@ fn bound(scorer: &Scorer, skip: Skip<'_>, factor: f32) -> f32 {
     }
     scorer.saturated(factor, greatest)
 }
+
+#[cfg(test)]
+pub(super) fn kept_by_this_thread() -> (usize, usize) {
+    SCRATCH.with_borrow(|scratch| (scratch.terms.capacity(), scratch.pool.capacity()))
+}
+
+#[cfg(test)]
+pub(super) const KEPT: (usize, usize) = (KEPT_TERMS, KEPT_ENTRIES);

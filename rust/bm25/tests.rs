@@ -543,3 +543,21 @@ fn rounding_of_large_bounds_drops_no_row() {
         }
     }
 }
+
+#[test]
+fn a_thread_keeps_little_after_an_unusual_question() {
+    let chunk = |_| (String::new(), vec![("w0 w1 w2".to_owned(), false)]);
+    let page = Page { title: String::new(), headings: Vec::new(), chunks: (0..20_000).map(chunk).collect() };
+    let opened = open(&[page]);
+    let postings = opened.segment.postings();
+    let statistics = postings.statistics(Level::Chunks);
+    let scorer = Scorer::new(Parameters::default(), Level::Chunks, statistics).unwrap();
+    let question: Vec<(String, f32)> = (0..200).map(|number| (format!("w{}", number % 3), 1.0)).collect();
+    let terms = query(&opened.segment, Level::Chunks, &question, |_| 20_000, &statistics);
+    for _ in 0..2 {
+        let best = top_k(postings, &terms, &scorer, None, 10).unwrap();
+        assert_eq!(bits(&best), bits(&unpruned(postings, &terms, &scorer, None, 10)));
+        let kept = search::kept_by_this_thread();
+        assert!(kept.0 <= search::KEPT.0 && kept.1 <= search::KEPT.1, "{kept:?}");
+    }
+}

@@ -33,7 +33,7 @@ pub enum Simd {
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL and VNNI.
     Avx512,
-    /// `AArch64` with Advanced SIMD.
+    /// `AArch64` with Advanced SIMD; only on demand, until it has been tested on such a processor.
     Neon,
 }
 
@@ -57,7 +57,7 @@ impl Simd {
         Self::ALL.into_iter().filter(|level| level.kernels().is_some()).collect()
     }
 
-    /// The level in use: the forced one, else that of [`SIMD_VARIABLE`], else the best this processor has.
+    /// The level in use: the forced one, else that of [`SIMD_VARIABLE`], else the best this processor has that was tested.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when the variable names no level of this processor.
@@ -115,7 +115,7 @@ fn at_load() -> Option<Simd> {
     let available = Simd::available();
     match std::env::var(SIMD_VARIABLE) {
         Ok(name) if !name.is_empty() => available.into_iter().find(|level| level.name() == name),
-        _ => available.last().copied(),
+        _ => available.into_iter().rfind(|level| *level != Simd::Neon),
     }
 }
 

@@ -21,8 +21,6 @@ use crate::storage::SegmentWriter;
 
 /// Documents that are analysed at once; bounds the memory that analysed text takes.
 const BATCH: usize = 512;
-/// The longest term tantivy takes, in bytes; longer ones are not indexed.
-const LONGEST_TERM: usize = 65_530;
 /// Positions of the body begin at 0; those of the other fields lie beyond any that a body's terms have.
 const FIELD_POSITIONS: PerField<std::ops::Range<u32>> = [1 << 20..3 << 19, 3 << 19..1 << 21, 0..1 << 20];
 /// Words between two texts of one field, so that no phrase runs from one into the next.
@@ -154,9 +152,6 @@ fn analyse(analyzers: &mut Vec<Analyzer>, document: &DocumentText<'_>) -> Analys
     let mut tokens_of = |text: &str| {
         let mut tokens = Tokens::new();
         analyzer.analyze(text, |token| {
-            if token.term.len() > LONGEST_TERM {
-                return;
-            }
             let term = vocabulary.get(token.term).copied().unwrap_or_else(|| {
                 let next = vocabulary.len() as u32;
                 vocabulary.insert(token.term.into(), next);

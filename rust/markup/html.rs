@@ -53,6 +53,11 @@ pub(super) fn inline_tag(html: &str, writer: &mut Writer) {
     if html.starts_with("</") || html.starts_with("<!") || html.starts_with("<?") {
         return;
     }
+    // Most tags in running text only emphasise; a parser for each would be most of the work on such a page.
+    let has = |part: &str| html.as_bytes().windows(part.len()).any(|bytes| bytes.eq_ignore_ascii_case(part.as_bytes()));
+    if !["<br", "<im", "id", "name", "href"].into_iter().any(has) {
+        return;
+    }
     let dom = Dom::parse(html);
     let Some(tag) = Survey::of(&dom).first_in_body(&dom) else { return };
     let attribute = |name| dom.attribute(tag, &name).filter(|value| !value.is_empty());

@@ -264,3 +264,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn tags_that_only_emphasise_cost_no_parser() {
+    let page = parse_markdown(&"<b>word</b> ".repeat(100_000), &Options::default()).unwrap();
+    assert_eq!(page.text.split(' ').filter(|word| *word == "word").count(), 100_000);
+    let tags = "<B>a</B><i CLASS=x>b</i> <a NAME=here></a>c<BR>d <IMG alt=picture> <a HREF=/e>e</a>";
+    let page = parse_markdown(tags, &Options::default()).unwrap();
+    assert_eq!(page.text, "ab c\nd picture e");
+}

@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -27,6 +28,16 @@ trait Border {
 
     /// As [`Border::enter`], on the core's thread pool; Ctrl-C stops the work at its next checkpoint.
     fn enter_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T>;
+
+    /// As [`Border::enter_parallel`], with what `state` holds, or [`None`] when it holds nothing; after a panic it holds nothing.
+    ///
+    /// The calling thread takes the lock. A thread of the pool that waited for it could be the one that has it, since a thread
+    /// that waits for part of its work takes up other work.
+    fn enter_parallel_with<S: Send, T: Send>(
+        self,
+        state: &Mutex<Option<S>>,
+        work: impl FnOnce(Option<&mut S>) -> Result<T> + Send,
+    ) -> PyResult<T>;
 }
 
 impl Border for Python<'_> {
@@ -39,19 +50,42 @@ impl Border for Python<'_> {
     }
 
     fn enter_parallel<T: Send>(self, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+        self.enter_parallel_with(&Mutex::new(Some(())), |_| work())
+    }
+
+    fn enter_parallel_with<S: Send, T: Send>(
+        self,
+        state: &Mutex<Option<S>>,
+        work: impl FnOnce(Option<&mut S>) -> Result<T> + Send,
+    ) -> PyResult<T> {
         let mut interruption = None;
         let outcome = self.enter(|| {
             let interruption = &mut interruption;
-            execution::install(work, || {
-                // What a signal's handler raises ends the call; only the main thread runs such handlers.
-                if interruption.is_none() {
-                    *interruption = Python::attach(|py| py.check_signals().err());
-                }
-                interruption.is_some()
-            })
+            let mut held = hold(state);
+            let open = held.as_mut();
+            execution::install(
+                move || work(open),
+                || {
+                    // What a signal's handler raises ends the call; only the main thread runs such handlers.
+                    if interruption.is_none() {
+                        *interruption = Python::attach(|py| py.check_signals().err());
+                    }
+                    interruption.is_some()
+                },
+            )
         });
         interruption.map_or(outcome, Err)
     }
+}
+
+/// The lock of `state`, which a panic under the lock has emptied: what it held may be half changed.
+fn hold<S>(state: &Mutex<Option<S>>) -> MutexGuard<'_, Option<S>> {
+    state.lock().unwrap_or_else(|poisoned| {
+        let mut held = poisoned.into_inner();
+        *held = None;
+        state.clear_poison();
+        held
+    })
 }
 
 /// The exception of the package that `error` is.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::vectors::{StaticEmbedder, little_endian};
 use super::{Border, parse_id};
-use crate::analysis::{self, Language};
+use crate::analysis::Language;
 use crate::bm25::{Explanation, Parameters};
 use crate::error::{Error, Result};
 use crate::snapshot::{self, Options, Question};
@@ -113,8 +113,6 @@ impl Snapshot {
     #[pyo3(name = "open", signature = (path, previous = None))]
     #[allow(clippy::needless_pass_by_value)]
     fn open_path(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
-        // What searches compare with the index's is made meanwhile.
-        std::thread::spawn(analysis::fingerprint);
         Self::open(py, &path, previous)
     }
 

@@ -1,14 +1,13 @@
 //! The one builder of an index.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::search::Snapshot;
 use super::vectors::from_little_endian;
-use super::{Border, parse_id};
+use super::{Border, hold, parse_id};
 use crate::analysis::Language;
 use crate::error::{Error, Result};
 use crate::publication::{self, Change};
@@ -34,10 +33,9 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs `work` on the open builder.
     fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> Result<T> + Send) -> PyResult<T> {
-        py.enter_parallel(|| {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let closed = || Error::InvalidArgument("the writer is closed".to_owned());
-            work(state.as_mut().ok_or_else(closed)?)
+        py.enter_parallel_with(&self.state, |state| {
+            let closed = || Error::InvalidArgument("the writer is closed, or failed before".to_owned());
+            work(state.ok_or_else(closed)?)
         })
     }
 }
@@ -102,9 +100,8 @@ impl Writer {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let state = self.state.lock().map_err(|_| PyRuntimeError::new_err("the writer failed before"))?.take();
         py.enter(|| {
-            if let Some(state) = state {
+            if let Some(state) = hold(&self.state).take() {
                 state.publisher.close();
             }
             Ok(())

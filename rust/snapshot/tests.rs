@@ -329,3 +329,14 @@ fn filters_are_remembered_apart() {
     }
     assert!(snapshot.filters.lock().unwrap().len() <= REMEMBERED_FILTERS);
 }
+
+#[test]
+fn a_document_in_two_added_segments_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::open(root.path()).unwrap();
+    let twice = [&["one"][..], &["two"]].map(|chunks| write(&mut publisher, &[(id(0), page(chunks))].into(), false));
+    let outcome = publication::publish(&mut publisher, change(twice.into(), Vec::new(), Vec::new(), DIMENSION));
+    assert!(matches!(&outcome, Err(Error::InvalidArgument(reason)) if reason.contains("two")), "{outcome:?}");
+    let apart = [0, 1].map(|number| write(&mut publisher, &[(id(number), page(&["one"]))].into(), false));
+    publication::publish(&mut publisher, change(apart.into(), Vec::new(), Vec::new(), DIMENSION)).unwrap();
+}

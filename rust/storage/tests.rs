@@ -276,6 +276,115 @@ fn generations_share_the_maps_of_segments() {
     assert_ne!(first.hash(), second.hash());
 }
 
+/// Publishes a generation that shares the first segment of the one that is served.
+fn publish_same(root: &Path) -> Result<u64> {
+    let mut publisher = Publisher::open(root)?;
+    let entry = publisher.current().unwrap().manifest().segments[0].clone();
+    publisher.publish(makers(), vec![entry], &[])
+}
+
+#[test]
+fn generations_without_current_are_kept_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    publish(&root, 2);
+    let current = fs::read(root.join("CURRENT")).unwrap();
+    fs::remove_file(root.join("CURRENT")).unwrap();
+    let before = content_files(&root);
+    assert!(matches!(Generation::open(&root), Err(Error::IndexCorrupt { path, .. }) if path.ends_with("CURRENT")));
+    assert!(matches!(Publisher::open(&root), Err(Error::IndexCorrupt { path, .. }) if path.ends_with("CURRENT")));
+    assert_eq!(content_files(&root), before);
+    fs::write(root.join("CURRENT"), current).unwrap();
+    read_all(&root).unwrap();
+}
+
+#[test]
+fn a_first_build_that_was_killed_before_current_is_cleared() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    fs::remove_file(root.join("CURRENT")).unwrap();
+    assert!(matches!(Generation::open(&root), Err(Error::IndexNotFound { .. })));
+    drop(Publisher::open(&root).unwrap());
+    assert!(content_files(&root).is_empty());
+    assert_eq!(publish(&root, 2), 1);
+}
+
+#[test]
+fn generations_after_the_one_served_keep_their_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    let layout = Layout::new(&root);
+    publish(&root, 1);
+    let first = fs::read(layout.current()).unwrap();
+    publish(&root, 2);
+    publish(&root, 3);
+    fs::write(layout.current(), first).unwrap();
+    Publisher::open(&root).unwrap().close();
+    assert_eq!(layout.list_generations().unwrap(), [1, 2, 3]);
+    assert_eq!(publish_same(&root).unwrap(), 4);
+    assert_eq!(layout.list_generations().unwrap(), [1, 2, 3, 4]);
+    read_all(&root).unwrap();
+}
+
+#[test]
+fn a_former_generation_of_another_format_stays_and_blocks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    let layout = Layout::new(&root);
+    publish(&root, 1);
+    publish(&root, 2);
+    let (mut manifest, _, _) = layout.read_manifest(1).unwrap();
+    let segment = layout.segments().join(&manifest.segments[0].id);
+    manifest.format = FORMAT + 1;
+    fs::write(layout.manifest(1), manifest.to_bytes().unwrap().0).unwrap();
+    assert_eq!(publish(&root, 3), 3);
+    assert!(segment.is_dir() && layout.manifest(1).is_file());
+}
+
+#[test]
+fn a_generation_that_cannot_be_opened_is_not_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    publish(&root, 1);
+    let before = content_files(&root);
+    let mut publisher = Publisher::open(&root).unwrap();
+    let mut entry = publisher.current().unwrap().manifest().segments[0].clone();
+    entry.id = "000002-0".to_owned();
+    assert!(matches!(publisher.publish(makers(), vec![entry], &[1]), Err(Error::IndexCorrupt { .. })));
+    assert_eq!(publisher.current().unwrap().manifest().generation, 1);
+    publisher.close();
+    assert_eq!(content_files(&root), before);
+    read_all(&root).unwrap();
+}
+
+#[test]
+fn what_cannot_be_collected_does_not_fail_a_publication() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    for fill in 0..3 {
+        publish(&root, fill);
+    }
+    let mut publisher = Publisher::open(&root).unwrap();
+    fs::create_dir(root.join("generations/000000.json")).unwrap();
+    let entry = publisher.current().unwrap().manifest().segments[0].clone();
+    assert_eq!(publisher.publish(makers(), vec![entry.clone()], &[]).unwrap(), 4);
+    assert_eq!((publisher.next_generation(), publisher.current().unwrap().manifest().generation), (5, 4));
+    assert_eq!(publisher.publish(makers(), vec![entry], &[]).unwrap(), 5);
+}
+
+#[test]
+fn every_path_has_a_folder_to_synchronise() {
+    for (path, expected) in [("index", "."), ("a/index", "a"), ("/index", "/"), ("/", "/"), ("", "")] {
+        assert_eq!(parent(Path::new(path)), Path::new(expected), "{path:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("a/b/c/index");
+    publish(&root, 1);
+    read_all(&root).unwrap();
+}
+
 proptest! {
     #[test]
     fn a_writer_hashes_as_its_reader_does(parts in prop::collection::vec(0usize..100_000, 0..6), seed in any::<u8>()) {

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clockify_rag.embedding import StaticEmbedder
 from clockify_rag.errors import ClockifyRagError
 from faults import indexes
 
@@ -23,12 +22,6 @@ PATIENCE = 20
 
 def uses(index: Path) -> Mapping[str, Callable[[], str]]:
     """What is done with an index, each time opened anew."""
-    embedder = StaticEmbedder()
-
-    def answers() -> str:
-        pipeline = indexes.open_pipeline(index)
-        pipeline.made["embedder"] = embedder
-        return indexes.answers(pipeline)
 
     def documents() -> str:
         opened = indexes.open_pipeline(index).index
@@ -38,7 +31,7 @@ def uses(index: Path) -> Mapping[str, Callable[[], str]]:
         indexes.verify(index)
         return "verified"
 
-    return {"answers": answers, "documents": documents, "verify": verify}
+    return {"answers": lambda: indexes.answers(index), "documents": documents, "verify": verify}
 
 
 def judge(use: Callable[[], str]) -> str:

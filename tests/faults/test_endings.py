@@ -68,8 +68,8 @@ def test_an_interrupted_build_leaves_the_old_generation_and_nothing_else(
 def test_an_interrupt_says_so_in_json(world: World, tmp_path: Path) -> None:
     with serving(["hang"]) as server:
         process = start(
-            *("ask", QUESTION, "--index", world.index, "--json", "--generator", "ollama", "--model", "m"),
-            variables=environment(CLOCKIFY_RAG_GENERATION__URL=server.url),
+            *("ask", QUESTION, "--index", world.index, "--json", "--model", "m"),
+            variables=environment(CLOCKIFY_RAG_GENERATION__GENERATOR="ollama", CLOCKIFY_RAG_GENERATION__URL=server.url),
             cwd=tmp_path,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
