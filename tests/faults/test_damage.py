@@ -155,8 +155,6 @@ def test_every_damage_to_every_file_is_named_or_harmless(whole: Path, other: Pat
             restore(path, content)
             cases += 1
             allowed = {"error 4 index_corrupt", "error 4 store"}
-            if case == "nothing of CURRENT":
-                allowed = {"error 3 index_not_found"}
             for use, verdict in verdicts.items():
                 assert verdict in {*allowed, truth[use]}, f"{case}: {use} came to {verdict}"
             unread = file.name in UNREAD or former or (file.parts[0] == "tombstones" and verdicts == truth)
