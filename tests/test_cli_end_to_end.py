@@ -92,11 +92,24 @@ def test_questions_that_cannot_be_searched_end_with_2(
     assert_valid(output_of(capfd, "search", question, "--index", index, status=2), "error")
 
 
-@pytest.mark.parametrize("question", ["the of and", "🙂🙂", "nul \0 and \x1b[31m codes"])
-def test_odd_questions_end_well(index: str, capfd: pytest.CaptureFixture[str], question: str) -> None:
-    capfd.readouterr()
-    assert run(["search", question, "--index", index, "--json"]) in (0, 2)
-    json.loads(capfd.readouterr().out)
+@pytest.mark.parametrize(
+    ("question", "status", "found"),
+    [
+        ("the of and", 0, True),
+        ("🙂🙂", 2, False),
+        ("...", 2, False),
+        ("\u200b\u202e", 2, False),
+        ("nul \0 and \x1b[31m codes", 0, True),
+        ("تصدير تقرير", 0, False),
+        ("a" * 2000, 0, False),
+    ],
+)
+def test_odd_questions_end_well(
+    index: str, capfd: pytest.CaptureFixture[str], question: str, status: int, found: bool
+) -> None:
+    value = output_of(capfd, "search", question, "--index", index, status=status)
+    assert_valid(value, "error" if status else "search")
+    assert bool(value.get("hits")) is found
 
 
 def test_offline_is_proven(tmp_path: Path) -> None:

@@ -261,33 +261,35 @@ def test_an_ignore_file_that_is_too_large_is_not_read_in_part(tmp_path: Path) ->
     assert skipped(items) == {"closed": walking.UNREADABLE}
 
 
-def test_a_source_whose_own_ignore_file_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    write(tmp_path, pages("docs/a.md"))
-    (tmp_path / "docs" / ".gitignore").symlink_to("nothing")
-    with pytest.raises(SourceError, match=r"\.gitignore cannot be read: broken link") as caught:
-        load(tmp_path / "docs")
-    assert "--no-ignore" in caught.value.hint
+@pytest.mark.parametrize("above", [False, True])
+def test_a_source_whose_ignore_file_cannot_be_read_is_not_read_at_all(tmp_path: Path, above: bool) -> None:
+    docs = write(tmp_path, {".git/HEAD": "", **pages("docs/a.md")}) / "docs"
+    file = (tmp_path if above else docs) / ".gitignore"
+    file.symlink_to("nothing")
+    (closed,) = load(docs)
+    assert isinstance(closed, Skipped)
+    assert (closed.path, closed.reason) == ("", walking.UNREADABLE)
+    assert closed.error is not None
+    assert closed.error.message == f"{docs} is not read, because {file} cannot be read: broken link"
+    assert "--no-ignore" in closed.error.hint
 
 
-def test_a_repository_whose_ignore_file_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_a_ragignore_above_the_source_is_none_of_its_rules(tmp_path: Path) -> None:
     write(tmp_path, {".git/HEAD": "", **pages("docs/a.md")})
-    (tmp_path / ".gitignore").symlink_to("nothing")
-    with pytest.raises(SourceError, match=r"\.gitignore cannot be read: broken link"):
-        load(tmp_path / "docs")
-    (tmp_path / ".gitignore").unlink()
     (tmp_path / ".ragignore").symlink_to("nothing")
     assert list(documents(load(tmp_path / "docs"))) == ["a.md"]
 
 
-def test_a_source_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, pages("a.md"))
 
     def refusing(path: str) -> Any:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    with pytest.raises(SourceError, match="cannot be read: Permission denied"):
-        load(tmp_path)
+    (item,) = load(tmp_path)
+    assert item.path == ""
+    assert item.error.message == f"{tmp_path} cannot be read: Permission denied"
 
 
 def test_a_name_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from clockify_rag.walking import (
     Place,
     Tree,
     Walk,
+    closed,
     failure_of,
     is_text,
     megabytes,
@@ -241,7 +242,10 @@ class _Reading:
             self._tree = Folder(location)
             if _is_index(location):
                 raise SourceError(f"{self._source.location} is an index", hint="give the folder of the documents")
-            start = start_of(location, ignore=self._loader.ignore, include=bool(self._source.include))
+            try:
+                start = start_of(location, ignore=self._loader.ignore, include=bool(self._source.include))
+            except SourceError as error:
+                return iter([closed(printable(self._source.location), error)])
             return self._batched(self._walk(start))
         if not os.path.isfile(location):
             raise _missing(self._source.location)

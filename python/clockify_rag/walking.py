@@ -325,6 +325,7 @@ class Walk:
     def __init__(self, tree: Tree, source: Source, *, ignore: bool) -> None:
         self._tree = tree
         self._ignore = ignore
+        self._location = printable(source.location)
         self._slugs = cast("_Slugs | None", source.slugs)
         self._include = IgnoreRules("\n".join(source.include)) if source.include else None
         self._exclude = IgnoreRules("\n".join(source.exclude))
@@ -343,9 +344,7 @@ class Walk:
         try:
             entries = self._tree.entries(place.key)
         except OSError as error:
-            if not place.path:
-                raise self._unreadable_source(place.key, error) from error
-            return [unreadable(place.path, error)]
+            return [unreadable(place.path, error, self._location)]
         names = {entry.name for entry in entries}
         reason = self._nature(place, names)
         if reason is not None:
@@ -353,16 +352,9 @@ class Walk:
         try:
             place = self.with_rules(place, entries)
         except SourceError as error:
-            if not place.path:
-                raise
-            message = f"{place.path} is not read, because {error.message}"
-            return [Skipped(place.path, UNREADABLE, failure_of(message, error.hint))]
+            return [closed(place.path or self._location, error, place.path)]
         entries.sort(key=_order)
         return [self._judge(place, entry, names) for entry in entries]
-
-    @staticmethod
-    def _unreadable_source(key: Any, error: OSError) -> SourceError:
-        return SourceError(f"{printable(str(key))} cannot be read: {error.strerror}", hint="let this user read it")
 
     def _nature(self, place: Place, names: set[str]) -> str | None:
         """What a folder is by what lies in it."""
@@ -397,10 +389,11 @@ class Walk:
             if len(text) > _IGNORE_FILE_BYTES:
                 raise OSError(errno.EFBIG, f"it has more than {megabytes(_IGNORE_FILE_BYTES)}")
         except (OSError, tarfile.TarError) as error:
+            named = place.below(entry.name) if place.path else os.path.join(self._location, entry.name)
             raise SourceError(
-                f"{place.below(entry.name)} cannot be read: {getattr(error, 'strerror', None) or error}",
+                f"{named} cannot be read: {getattr(error, 'strerror', None) or error}",
                 hint="put a file in its place, remove it, or read all there is with --no-ignore",
-                path=place.below(entry.name),
+                path=named,
             ) from error
         return IgnoreRules(text.decode(errors="replace"))
 
@@ -491,6 +484,9 @@ def start_of(root: str, *, ignore: bool, include: bool) -> Place:
     """Where the walk of a folder begins: with the rules and the generator of the folders above it.
 
     Above it counts as far as the repository that it is in, for a generator at least one folder.
+
+    Raises:
+        SourceError: an ignore file there cannot be read.
     """
     above: list[str] = []
     folder, prefix = root, ""
@@ -534,12 +530,17 @@ def failure_of(message: str, hint: str = "") -> Failure:
     return Failure(DocumentUnreadable.code, message, hint)
 
 
-def unreadable(path: str, error: Exception) -> Skipped:
-    """Return that ``path`` could not be read because of ``error``."""
+def closed(named: str, error: SourceError, path: str = "") -> Skipped:
+    """Return that the folder at ``path`` of the source is not read because of ``error``."""
+    return Skipped(path, UNREADABLE, failure_of(f"{named} is not read, because {error.message}", error.hint))
+
+
+def unreadable(path: str, error: Exception, source: str = "the folder") -> Skipped:
+    """Return that ``path`` could not be read because of ``error``; the empty path is that of the whole source."""
     path = printable(path)
     hint = "let this user read it, or name it in .ragignore" if isinstance(error, PermissionError) else ""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return Skipped(path, UNREADABLE, failure_of(f"{path or 'the folder'} cannot be read: {reason}", hint))
+    return Skipped(path, UNREADABLE, failure_of(f"{path or source} cannot be read: {reason}", hint))
 
 
 def megabytes(size: int) -> str:

@@ -5,7 +5,9 @@
 //! Strings and vectors cross in batches; classes are frozen, and what changes inside them is swapped whole.
 
 use std::any::Any;
+use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -119,8 +121,8 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         ),
         Error::IndexCorrupt { path, reason } => (
             "IndexCorrupt",
-            // Nobody is told to remove what may be no index at all.
-            if path.ancestors().any(|folder| folder.join("CURRENT").is_file()) {
+            // Nobody is told to remove what may be no index at all, or holds something else.
+            if path.ancestors().any(is_index_alone) {
                 "remove the index folder and build it again from its sources".to_owned()
             } else {
                 "name the folder of an index with --index DIR".to_owned()
@@ -149,6 +151,16 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::Cancelled => ("InternalError", String::new(), Ok(())),
     };
     filled.and_then(|()| raise(py, class, error.to_string(), &hint, &fields)).unwrap_or_else(|failure| failure)
+}
+
+/// Whether a folder is an index and holds nothing else.
+fn is_index_alone(folder: &Path) -> bool {
+    const NAMES: [&str; 8] =
+        ["CURRENT", "generations", "segments", "tombstones", "lock", "secret", "cache", ".gitignore"];
+    let is_own = |name: &OsStr| name.to_str().is_some_and(|name| NAMES.contains(&name.trim_end_matches(".tmp")));
+    folder.join("CURRENT").is_file()
+        && std::fs::read_dir(folder)
+            .is_ok_and(|entries| entries.into_iter().all(|entry| entry.is_ok_and(|entry| is_own(&entry.file_name()))))
 }
 
 /// The exception for a panic, which is a defect of this crate.

@@ -117,13 +117,13 @@ def _fail_usage(error: Exception, *, as_json: bool) -> int:
 
 
 def _fail(code: str, message: str, hint: str, status: int, *, as_json: bool) -> int:
-    from clockify_rag.cli.output import clean, print_json
+    from clockify_rag.cli.output import flat, print_json
 
     if as_json:
         print_json({"error": {"code": code, "message": message, "hint": hint}})
-    _tell(f"error: {clean(message)}")
+    _tell(f"error: {flat(message)}")
     if hint:
-        _tell(f"hint: {clean(hint)}")
+        _tell(f"hint: {flat(hint)}")
     return status
 
 

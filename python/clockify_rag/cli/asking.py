@@ -10,7 +10,11 @@ from clockify_rag.cli import opening, output
 from clockify_rag.contracts import Answer, Failure
 
 if TYPE_CHECKING:
+    from clockify_rag.index import LocalIndex
     from clockify_rag.pipeline import Pipeline
+
+KINDS: Final = ("text", "list", "table", "code", "hub")
+"""The kinds of chunks."""
 
 REFUSED: Final = 7
 """The exit status of a refusal, for those who ask for it."""
@@ -27,9 +31,10 @@ def search(
         ("retrieval.lexical", "--lexical", lexical or None),
     )
     retrieval = configuration.settings.retrieval
-    result = opening.pipeline(configuration).search(
-        opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical
-    )
+    pipeline = opening.pipeline(configuration)
+    result = pipeline.search(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
+    if wanted and not result.hits:
+        tell_unknown(pipeline.index, wanted)
     if as_json:
         output.print_json(output.search_fields(result))
         return
@@ -62,9 +67,10 @@ def ask(
         ("generation.model", "--model", model),
     )
     retrieval = configuration.settings.retrieval
-    answer = opening.pipeline(configuration).ask(
-        opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical
-    )
+    pipeline = opening.pipeline(configuration)
+    answer = pipeline.ask(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
+    if wanted and not answer.hits:
+        tell_unknown(pipeline.index, wanted)
     if as_json:
         fields = output.answer_fields(answer)
         output.print_json(fields if answer.failure is None else {**fields, "error": answer.failure})
@@ -76,6 +82,33 @@ def ask(
             output.note(f"hint: {answer.failure.hint}")
         return _status(answer.failure)
     return REFUSED if answer.refused and fail_on_refusal else 0
+
+
+def tell_unknown(
+    index: LocalIndex, filters: Mapping[str, Sequence[str]], option: str = "--filter {field}={value}"
+) -> None:
+    """Warn of the values of ``filters`` that nothing in the index has; ``option`` is how another is typed."""
+    known: dict[str, dict[str, str]] = {field: {} for field in opening.FILTER_FIELDS}
+    known["kind"] = {kind: kind for kind in KINDS}
+    for page in index.documents():
+        for field, found in (
+            ("source", [page.source]),
+            ("language", [page.language]),
+            ("tags", page.tags),
+            ("version", [page.version or ""]),
+        ):
+            known[field].update((value, value) for value in found if value)
+    for field, values in filters.items():
+        for value in values:
+            if value in known[field]:
+                continue
+            output.note(f"warning: the index has nothing of {field} {value}")
+            near = opening.nearest(value, known[field])
+            there = ", ".join(sorted(known[field])[:10])
+            if near:
+                output.note(f"hint: {option.format(field=field, value=near)}")
+            elif there:
+                output.note(f"hint: there are: {there}")
 
 
 def explain(question: str, target: str | None, *, index: str | None, as_json: bool) -> None:

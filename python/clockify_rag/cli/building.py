@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from clockify_rag import config
 from clockify_rag.cli import opening, output
+from clockify_rag.contracts import Source
+from clockify_rag.ignoring import IgnoreRules
+from clockify_rag.walking import ARCHIVES
 
 if TYPE_CHECKING:
+    from clockify_rag.contracts import Skipped
     from clockify_rag.pipeline import BuildReport
 
 PARTLY_BUILT: Final = 6
@@ -44,8 +51,10 @@ def build(
         configuration.settings,
         {name: (f"--{name.replace('_', '-')}", value) for name, value in changes.items() if value is not None},
     )
+    for warning in overlaps(sources, configuration.settings):
+        output.note(f"warning: {warning}")
     with output.progress_bar() as progress:
-        report = opening.pipeline(configuration).build(
+        report = opening.pipeline(configuration, building=True).build(
             sources, only=only, strict=strict, checksum=checksum, progress=progress
         )
     if as_json:
@@ -54,10 +63,48 @@ def build(
         _print_report(output.Printer(), report, configuration.settings.index.path)
     unreadable = [skipped for skipped in report.skipped if skipped.error is not None]
     for skipped in unreadable[:SHOWN]:
-        output.note(f"warning: {skipped.path}: {skipped.error.message if skipped.error else skipped.reason}")
+        output.note(f"warning: {_why(skipped)}")
     if len(unreadable) > SHOWN:
         output.note(f"warning: and {len(unreadable) - SHOWN:,} more; --json names them all")
     return PARTLY_BUILT if unreadable else 0
+
+
+def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
+    """Return, as sentences, which of ``sources`` lie in one another or in what is configured."""
+    named = {source.name: source for source in sources}
+    for table in settings.sources:
+        name = table.name or config.default_source_name(table.location)
+        named.setdefault(name, Source(name=name, location=table.location, exclude=table.exclude))
+    found: dict[frozenset[str], str] = {}
+    for inner, outer in permutations(named.values(), 2):
+        # Two names of one folder lie in each other, which is told once.
+        pair = frozenset((inner.name, outer.name))
+        if pair not in found and (inner in sources or outer in sources) and _lies_in(inner, outer):
+            found[pair] = (
+                f"source {inner.name} ({inner.location}) lies in source {outer.name} ({outer.location}): "
+                "pages that both read are indexed twice"
+            )
+    return list(found.values())
+
+
+def _lies_in(inner: Source, outer: Source) -> bool:
+    """Whether the pages of one source are in the folder of another, which does not exclude them."""
+    if "\0" in inner.location + outer.location:
+        return False
+    place, folder = Path(os.path.realpath(inner.location)), Path(os.path.realpath(outer.location))
+    if not folder.is_dir() or not place.is_relative_to(folder):
+        return False
+    if place.is_file() and place.name.lower().endswith(ARCHIVES):
+        return False
+    rules, parts = IgnoreRules("\n".join(outer.exclude)), place.relative_to(folder).parts
+    return not any(rules.decide("/".join(parts[:depth]), folder=True) for depth in range(1, len(parts) + 1))
+
+
+def _why(skipped: Skipped) -> str:
+    """Return why a page could not be read, naming it once."""
+    message = skipped.reason if skipped.error is None else skipped.error.message
+    names = (skipped.path, skipped.file or skipped.path)
+    return message if not skipped.path or any(name in message for name in names) else f"{skipped.path}: {message}"
 
 
 def _print_report(printer: output.Printer, report: BuildReport, index: str) -> None:

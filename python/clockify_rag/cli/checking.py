@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from clockify_rag import config, plugins
 from clockify_rag.cli import opening, output
+from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS
 from clockify_rag.errors import ClockifyRagError, IndexNotFound, PluginConflict
+
+if TYPE_CHECKING:
+    from clockify_rag.contracts import Document
+    from clockify_rag.pipeline import Pipeline
 
 SOCKET_EVENTS = ("socket.",)
 """How the names of the interpreter's audit events begin that a network needs."""
+
+ASKING_SERVERS = ("ollama", "openai")
+"""Components that ask a server."""
 
 PAGES = {
     "exports.md": "# Exports\n\nTo export a report, open Reports and choose Export. The file is ready in a minute.\n",
@@ -58,7 +67,7 @@ def _checks(index: str | None, *, offline: bool) -> list[Callable[[], Check | No
         _check_configuration,
         _check_components,
         _check_conflicts,
-        lambda: _check_index(index),
+        lambda: _check_index(index, offline=offline),
         _check_servers,
     ]
     return [*checks, _check_offline] if offline else checks
@@ -99,7 +108,7 @@ def _check_core() -> Check:
 
 def _check_configuration() -> Check:
     configuration = config.load()
-    changed = len(configuration.origins)
+    changed = len(set(configuration.origins) - {"sources"})
     file = "no file" if configuration.file is None else str(configuration.file)
     return Check("configuration", "ok", f"{file}, {changed} settings are not the defaults")
 
@@ -122,26 +131,60 @@ def _check_conflicts() -> Check:
     return Check("conflicts", "ok", "no two packages offer a component under one name")
 
 
-def _check_index(index: str | None) -> Check:
+def _check_index(index: str | None, *, offline: bool) -> Check:
     configuration = opening.load(("index.path", "--index", index))
-    path = configuration.settings.index.path
+    pipeline = opening.pipeline(configuration)
     try:
-        opened = opening.pipeline(configuration).index
-        documents = sum(1 for _ in opened.documents())
+        opened = pipeline.index
     except IndexNotFound as error:
         return Check("index", "warning", error.message, error.hint)
-    return Check("index", "ok", f"{path}: generation {opened.generation}, {documents:,} documents")
+    pages = list(opened.documents())
+    opened.snapshot.verify()
+    without_server = offline and pipeline.embedding.embedder in ASKING_SERVERS
+    _check_embedder(pipeline, without_server=without_server)
+    title = next(
+        (page.title for page in pages if page.title.isprintable() and any(map(str.isalnum, page.title))), "help"
+    )
+    pipeline.search(title[:MAXIMUM_QUESTION_CHARACTERS], lexical=without_server)
+    said = [f"{opened.path}: generation {opened.generation}, {len(pages):,} documents, every byte as it was written"]
+    if by_words := _languages_without_vectors(pipeline, pages):
+        said.append(f"searched by words only: {by_words}")
+    return Check("index", "ok", "; ".join(said))
+
+
+def _check_embedder(pipeline: Pipeline, *, without_server: bool) -> None:
+    """Raise ``IndexIncompatible`` where questions would be embedded otherwise than pages were.
+
+    Where no server may be asked, an embedder of the name that the index records is taken to be the one that made it.
+    """
+    from clockify_rag.index import EmbedderEntry, check_compatible
+
+    snapshot, table = pipeline.index.snapshot, pipeline.embedding
+    if without_server and snapshot.embedder is not None:
+        recorded = EmbedderEntry(*snapshot.embedder)
+        name = table.embedder if table.model is None else f"{table.embedder}:{table.model}"
+        entry: EmbedderEntry | None = recorded if recorded.name == name else EmbedderEntry(str(name), "", 0)
+    else:
+        entry = pipeline.embedder_entry
+    check_compatible(snapshot, entry, lexical=False)
+
+
+def _languages_without_vectors(pipeline: Pipeline, pages: Sequence[Document]) -> str:
+    if pipeline.embedder is None or pipeline.index.snapshot.embedder is None:
+        return "all pages" if pages else ""
+    languages = Counter(page.language for page in pages if not pipeline.embeds(page.language))
+    return ", ".join(f"{count:,} pages in {language}" for language, count in sorted(languages.items()))
 
 
 def _check_servers() -> Check:
     settings = config.load().settings
     hosts = sorted(
-        f"{field} {name} asks {table.url or 'its default address'}"
+        f"{field} {name} asks {config.masked('url', table.url) or 'its default address'}"
         for field, name, table in (
             ("generator", settings.generation.generator, settings.generation),
             ("embedder", settings.embedding.embedder, settings.embedding),
         )
-        if name in ("ollama", "openai")
+        if name in ASKING_SERVERS
     )
     if not hosts:
         return Check("servers", "ok", "no configured component asks a server")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ HEADING = """\
 
 def init(*, force: bool) -> None:
     """Write a commented configuration file into the working directory and print its path."""
-    file = Path.cwd() / config.FILE_NAME
+    file = config.working_directory() / config.FILE_NAME
     if file.exists() and not force:
         raise ConfigError(
             f"there is a {config.FILE_NAME} in this folder already", hint="clockify-rag init --force replaces it"
@@ -65,7 +64,7 @@ def toml_value(value: Any) -> str:
 def show(*, origin: bool, as_json: bool) -> None:
     """Print every setting, and where it came from."""
     configuration = opening.load()
-    rows = list(_rows(configuration))
+    rows = [(key, config.masked(key, value), place) for key, value, place in _rows(configuration)]
     if as_json:
         values = {
             key: {"value": value, "origin": {"layer": place.layer, "where": place.where}} if origin else value
@@ -85,10 +84,9 @@ def show(*, origin: bool, as_json: bool) -> None:
 def _rows(configuration: config.Configuration) -> list[tuple[str, Any, config.Origin]]:
     rows: list[tuple[str, Any, config.Origin]] = []
     settings = configuration.settings
-    sources = configuration.origin("sources")
     for number, source in enumerate(settings.sources):
         rows += [
-            (f"sources[{number}].{name}", getattr(source, name), sources)
+            (f"sources[{number}].{name}", getattr(source, name), configuration.origin(f"sources[{number}].{name}"))
             for name in source.__struct_fields__
             if getattr(source, name) not in (None, ())
         ]

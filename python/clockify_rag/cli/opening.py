@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from clockify_rag import config
 from clockify_rag.errors import ConfigError
 
 if TYPE_CHECKING:
     from clockify_rag.pipeline import Pipeline
+
+T = TypeVar("T")
 
 FILTER_FIELDS: Final = ("source", "language", "kind", "tags", "version")
 """The fields that ``--filter`` takes."""
@@ -25,11 +27,20 @@ def load(*options: tuple[str, str, Any]) -> config.Configuration:
     return config.load(overrides=overrides)
 
 
-def pipeline(configuration: config.Configuration) -> Pipeline:
-    """Open the index that the settings name."""
+def pipeline(configuration: config.Configuration, *, building: bool = False) -> Pipeline:
+    """Return the pipeline over the index that the settings name; raises ``StoreError`` where none can lie there."""
     from clockify_rag.pipeline import Pipeline
 
+    config.check_index_folder(configuration.settings.index.path, building=building)
     return Pipeline.open(configuration.settings.index.path, configuration.settings)
+
+
+def nearest(typed: str, known: Mapping[str, T]) -> T | None:
+    """Return what the name most like ``typed`` stands for; ``None`` where none is like it."""
+    import difflib
+
+    found = difflib.get_close_matches(typed.lower(), {name.lower(): name for name in known}, n=1)
+    return next((value for name, value in known.items() if found and name.lower() == found[0]), None)
 
 
 def parse_filters(filters: Sequence[str]) -> Mapping[str, tuple[str, ...]] | None:

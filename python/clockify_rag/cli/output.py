@@ -35,6 +35,11 @@ def clean(text: str) -> str:
     return _CONTROLS.sub("", _ESCAPES.sub("", text))
 
 
+def flat(text: str) -> str:
+    """Return ``text`` cleaned, with its ends of lines as spaces, so that what names a file cannot begin a line of its own."""
+    return " ".join(clean(text).splitlines())
+
+
 def one_line(text: str) -> str:
     """Return ``text`` cleaned, on one line."""
     return " ".join(clean(text).split())
@@ -65,7 +70,7 @@ class Printer:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line of text that may come from anywhere, in a style of rich where the output is a terminal."""
-        text = clean(text)
+        text = flat(text)
         if self._console is not None:
             from rich.text import Text
 
@@ -78,7 +83,7 @@ class Printer:
 def note(text: str) -> None:
     """Write a line to standard error."""
     encoding = sys.stderr.encoding or "utf-8"
-    print(clean(text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    print(flat(text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
 
 
 @contextmanager
@@ -135,6 +140,12 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
         "spans": hit.chunk.spans,
         "scores": hit.scores,
     }
+
+
+def document_fields(document: Document) -> dict[str, Any]:
+    """Return a page as the command line's contract names its fields."""
+    fields = {name: getattr(document, name) for name in document.__struct_fields__ if name not in ("id", "file")}
+    return {"document_id": document.id, **fields}
 
 
 def search_fields(result: SearchResult) -> dict[str, Any]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from clockify_rag.cli import opening, output
-from clockify_rag.cli.asking import print_tree
+from clockify_rag.cli import asking, opening, output
 from clockify_rag.contracts import Document, Span
 from clockify_rag.errors import ConfigError, QueryError
 
@@ -25,9 +22,7 @@ def show(document: str, *, span: str | None, index: str | None, as_json: bool) -
         wanted = _span(span, len(text))
     piece = text[wanted[0] : wanted[1]]
     if as_json:
-        fields = msgspec.structs.asdict(found)
-        fields = {"document_id": fields.pop("id"), **fields}
-        output.print_json({**fields, "anchor": anchor, "span": wanted, "text": piece})
+        output.print_json({**output.document_fields(found), "anchor": anchor, "span": wanted, "text": piece})
         return
     printer = output.Printer()
     if span is None and anchor is None:
@@ -41,8 +36,10 @@ def documents(*, source: str | None, index: str | None, as_json: bool) -> None:
     opened = opening.pipeline(opening.load(("index.path", "--index", index))).index
     found = [document for document in opened.documents() if source is None or document.source == source]
     found.sort(key=lambda document: (document.source, document.path))
+    if source is not None and not found:
+        asking.tell_unknown(opened, {"source": (source,)}, "--source {value}")
     if as_json:
-        output.print_json({"generation": opened.generation, "documents": found})
+        output.print_json({"generation": opened.generation, "documents": list(map(output.document_fields, found))})
         return
     printer = output.Printer()
     for document in found:
@@ -58,7 +55,7 @@ def info(*, index: str | None, as_json: bool) -> None:
     if as_json:
         output.print_json(fields)
     else:
-        print_tree(output.Printer(), fields)
+        asking.print_tree(output.Printer(), fields)
 
 
 def _split_anchor(text: str) -> tuple[str, str | None]:
