@@ -13,9 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clockify_rag.config import EmbeddingSettings, Settings
 from clockify_rag.errors import ClockifyRagError
-from clockify_rag.pipeline import Pipeline
 from faults import indexes
 
 PATIENCE = 20
