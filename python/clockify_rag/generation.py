@@ -191,8 +191,9 @@ def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage 
 def _score(
     query: Query, passage: Passage, overlap: sentences.Overlap, held: Mapping[str, frozenset[str]], hit: Hit
 ) -> float:
-    """Return how well a passage answers: what it and the best of its sentences say of the question, what stands above it, and
-    how good its hit is.
+    """Return how well a passage answers.
+
+    What it and the best of its sentences say of the question, what stands above it, and how good its hit is.
     """
     above = passages.headings(hit)
     named, said = overlap.held("\n".join(above)), overlap.held(passage.text)

@@ -38,7 +38,7 @@ def ask(index: Path, folder: Path, url: str, *options: str) -> Done:
         "between_tokens_seconds = 0.5\ntotal_seconds = 3.0\n"
     )
     variables = environment(HOME=str(folder))
-    return run("ask", QUESTION, "--index", index, "--generator", "ollama", *options, cwd=folder, variables=variables)
+    return run("ask", QUESTION, "--index", index, *options, cwd=folder, variables=variables)
 
 
 def check(done: Done) -> None:
