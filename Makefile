@@ -49,7 +49,7 @@ demo: build ## Index the example help centre and ask it three questions
 	@for question in \
 		"How do I copy last week's timesheet?" \
 		"How long is a password reset link valid?" \
-		"Can I pay with Bitcoin?"; do \
+		"Can I dictate time entries by voice?"; do \
 		echo; echo "> $$question"; $(BIN)/clockify-rag ask "$$question" --index $(DEMO_INDEX); \
 	done
 

@@ -131,6 +131,26 @@ def test_every_command_succeeds_and_prints(
         assert "Traceback" not in done.stderr, done.stderr
 
 
+def shown() -> Iterator[tuple[list[str], str]]:
+    """Yield README's commands with what README says that they print."""
+    for block in blocks("console"):
+        for part in block.split("$ ")[1:]:
+            command, _, output = part.partition("\n")
+            yield shlex.split(command, comments=True), output
+
+
+def without_duration(output: str) -> str:
+    return re.sub(r"^took .*", "took a while", output.strip(), flags=re.MULTILINE)
+
+
+def test_commands_print_what_readme_shows(ran: list[tuple[list[str], subprocess.CompletedProcess[str]]]) -> None:
+    printed = {tuple(words): without_duration(done.stdout) for words, done in ran}
+    expected = list(shown())
+    assert len(expected) >= 3
+    for words, output in expected:
+        assert printed[tuple(words)] == without_duration(output), shlex.join(words)
+
+
 def test_the_library_works_as_shown(
     ran: list[tuple[list[str], subprocess.CompletedProcess[str]]],
     environment: Environment,
