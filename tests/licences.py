@@ -45,7 +45,7 @@ LONGEST_LICENCE: Final = 4000
 INTRODUCTION: Final = """\
 # Crates in the compiled core
 
-Written by `tests/licences.py`; do not edit. These crates, from crates.io, are linked into `clockify_rag._core` on at least one of
+Written by `tests/licences.py`; do not edit. These crates of the public registry are linked into `clockify_rag._core` on at least one of
 the platforms that wheels are built for. Where a crate offers several licences, the one named last in its row is taken.
 
 | Crate | Version | Its licence | Taken |
