@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clockify_rag import _core, retrieval
-from clockify_rag.contracts import Draft, Source
+from clockify_rag.contracts import Draft, Evidence, Hit, Scores, SearchResult, Source
 from clockify_rag.errors import (
     BackendUnavailable,
     ConfigError,
@@ -818,3 +818,47 @@ def test_nothing_is_built_into_a_folder_of_other_things(pages: Path) -> None:
     with pytest.raises(StoreError, match="no index"):
         pipeline_of(pages).build([pages])
     assert not (pages / "generations").exists()
+
+
+def test_a_retriever_of_another_package_is_given_the_index(built: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    class First:
+        def __init__(self, index: Any, title: str = "") -> None:
+            self.index = index
+            self.title = title
+
+        def retrieve(self, query: Any, *, top_k: int) -> SearchResult:
+            document = next(found for found in self.index.documents() if found.title == self.title)
+            chunk = self.index.chunks(document.id)[0]
+            hit = Hit(rank=1, score=1.0, chunk=chunk, document=document, scores=Scores(fused=1.0))
+            evidence = Evidence(idf_coverage=1.0, documents=self.index.snapshot.documents)
+            return SearchResult(
+                question=query.question, generation=self.index.generation, hits=(hit,), evidence=evidence
+            )
+
+    offer(monkeypatch, "retrievers", first=First)
+    title = built.search("gate").hits[0].document.title
+    chosen = Pipeline(built.path, settings_of(retrieval={"retriever": "first", "arguments": {"title": title}}))
+    assert [hit.document.title for hit in chosen.search("anything at all").hits] == [title]
+
+
+def test_an_embedder_of_another_package_is_given_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    class Named:
+        dimension = 2
+
+        def __init__(self, model: str = "", width: int = 0) -> None:
+            given.append((model, width))
+
+        def fingerprint(self) -> str:
+            return "named"
+
+        def embed(self, texts: Any) -> Any:
+            return numpy.ones((len(texts), 2), numpy.float32)
+
+        embed_questions = embed
+
+    offer(monkeypatch, "embedders", named=Named)
+    table = {"embedder": "named", "model": "small", "url": "http://127.0.0.1:9", "arguments": {"width": 3}}
+    assert pipeline_of(tmp_path / "index", embedding=table).embedder is not None
+    assert given == [("small", 3)]

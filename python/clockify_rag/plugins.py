@@ -97,20 +97,24 @@ def create(group: str, name: str, arguments: Mapping[str, Any] | None = None, /,
         group: a key of ``PROTOCOLS``.
         name: the component's name.
         arguments: the user's arguments for it.
-        **built_in: what the package's own components are given besides; other packages' are not.
+        **built_in: what the package's own components are given besides. Another package's is given those of them that its
+            constructor names, so that a retriever can ask for ``index`` and an embedder for ``model``.
 
     Raises:
         InvalidSetting: it does not take these arguments.
         PluginNotFound, PluginConflict, MissingExtra: as ``find``.
     """
     factory = find(group, name)
-    given = {**built_in, **(arguments or {})} if name in BUILT_IN[group] else dict(arguments or {})
+    if name not in BUILT_IN[group]:
+        named = _parameters(factory) or {}
+        built_in = {name: value for name, value in built_in.items() if name in named}
+    given = {**built_in, **(arguments or {})}
     try:
         component = factory(**given)
     except ClockifyRagError:
         raise
     except (TypeError, ValueError) as error:
-        taken = _parameters(factory)
+        taken = _taken(factory)
         strange = sorted(set(given) - set(taken)) if taken is not None else []
         raise InvalidSetting(
             f"the component {name!r} among the {group} takes no argument {', '.join(strange)}"
@@ -206,17 +210,22 @@ def _import(group: str, name: str, value: str) -> Callable[..., Any]:
     return factory
 
 
-def _parameters(factory: Callable[..., Any]) -> tuple[str, ...] | None:
-    """Return the names of the arguments that ``factory`` takes; ``None`` where it takes any or does not tell."""
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """Return the arguments that ``factory`` names, by name; ``None`` where it does not tell."""
     import inspect
 
     try:
-        parameters = inspect.signature(factory).parameters.values()
+        return inspect.signature(factory).parameters
     except (TypeError, ValueError):
         return None
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+
+
+def _taken(factory: Callable[..., Any]) -> tuple[str, ...] | None:
+    """Return the names of the arguments that ``factory`` takes; ``None`` where it takes any or does not tell."""
+    parameters = _parameters(factory)
+    if parameters is None or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return None
-    return tuple(parameter.name for parameter in parameters)
+    return tuple(parameters)
 
 
 def _has(component: object, member: str) -> bool:
