@@ -385,7 +385,8 @@ class IndexWriter:
         gone = {name for name, ids in living.items() if all(document_id in self._deleted for document_id in ids)}
         kept = [segment for segment in segments if segment[0] not in gone]
         chunks = sum(segment[2] for segment in kept)
-        dead = sum(segment[4] for segment in kept)
+        dying = [document_id for name, *_ in kept for document_id in living[name] if document_id in self._deleted]
+        dead = sum(segment[4] for segment in kept) + sum(len(snapshot.chunks_of(document_id)) for document_id in dying)
         if self.rederive or self.reembed or dead > MAXIMUM_DEAD_SHARE * chunks:
             merged = kept
         elif len(kept) + bool(self._pending or self._written) > MAXIMUM_SEGMENTS:

@@ -22,7 +22,20 @@ QUESTIONS = (
     "zyxwv qponm",
 )
 
-_FEATURES = ("report", "timer", "project", "invoice", "audit log", "timesheet", "webhook", "guest")
+_FEATURES = (
+    "report",
+    "timer",
+    "project",
+    "invoice",
+    "audit log",
+    "timesheet",
+    "webhook",
+    "guest",
+    "forecast",
+    "expense",
+    "reminder",
+    "approval",
+)
 
 
 def _page(feature: str, number: int) -> str:
