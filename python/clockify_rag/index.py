@@ -31,6 +31,9 @@ MAXIMUM_DEAD_SHARE = 0.2
 ID_CHARACTERS = 32
 """The hexadecimal digits of an id: 128 bits."""
 
+DECODED_DOCUMENTS = 10_000
+"""Documents of an open generation that are kept decoded, because most questions are about the same pages."""
+
 MERGED_AT_ONCE = 256
 """Stored documents that are written anew, and embedded where they must be, at once."""
 
@@ -65,10 +68,16 @@ class OpenGeneration:
     def __init__(self, snapshot: _core.Snapshot) -> None:
         self.snapshot = snapshot
         self._states = _states_of(snapshot)
+        self._decoded: dict[bytes, Document] = {}
 
     def document(self, record: bytes) -> Document:
         """Return the document of an encoded record, as it is in this generation."""
-        return _with_state(_documents.decode(record), self._states)
+        document = self._decoded.get(record)
+        if document is None:
+            document = _with_state(_documents.decode(record), self._states)
+            if len(self._decoded) < DECODED_DOCUMENTS:
+                self._decoded[record] = document
+        return document
 
 
 class LocalIndex:
@@ -426,7 +435,10 @@ def stored_documents(snapshot: _core.Snapshot) -> list[Document]:
 
 def decode_chunk(record: bytes, text: str) -> Chunk:
     """Return the chunk of an encoded record and its text, which is stored once, in the document's."""
-    return msgspec.structs.replace(_chunks.decode(record), text=text)
+    chunk = _chunks.decode(record)
+    # Nobody else has seen the record yet, and a copy of it for each hit is a tenth of what a search costs in Python.
+    msgspec.structs.force_setattr(chunk, "text", text)
+    return chunk
 
 
 def check_compatible(snapshot: _core.Snapshot, embedder: EmbedderEntry | None, *, lexical: bool) -> None:

@@ -59,9 +59,16 @@ class HybridRetriever:
         self._settings = settings
         self._mmr_lambda = mmr_lambda
         self._compatible: int | None = None
+        self._options: dict[int, _core.SearchOptions] = {}
 
     def options(self, top_k: int) -> _core.SearchOptions:
         """Return how the core searches for ``top_k`` hits with these settings."""
+        options = self._options.get(top_k)
+        if options is None:
+            options = self._options[top_k] = self._make_options(top_k)
+        return options
+
+    def _make_options(self, top_k: int) -> _core.SearchOptions:
         settings = self._settings
         return _core.SearchOptions(
             top_k=top_k,
