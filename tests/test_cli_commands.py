@@ -532,7 +532,7 @@ def test_info_and_explain(capfd: pytest.CaptureFixture[str]) -> None:
     chunk = page["hits"][0]["chunk_id"]
     one = result_of(capfd, "explain", QUESTION, chunk)
     assert_valid(one, "explain")
-    assert one["chunk"] == page["hits"][0]["bm25"]
+    assert one["chunks"] == [page["hits"][0]["bm25"]]
 
 
 @pytest.mark.usefixtures("folder")

@@ -23,6 +23,7 @@ from clockify_rag.errors import (
     IndexIncompatible,
     IndexLocked,
     IndexNotFound,
+    InvalidSetting,
     PluginNotFound,
     QueryError,
     SourceError,
@@ -31,6 +32,7 @@ from clockify_rag.errors import (
 from clockify_rag.index import EmbedderEntry, IndexWriter
 from clockify_rag.loading import FileLoader
 from clockify_rag.pipeline import BuildReport, Pipeline
+from clockify_rag.retrieval import HybridRetriever
 from folders import source_of, write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking, settings_of
 
@@ -660,7 +662,7 @@ def test_explain_adds_up(built: Pipeline) -> None:
 def test_explain_one_chunk(built: Pipeline) -> None:
     fern = built.index.chunks(built.index.find("beds.md").id)[1]
     explained = built.explain("fern", fern.id)
-    assert explained["chunk"]["chunk"]["terms"][0]["term"] == "fern"
+    assert explained["chunks"][0]["chunk"]["terms"][0]["term"] == "fern"
     with pytest.raises(SourceError, match="the index has no chunk 'nothing'"):
         built.explain("fern", "nothing")
 
@@ -858,3 +860,25 @@ def test_an_embedder_of_another_package_is_given_the_model(tmp_path: Path, monke
     table = {"embedder": "named", "model": "small", "url": "http://127.0.0.1:9", "arguments": {"width": 3}}
     assert pipeline_of(tmp_path / "index", embedding=table).embedder is not None
     assert given == [("small", 3)]
+
+
+def test_an_explanation_is_of_one_generation(pipeline: Pipeline, pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = pipeline.explain("fern")
+    retrieve = HybridRetriever.retrieve
+
+    def retrieve_and_publish(self: Any, *arguments: Any, **named: Any) -> SearchResult:
+        result = retrieve(self, *arguments, **named)
+        write(pages, {"ferns.md": "# Ferns\n\nA fern is a fern is a fern.\n"})
+        assert counts(pipeline.build([pages])) == {"added": 1, "unchanged": 5}
+        return result
+
+    monkeypatch.setattr(HybridRetriever, "retrieve", retrieve_and_publish)
+    after = pipeline.explain("fern")
+    assert pipeline.index.generation == before["generation"] + 1
+    assert (after["generation"], after["hits"]) == (before["generation"], before["hits"])
+
+
+def test_diversity_in_the_core_takes_no_arguments(built: Pipeline) -> None:
+    strange = Pipeline(built.path, settings_of(reranking={"arguments": {"nonsense": 1}}))
+    with pytest.raises(InvalidSetting, match="takes no argument nonsense"):
+        strange.search("gate")

@@ -126,3 +126,8 @@ def test_any_text_is_a_query_or_a_named_error(text: str) -> None:
     assert query.text == clean(query.text)
     assert query.text.isprintable() or "\u200c" in query.text or "\u200d" in query.text
     query.text.encode()
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=60))
+def test_printable_ascii_is_cleaned_as_any_text(text: str) -> None:
+    assert clean(text) == clean(f"{text} é").removesuffix("é").rstrip()

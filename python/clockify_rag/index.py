@@ -79,6 +79,14 @@ class OpenGeneration:
                 self._decoded[record] = document
         return document
 
+    def chunk(self, chunk_id: str) -> tuple[Chunk, Document] | None:
+        """Return the chunk of that id and its document."""
+        found = self.snapshot.chunk(chunk_id) if _is_id(chunk_id) else None
+        if found is None:
+            return None
+        record, text, document = found
+        return decode_chunk(record, text), self.document(document)
+
 
 class LocalIndex:
     """One opened generation of an index in a folder; safe to use from many threads.
@@ -195,11 +203,7 @@ class LocalIndex:
 
     def chunk(self, chunk_id: str) -> tuple[Chunk, Document] | None:
         """Return the chunk of that id and its document."""
-        found = self.snapshot.chunk(chunk_id) if _is_id(chunk_id) else None
-        if found is None:
-            return None
-        record, text, document = found
-        return decode_chunk(record, text), self.opened.document(document)
+        return self.opened.chunk(chunk_id)
 
     def vectors(self, chunk_ids: Sequence[str]) -> Vectors:
         """Return the vectors of chunks, float32 of shape ``(len(chunk_ids), dimension)``; rows of zeros where there are none."""

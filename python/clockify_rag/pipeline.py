@@ -48,7 +48,7 @@ from clockify_rag.contracts import (
     digest,
 )
 from clockify_rag.errors import BackendError, ClockifyRagError, IndexNotFound, InvalidSetting, QueryError, SourceError
-from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex
+from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex, OpenGeneration
 from clockify_rag.retrieval import HybridRetriever, refusal
 from clockify_rag.telemetry import stage
 
@@ -215,6 +215,18 @@ class Pipeline:
             QueryError: the question cannot be searched, or not for that many hits.
             StoreError: the index cannot be read.
         """
+        return self._search(question, top_k, filters, lexical=lexical)[1]
+
+    def _search(
+        self,
+        question: str,
+        top_k: int | None,
+        filters: Mapping[str, Sequence[str]] | None,
+        *,
+        lexical: bool,
+        opened: OpenGeneration | None = None,
+    ) -> tuple[Query, SearchResult]:
+        """Understand, retrieve and rerank; ``opened`` is the generation to search, by default the one that is open."""
         timings: dict[str, float] = {}
         count = self.settings.retrieval.top_k if top_k is None else top_k
         if not 1 <= count <= MAXIMUM_TOP_K:
@@ -225,7 +237,10 @@ class Pipeline:
             retriever = self._lexical_retriever if by_words else self.retriever
             rerankers = self.rerankers
             pool = max(count, self.settings.retrieval.candidates) if rerankers else count
-            result = retriever.retrieve(query, top_k=pool)
+            if isinstance(retriever, HybridRetriever):
+                result = retriever.retrieve(query, top_k=pool, opened=opened)
+            else:
+                result = retriever.retrieve(query, top_k=pool)
             for number, reranker in enumerate(rerankers, 1):
                 with stage("rerank", timings):
                     wanted = count if number == len(rerankers) else pool
@@ -233,7 +248,7 @@ class Pipeline:
                 result = msgspec.structs.replace(result, hits=hits)
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
-        return msgspec.structs.replace(result, timings_ms=timings)
+        return query, msgspec.structs.replace(result, timings_ms=timings)
 
     def ask(
         self,
@@ -262,7 +277,7 @@ class Pipeline:
         """
         name = generator or self.settings.generation.generator
         writer = self.generator(name)
-        result = self.search(question, top_k, filters, lexical=lexical)
+        query, result = self._search(question, top_k, filters, lexical=lexical)
         timings = dict(result.timings_ms)
         found = Answer(
             question=question,
@@ -273,7 +288,6 @@ class Pipeline:
             sent_to=self._asked(result),
             timings_ms=timings,
         )
-        query = self.understander.understand(question, filters=filters)
         if reason := refusal(result):
             return self._refused(found, query, reason)
         try:
@@ -306,34 +320,35 @@ class Pipeline:
         text = refusal_text(query.language, self.settings.generation.refusals)
         return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
 
-    def explain(self, question: str, chunk_id: str | None = None) -> dict[str, Any]:
+    def explain(self, question: str, *chunk_ids: str) -> dict[str, Any]:
         """Return how ``question`` was understood and why each hit stands where it stands, as JSON-ready values.
+
+        Everything is of one generation, whatever is published meanwhile.
 
         Args:
             question: at most 2,000 characters.
-            chunk_id: also explain this chunk, whether it was found or not.
+            *chunk_ids: also explain these chunks, whether they were found or not.
 
         Raises:
             QueryError: the question cannot be searched.
             SourceError: there is no such chunk.
             InvalidSetting: the retriever does not explain.
         """
-        query = self.understander.understand(question)
-        result = self.search(question)
         retriever = self.retriever
         if not isinstance(retriever, HybridRetriever):
             name = self.settings.retrieval.retriever
             raise InvalidSetting(f"the retriever {name} does not explain its ranking", hint="the retriever hybrid does")
-        wanted = [hit.chunk.id for hit in result.hits] if chunk_id is None else [chunk_id]
-        if chunk_id is not None and self.index.chunk(chunk_id) is None:
-            raise SourceError(
-                f"the index has no chunk {chunk_id!r}", hint="clockify-rag search --json prints chunk ids"
-            )
+        opened = self.index.opened
+        for chunk_id in chunk_ids:
+            if opened.chunk(chunk_id) is None:
+                raise SourceError(
+                    f"the index has no chunk {chunk_id!r}", hint="clockify-rag search --json prints chunk ids"
+                )
+        query, result = self._search(question, None, None, lexical=False, opened=opened)
         options = retriever.options(self.settings.retrieval.top_k)
-        snapshot = self.index.snapshot
         explained = {
-            wanted_id: msgspec.json.decode(snapshot.explain(query.text, query.language, options, wanted_id))
-            for wanted_id in wanted
+            chunk_id: msgspec.json.decode(opened.snapshot.explain(query.text, query.language, options, chunk_id))
+            for chunk_id in dict.fromkeys((*(hit.chunk.id for hit in result.hits), *chunk_ids))
         }
         settings = self.settings.retrieval
         return {
@@ -358,11 +373,11 @@ class Pipeline:
                     "anchor": hit.chunk.anchor,
                     "score": hit.score,
                     "scores": msgspec.to_builtins(hit.scores),
-                    "bm25": explained.get(hit.chunk.id),
+                    "bm25": explained[hit.chunk.id],
                 }
                 for hit in result.hits
             ],
-            "chunk": None if chunk_id is None else explained[chunk_id],
+            "chunks": [explained[chunk_id] for chunk_id in chunk_ids],
             "timings_ms": dict(result.timings_ms),
         }
 
@@ -492,6 +507,12 @@ class Pipeline:
         """Order hits again, one after the other, maximal marginal relevance last; none where the core does it on the way."""
         table = self.settings.reranking
         if table.reranker in IN_CORE:
+            if table.arguments:
+                names = ", ".join(sorted(table.arguments))
+                raise InvalidSetting(
+                    f"the reranker {table.reranker} takes no argument {names}",
+                    hint="reranking.mmr_lambda is its setting",
+                )
             return ()
         from clockify_rag.reranking import MmrReranker
 

@@ -67,6 +67,8 @@ class PlainUnderstander:
 
 def clean(text: str) -> str:
     """Return ``text`` in NFC, in one line, without terminal sequences and without characters that are not shown."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     text = _TERMINAL_SEQUENCE.sub(" ", _without_surrogates(text))
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
@@ -86,6 +88,8 @@ def _without_surrogates(text: str) -> str:
 
 
 def _has_words(text: str) -> bool:
+    if text.isascii():
+        return any(map(str.isalnum, text))
     return any(unicodedata.category(character)[0] in "LN" for character in _KEYCAP.sub("", text))
 
 

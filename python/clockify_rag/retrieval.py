@@ -89,14 +89,19 @@ class HybridRetriever:
         name = "" if self._entry is None else self._entry.name.lower()
         return next((weight for known, weight in DENSE_WEIGHTS.items() if known in name), 1.0)
 
-    def retrieve(self, query: Query, *, top_k: int) -> SearchResult:
-        """Return the best hits of the generation that is open, at most ``top_k``, best first.
+    def retrieve(self, query: Query, *, top_k: int, opened: OpenGeneration | None = None) -> SearchResult:
+        """Return the best hits, at most ``top_k``, best first.
+
+        Args:
+            query: what is asked.
+            top_k: hits at most.
+            opened: the generation to search; by default the one that is open.
 
         Raises:
             IndexIncompatible: the index was made by another analyser or embedder.
             IndexCorrupt: bytes that the question needs are not what was written.
         """
-        opened = self._index.opened
+        opened = opened or self._index.opened
         snapshot = opened.snapshot
         if self._compatible != snapshot.generation:
             check_compatible(snapshot, self._entry, lexical=self._embedder is None)

@@ -123,12 +123,12 @@ def explain(question: str, target: str | None, *, index: str | None, as_json: bo
 
 def _explanation(pipeline: Pipeline, question: str, target: str | None) -> dict[str, Any]:
     """Explain the hits, and the chunk ``target``, or every chunk of the page that it names."""
-    if target is None or pipeline.index.chunk(target) is not None:
+    if target is None:
+        return pipeline.explain(question)
+    if pipeline.index.chunk(target) is not None:
         return pipeline.explain(question, target)
     chunks = pipeline.index.chunks(pipeline.index.find(opening.typed(target)).id)
-    explanation = pipeline.explain(question)
-    explanation["chunks"] = [pipeline.explain(question, chunk.id)["chunk"] for chunk in chunks]
-    return explanation
+    return pipeline.explain(question, *(chunk.id for chunk in chunks))
 
 
 def print_tree(printer: output.Printer, value: Mapping[str, Any], indent: int = 0) -> None:
