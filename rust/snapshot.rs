@@ -62,6 +62,8 @@ pub struct Question<'a> {
     pub filters: &'a [Vec<String>],
     /// A chunk passes when it has none of these values.
     pub excluded: &'a [String],
+    /// Documents that are searched as if they were not there; the index's statistics stay those of all.
+    pub excluded_documents: &'a [Id],
 }
 
 /// A chunk of a snapshot.
@@ -309,13 +311,17 @@ impl Snapshot {
     /// The rows that pass, by segment; remembered, because most questions share their filters.
     fn allowed(&self, question: &Question<'_>) -> Result<Arc<Vec<Allowed>>> {
         let lock = || self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        let memorable = question.excluded_documents.is_empty();
         let same = |known: &&Remembered| known.filters == question.filters && known.excluded == question.excluded;
-        if let Some(known) = lock().iter().find(same) {
+        if memorable && let Some(known) = lock().iter().find(same) {
             return Ok(Arc::clone(&known.allowed));
         }
         // Two threads may both come here and find the same; neither waits for the other.
         let allowed: Vec<Allowed> = self.views.iter().map(|view| view.allowed(question)).collect::<Result<_>>()?;
         let allowed = Arc::new(allowed);
+        if !memorable {
+            return Ok(allowed);
+        }
         let mut remembered = lock();
         if remembered.len() >= REMEMBERED_FILTERS {
             remembered.clear();
@@ -347,6 +353,11 @@ impl View {
             chunks.subtract(&dead.chunks);
         }
         let records = self.reader.records()?;
+        for id in question.excluded_documents {
+            if let Some(document) = records.find_document(id)? {
+                records.chunk_rows(document)?.for_each(|chunk| chunks.remove(chunk));
+            }
+        }
         let mut documents = Bitmap::empty(lexical.documents());
         for row in 0..lexical.documents() {
             if records.chunk_rows(row)?.any(|chunk| chunks.contains(chunk)) {

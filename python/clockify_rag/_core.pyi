@@ -224,10 +224,12 @@ class Snapshot:
         options: SearchOptions,
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
+        excluded_documents: Sequence[str] = (),
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
-        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``.
+        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``, and is of none of
+        ``excluded_documents``, which are ids.
         """
     def explain(
         self,

@@ -169,6 +169,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     language: str = ""
     filters: Mapping[str, tuple[str, ...]] = {}
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
+    excluded_documents: tuple[str, ...] = ()
+    """Ids of documents that are searched as if they were not there."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):

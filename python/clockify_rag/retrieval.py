@@ -117,7 +117,14 @@ class HybridRetriever:
         groups = [[f"{field}={value}" for value in values] for field, values in query.filters.items()]
         excluded = [] if "kind" in query.filters else list(EXCLUDED)
         found = snapshot.search(
-            query.text, query.language, groups, excluded, self.options(top_k), embedder=embedder, vector=vector
+            query.text,
+            query.language,
+            groups,
+            excluded,
+            self.options(top_k),
+            embedder=embedder,
+            vector=vector,
+            excluded_documents=query.excluded_documents,
         )
         hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
         timings = found.timings_ms

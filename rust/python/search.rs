@@ -259,7 +259,7 @@ impl Snapshot {
         Ok(PyBytes::new(py, &rows))
     }
 
-    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None))]
+    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None, excluded_documents = Vec::new()))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
     fn search(
         &self,
@@ -271,8 +271,10 @@ impl Snapshot {
         options: &SearchOptions,
         embedder: Option<&StaticEmbedder>,
         vector: Option<PyReadonlyArray1<'_, f32>>,
+        excluded_documents: Vec<String>,
     ) -> PyResult<Found> {
         let options = options.0;
+        let excluded_documents = excluded_documents.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
         let embedder = embedder.map(|embedder| &embedder.0);
         let given = vector.as_ref().map(|vector| vector.to_vec()).transpose()?;
         py.enter(|| {
@@ -291,6 +293,7 @@ impl Snapshot {
                 vector: vector.as_deref(),
                 filters: &filters,
                 excluded: &excluded,
+                excluded_documents: &excluded_documents,
             };
             let results = self.0.search(&question, &options)?;
             let mut rows = Vec::with_capacity(results.found.len());
@@ -325,7 +328,14 @@ impl Snapshot {
             let missing = || Error::InvalidArgument(format!("there is no chunk {chunk_id}"));
             let place = self.0.find_chunk(&id)?.ok_or_else(missing)?;
             let language = Language::from_code(language);
-            let question = Question { text: question, language, vector: None, filters: &[], excluded: &[] };
+            let question = Question {
+                text: question,
+                language,
+                vector: None,
+                filters: &[],
+                excluded: &[],
+                excluded_documents: &[],
+            };
             let explained = self.0.explain(&question, &options, place)?;
             Ok(json!({
                 "chunk": explanation(&explained.chunk, &explained.terms),

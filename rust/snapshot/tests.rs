@@ -135,7 +135,7 @@ fn options() -> Options {
 }
 
 fn question(text: &str) -> Question<'_> {
-    Question { text, language: Language::English, vector: None, filters: &[], excluded: &[] }
+    Question { text, language: Language::English, vector: None, filters: &[], excluded: &[], excluded_documents: &[] }
 }
 
 fn coverage(pages: &[Page], text: &str) -> f32 {
@@ -195,7 +195,7 @@ proptest! {
             for (filters, excluded) in [(&area[..0], &excluded[..0]), (&area[..], &excluded[..0]), (&area[..0], &excluded[..])] {
                 for vector in [None, Some(&vector[..])] {
                     for mmr_lambda in [None, Some(0.6)] {
-                        let question = Question { text, language: Language::English, vector, filters, excluded };
+                        let question = Question { text, language: Language::English, vector, filters, excluded, excluded_documents: &[] };
                         let options = Options { mmr_lambda, ..options() };
                         prop_assert_eq!(answer(&grown, &question, &options), answer(&fresh, &question, &options));
                     }
