@@ -165,7 +165,6 @@ def evaluate(
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     top_k: int | None = None,
-    lexical: bool = False,
     ablation: bool = False,
     allow_missing: bool = False,
     progress: Progress | None = None,
@@ -177,7 +176,6 @@ def evaluate(
         questions: what is asked, with labels.
         metrics: names such as ``ndcg@10``, ranks from 1 to 1,000.
         top_k: hits searched for each question; by default 100, or what the metrics need.
-        lexical: search by words only.
         ablation: also measure each stage, and the ranking without each option.
         allow_missing: count labels that the index lacks as not found, rather than refuse them.
         progress: called as the work goes on.
@@ -197,10 +195,8 @@ def evaluate(
             hint='label questions: {"question": "…", "relevant": ["page.md#section"]}',
             file=questions.name,
         )
-    if lexical:
-        pipeline = pipeline.with_settings(_changed(pipeline.settings, {"retrieval.lexical": True}))
-    else:
-        pipeline = pipeline.with_settings(pipeline.settings)
+    # The generation that is open now, whatever is published or opened meanwhile.
+    pipeline = pipeline.with_settings(pipeline.settings)
     judgements = judge(asked, pipeline.index, allow_missing=allow_missing)
     measuring = _Measuring(
         asked=asked, judgements=judgements, metrics=measured, depth=depth, progress=progress or _silent
