@@ -307,7 +307,7 @@ def _variants(settings: Settings, *, vectors: bool) -> Iterator[tuple[str, dict[
     if settings.reranking.reranker != "none":
         yield f"+ {settings.reranking.reranker} (as configured)", {}, True
     for name, value in _options(settings.retrieval):
-        yield f"{name} = {str(value).lower()}", {f"retrieval.{name}": value}, False
+        yield f"{name} = {msgspec.json.encode(value).decode()}", {f"retrieval.{name}": value}, False
 
 
 def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
@@ -322,7 +322,7 @@ def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
         if isinstance(kind, inspect.BoolType) and field.name != "lexical":
             yield field.name, not value
         elif isinstance(kind, inspect.FloatType) and kind.ge == 0 and value:
-            yield field.name, 0.0
+            yield field.name, 0
 
 
 def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:

@@ -21,6 +21,8 @@ RIGHT: Final = 700
 """Where it ends: figures stand behind it."""
 ROW: Final = 26
 HEADING: Final = 34
+GAP: Final = 38
+"""Between panels; the figures of the axis stand in it."""
 TOP: Final = 86
 LABEL_CHARACTERS: Final = 32
 COLOURS: Final = ("#1f6feb", "#bf5700")
@@ -30,7 +32,8 @@ STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 TICKS_AT_MOST: Final = 8
 
 STYLE: Final = (
-    "<style>text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-size:17px;font-weight:600}"
+    "<style>text{font-family:system-ui,'Segoe UI','DejaVu Sans',sans-serif;font-size:13px;fill:#1f2328}"
+    ".title{font-size:17px;font-weight:600}"
     ".heading{font-weight:600}.note,.tick,.value{font-size:11px;fill:#59636e}.name{text-anchor:end}"
     ".tick{text-anchor:middle}.grid{stroke:#d9dee3}.zero{stroke:#59636e}</style>"
 )
@@ -68,7 +71,7 @@ def dot_plot(title: str, subtitle: str, series: Sequence[str], panels: Sequence[
     top = TOP
     for panel in panels:
         shapes += _panel(panel, top)
-        top += HEADING * bool(panel.title) + ROW * len(panel.rows) + 46
+        top += HEADING * bool(panel.title) + ROW * len(panel.rows) + GAP
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" width="{WIDTH}" height="{top}" role="img">',
@@ -99,10 +102,12 @@ def _panel(panel: Panel, top: float) -> Iterator[str]:
         return LEFT + (RIGHT - LEFT) * (value - low) / (high - low)
 
     for number in range(round((high - low) / step) + 1):
-        tick = low + number * step
-        kind = "zero" if panel.signed and abs(tick) < step / 2 else "grid"
+        tick = round(low + number * step, 6) or 0.0
+        kind = "zero" if panel.signed and not tick else "grid"
         yield f'<line class="{kind}" x1="{at(tick):.1f}" y1="{top:.1f}" x2="{at(tick):.1f}" y2="{bottom:.1f}"/>'
-        yield _text(at(tick), bottom + 16, f"{tick + 0.0:{'+.3g' if panel.signed else '.2g'}}", "tick")
+        yield _text(
+            at(tick), bottom + 16, f"{tick:+.2g}" if panel.signed and kind != "zero" else f"{abs(tick):.2g}", "tick"
+        )
     for number, row in enumerate(panel.rows):
         middle = top + ROW * (number + 0.5)
         yield _text(LEFT - 12, middle + 4, _shortened(row.name), "name")
@@ -114,9 +119,9 @@ def _panel(panel: Panel, top: float) -> Iterator[str]:
                 f'stroke="{colour}" stroke-width="2" stroke-opacity="0.55"/>'
             )
             yield f'<circle cx="{at(mean):.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
-        if marks:
-            value = marks[0][1][0]
-            yield _text(RIGHT + 10, middle + 4, f"{value:+.3f}" if panel.signed else f"{value:.3f}", "value")
+            value = f"{mean:+.3f}" if panel.signed else f"{mean:.3f}"
+            # Figures need more room than dots.
+            yield _text(RIGHT + 10, middle + 4 + 12 * (place - (len(marks) - 1) / 2), value, "value", colour)
 
 
 def _axis(panel: Panel) -> tuple[float, float, float]:
@@ -129,8 +134,9 @@ def _axis(panel: Panel) -> tuple[float, float, float]:
     return math.floor(least / step) * step, math.ceil(most / step) * step, step
 
 
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{_escaped(text)}</text>'
+def _text(x: float, y: float, text: str, kind: str, colour: str = "") -> str:
+    style = f' style="fill:{colour}"' if colour else ""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{style}>{_escaped(text)}</text>'
 
 
 def _shortened(name: str) -> str:
