@@ -104,7 +104,7 @@ def evaluate(
     )
     if result.questions.missing:
         output.note(
-            f"warning: the index has nothing for {len(result.questions.missing):,} labels; they count as not found"
+            f"warning: labels that the index has nothing for, counted as not found: {len(result.questions.missing):,}"
         )
     if result.searched.by_words and result.searched.embedder is not None and not lexical:
         output.note(f"{result.searched.by_words:,} questions were searched by words only")
