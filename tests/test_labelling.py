@@ -20,6 +20,7 @@ BEIR = {
     "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td2\t1\n",
     "qrels/train.tsv": "query-id\tcorpus-id\tscore\nq3\td1\t1\n",
 }
+TOADS = ("a/toads.md", "a/b/toads.md")
 
 
 def golden(tmp_path: Path, *lines: Any) -> LabelledQuestions:
@@ -34,7 +35,7 @@ def garden(tmp_path_factory: pytest.TempPathFactory) -> LocalIndex:
     nested = (
         "# Rules\n\nRead them.\n\n## Season 2025\n\n### Spring\n\nSow in March.\n\n### *Late* autumn\n\nDig it over.\n"
     )
-    write(folder / "docs", {**GARDEN, "rules/rules.md": nested})
+    write(folder / "docs", {**GARDEN, "rules/rules.md": nested, **dict.fromkeys(TOADS, "# Toads\n\nWelcome.\n")})
     write(folder / "more", {"beds.md": "# Other beds\n\nAnother page of that name.\n"})
     pipeline = pipeline_of(folder / "index")
     pipeline.build(
@@ -201,6 +202,8 @@ def test_labels_find_pages_by_any_of_their_names(garden: LocalIndex) -> None:
     gate = garden.find("gate.md")
     for name in ("gate.md", "docs/gate.md", "https://garden.example/gate.html", gate.id, "gate", "docs/gate.md"):
         assert judge([question(name)], garden).documents["1"] == {gate.id: 1}
+    top, _ = garden.find("a/toads.md"), garden.find("a/b/toads.md")
+    assert judge([question("toads.md")], garden).documents["1"] == {top.id: 1}
     assert judge([question("rules.md")], garden).documents["1"] == {garden.find("rules/rules.md").id: 1}
 
 

@@ -464,19 +464,17 @@ class _Finder:
                 self._ends.setdefault(name, {})[document.id] = document
 
     def document(self, names: Sequence[str]) -> Document | None:
-        """Return the page that the first known of ``names`` means; raises ``LabelsUnknown`` where it means several."""
-        for table in (self._exact, self._ends):
-            for name in names:
-                found = table.get(name.rstrip("/"), {})
-                if len(found) > 1:
-                    meant = [f"{document.source}/{document.path}" for document in found.values()]
-                    raise LabelsUnknown(
-                        f"the label {name} means {len(meant):,} pages: {_some(meant)}",
-                        hint="label pages with their source, as in help/page.md",
-                        label=name,
-                    )
-                if found:
-                    return next(iter(found.values()))
+        """Return the page that the first known of ``names`` means; raises ``LabelsUnknown`` where it means several.
+
+        Of pages whose path ends so, the one nearest to the top of its source is meant.
+        """
+        for name in (name.rstrip("/") for name in names):
+            if found := self._exact.get(name):
+                return _the_only(name, list(found.values()))
+        for name in (name.rstrip("/") for name in names):
+            if found := self._ends.get(name):
+                depth = min(document.path.count("/") for document in found.values())
+                return _the_only(name, [page for page in found.values() if page.path.count("/") == depth])
         return None
 
     def sections(self, document_id: str, label: Label) -> list[SectionKey]:
@@ -491,6 +489,17 @@ class _Finder:
         heading = plain_heading(label.heading or "")
         own = [key for key in known if key[2] and plain_heading(key[2][-1]) == heading]
         return own or [key for key in known if heading in map(plain_heading, key[2][:-1])]
+
+
+def _the_only(name: str, pages: Sequence[Document]) -> Document:
+    if len(pages) > 1:
+        meant = [f"{document.source}/{document.path}" for document in pages]
+        raise LabelsUnknown(
+            f"the label {name} means {len(pages):,} pages: {_some(meant)}",
+            hint="label pages with their source, as in help/page.md",
+            label=name,
+        )
+    return pages[0]
 
 
 def _slug(heading: str) -> str:
