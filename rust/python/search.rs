@@ -14,6 +14,7 @@ use super::{Border, parse_id};
 use crate::analysis::Language;
 use crate::bm25::{Explanation, Parameters};
 use crate::error::{Error, Result};
+use crate::evidence::Evidence;
 use crate::snapshot::{self, Options, Question};
 use crate::storage::Layout;
 
@@ -53,10 +54,7 @@ struct Row {
 #[pyclass(frozen, module = "clockify_rag._core")]
 pub(super) struct Found {
     rows: Vec<Row>,
-    #[pyo3(get)]
-    idf_coverage: f32,
-    #[pyo3(get)]
-    best_cosine: Option<f32>,
+    evidence: Evidence,
     timings: Vec<(&'static str, f64)>,
 }
 
@@ -81,6 +79,20 @@ impl Found {
             rows.append(items)?;
         }
         Ok(rows)
+    }
+
+    #[getter]
+    fn evidence(&self) -> (f32, f32, f32, f32, Option<f32>, Option<f32>, Option<f32>) {
+        let Evidence {
+            idf_coverage,
+            title_coverage,
+            covered_mass,
+            lexical_margin,
+            best_cosine,
+            cosine_margin,
+            agreement,
+        } = self.evidence;
+        (idf_coverage, title_coverage, covered_mass, lexical_margin, best_cosine, cosine_margin, agreement)
     }
 
     #[getter]
@@ -310,7 +322,7 @@ impl Snapshot {
             if embedder.is_some() {
                 timings.insert(0, ("embed", embedded));
             }
-            Ok(Found { rows, idf_coverage: results.idf_coverage, best_cosine: results.best_cosine, timings })
+            Ok(Found { rows, evidence: results.evidence, timings })
         })
     }
 
