@@ -107,7 +107,7 @@ def evaluate(
             f"warning: labels that the index has nothing for, counted as not found: {len(result.questions.missing):,}"
         )
     if result.searched.by_words and result.searched.embedder is not None and not lexical:
-        output.note(f"{result.searched.by_words:,} questions were searched by words only")
+        output.note(f"searched by words only: {result.searched.by_words:,} of {result.questions.measured:,} questions")
     return _judged(result, limits)
 
 
