@@ -668,9 +668,11 @@ impl<'a> Search<'a> {
         for group in hits.chunk_by(|left, right| left.segment == right.segment) {
             let frequencies = self.frequencies(group)?;
             for hit in 0..group.len() {
-                let of = |form: &usize| frequencies.get(*form).and_then(|rows| rows.get(hit)).copied().unwrap_or_default();
+                let of =
+                    |form: &usize| frequencies.get(*form).and_then(|rows| rows.get(hit)).copied().unwrap_or_default();
                 let anywhere = |forms: &[usize]| forms.iter().any(|form| of(form).iter().any(|&count| count > 0));
-                let in_title = |forms: &[usize]| forms.iter().any(|form| of(form).first().is_some_and(|&count| count > 0));
+                let in_title =
+                    |forms: &[usize]| forms.iter().any(|form| of(form).first().is_some_and(|&count| count > 0));
                 best = (best.0.max(self.share(anywhere)), best.1.max(self.share(in_title)));
             }
         }

@@ -126,7 +126,7 @@ def test_the_fit_is_the_minimum_that_descent_finds(seed: int, count: int, width:
     wanted = numpy.array(outcomes, float)
     expected = descended(values, wanted)
 
-    def loss(solution: Sequence[float]) -> float:
+    def loss(solution: Sequence[float] | numpy.ndarray) -> float:
         scores = solution[0] + values @ numpy.array(solution[1:])
         fit = numpy.logaddexp(0, scores) - wanted * scores
         return float(fit.sum() + calibration.RIDGE / 2 * sum(weight**2 for weight in solution[1:]))
@@ -212,7 +212,7 @@ def test_the_curve_ends_at_all_questions(pairs: list[tuple[float, bool]]) -> Non
     for share, risk in curve:
         kept = sorted(pairs, key=lambda pair: -pair[0])[: round(share * len(pairs))]
         assert risk == pytest.approx(sum(not outcome for _, outcome in kept) / len(kept))
-    assert curve[-1] == (1.0, pytest.approx(1 - sum(outcomes) / len(outcomes)))
+    assert curve[-1] == pytest.approx((1.0, 1 - sum(outcomes) / len(outcomes)))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,9 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Path]:
     pipeline = pipeline_of(folder / "index")
     pipeline.build([write(folder / "pages", pages)])
     file = folder / "questions.jsonl"
-    rows = [{"question": f"how do I polish the {topic}?", "relevant": [f"{topic}.md"]} for topic in TOPICS]
+    rows: list[dict[str, object]] = [
+        {"question": f"how do I polish the {topic}?", "relevant": [f"{topic}.md"]} for topic in TOPICS
+    ]
     rows += [{"question": "who won the election?", "answerable": False}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return pipeline, file

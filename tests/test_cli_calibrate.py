@@ -19,7 +19,7 @@ NAMES = [f"{first}{second}" for first in ("amber", "birch", "cobalt", "drift", "
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "docs").mkdir()
-    rows = []
+    rows: list[dict[str, object]] = []
     for name in NAMES:
         (tmp_path / "docs" / f"{name}.md").write_text(f"# {name}\n\nThe {name} is cleaned with warm water.\n")
         rows.append({"question": f"how is the {name} cleaned", "relevant": [f"{name}.md"]})
