@@ -262,7 +262,7 @@ class OnnxEmbedder(ModelEmbedder):
             missing = f"has no {name}" if self.folder.is_dir() else "is not on this machine"
             raise InvalidSetting(
                 f"the folder {self.model} of the embedding model {missing}",
-                hint=f"set embedding.model to a folder that holds a model, such as {_EXPORT} writes",
+                hint=f'{_EXPORT}, then set embedding.model = "FOLDER"',
                 model=self.model,
             )
         return file
