@@ -393,7 +393,7 @@ pub fn with_titles(
     dimension: usize,
 ) -> Result<Vec<f32>> {
     let whole = dimension > 0 && titles.len().is_multiple_of(dimension) && passages.len() == owners.len() * dimension;
-    if !whole || !(weight.is_finite() && weight >= 0.0) {
+    if !whole || !weight.is_finite() || weight < 0.0 {
         let reason = format!(
             "{} and {} numbers are no rows of {dimension} for {} passages, or {weight} is no weight",
             passages.len(),
