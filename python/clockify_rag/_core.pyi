@@ -71,10 +71,12 @@ def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = Non
 
 @final
 class Tokenizer:
-    """The WordPiece vocabulary in which chunks and budgets are counted."""
+    """A WordPiece vocabulary; the shipped one is that in which chunks and budgets are counted."""
 
     def __new__(cls, path: str) -> Tokenizer: ...
     def count(self, texts: Sequence[str]) -> list[int]: ...
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text's tokens, special tokens not included, on all threads."""
 
 _Piece = tuple[
     str,  # kind

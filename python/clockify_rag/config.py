@@ -141,7 +141,9 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Component that embeds, `none` for no vectors; by default the index's own, `static` for a new one"
         ),
     ] = None
-    model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
+    model: Annotated[
+        str | None, Meta(description="Model of the embedder, where it has a choice: a name, or a folder")
+    ] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
     title_weight: Annotated[
         Weight, Meta(description="Weight of the page's title in a chunk's vector, beside the chunk itself")
@@ -627,6 +629,11 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
             msgspec.structs.replace(source, location=str(folder / Path(source.location).expanduser()))
             for source in merged.tables["sources"]
         )
+    if "embedding.model" in merged.origins:
+        table = merged.tables["embedding"]
+        model = str(table["model"])
+        if table.get("embedder") == "onnx" or model.startswith(("./", "../", "~/")):
+            table["model"] = str(folder / Path(model).expanduser())
 
 
 def _add_variable(merged: _Merged, name: str, value: str) -> None:
