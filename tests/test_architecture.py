@@ -64,6 +64,7 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("indexed")
     (folder / "docs").mkdir()
     (folder / "docs" / "exports.md").write_text("# Exports\n\nTo export a report, open Reports and choose Export.\n")
+    (folder / "questions.jsonl").write_text('{"question": "How do I export a report?", "relevant": ["exports.md"]}\n')
     modules_after(run_script(["build", "docs"]), folder)
     return folder
 
@@ -145,6 +146,7 @@ def test_help_imports_the_parser_only(tmp_path: Path) -> None:
         (["info"], set()),
         (["config", "show"], set()),
         (["explain", "How do I export a report?"], set()),
+        (["eval", "questions.jsonl"], {"numpy"}),
         (["build", "docs"], {"numpy", "pathspec"}),
     ],
 )
@@ -211,7 +213,7 @@ def test_every_command_option_setting_and_error_is_in_the_reference() -> None:
 def test_exit_statuses_are_in_the_reference() -> None:
     text = (reference.DOCS / "cli.md").read_text(encoding="utf-8")
     statuses = {int(status) for status in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
-    assert {error.exit_code for error in reference.every_error()} | {0, 7, 130, 141} == statuses
+    assert {error.exit_code for error in reference.every_error()} | {0, 7, 8, 130, 141} == statuses
 
 
 def test_every_public_name_is_documented() -> None:

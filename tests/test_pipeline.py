@@ -445,7 +445,7 @@ def test_a_segment_of_which_nothing_lives_goes(pipeline: Pipeline, pages: Path) 
 
 
 def test_large_builds_are_several_segments(tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clockify_rag.index.SEGMENT_CHARACTERS", 100)
+    monkeypatch.setattr("clockify_rag.index.SEGMENT_BYTES", 100)
     pipeline = pipeline_of(tmp_path / "index")
     pipeline.build([pages])
     assert len(pipeline.index.info()["segments"]) > 2

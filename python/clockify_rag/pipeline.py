@@ -58,6 +58,9 @@ BATCH_DOCUMENTS = 256
 IN_CORE = ("mmr", "none")
 """The rerankers that need no pass over the hits here: the core diversifies on the way, or does not."""
 
+EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
+"""The components of a pipeline that depend on ``[embedding]`` alone."""
+
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
 
@@ -142,6 +145,17 @@ class Pipeline:
         if settings is None:
             settings = load_settings().settings
         return cls(settings.index.path if index is None else index, settings)
+
+    def with_settings(self, settings: Settings) -> Pipeline:
+        """Return a pipeline over the generation that is open now, under other settings of what a question passes.
+
+        What was made to embed is shared where its settings are the same. Used to compare rankings of one generation.
+        """
+        other = Pipeline(self.path, settings)
+        other._index = LocalIndex(self.path, opened=self.index.opened)
+        if settings.embedding == self.settings.embedding:
+            other.made = {name: self.made[name] for name in EMBEDDING_PARTS if name in self.made}
+        return other
 
     @property
     def index(self) -> LocalIndex:

@@ -283,8 +283,8 @@ pub(super) fn analyse(py: Python<'_>, text: &str, language: &str) -> PyResult<Ve
 
 /// A hash of what the analyser does.
 #[pyfunction]
-pub(super) fn analyser_fingerprint(py: Python<'_>) -> PyResult<String> {
-    py.enter(|| Ok(analysis::fingerprint()))
+pub(super) fn analyser_fingerprint() -> &'static str {
+    analysis::FINGERPRINT
 }
 
 /// The terms that a question is searched by.
