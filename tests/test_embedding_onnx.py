@@ -194,6 +194,7 @@ def test_the_folder_is_named_when_it_is_gone(tmp_path: Path, tiny: Path) -> None
 def test_nothing_is_loaded_before_it_is_used(tmp_path: Path) -> None:
     embedder = plugins.create("embedders", "onnx", {"threads": 2}, model=str(tmp_path / "nowhere"))
     assert embedder.workers == 2
+    pytest.importorskip("onnxruntime")
     with pytest.raises(InvalidSetting, match="is not on this machine") as caught:
         embedder.embed(["a"])
     assert "optimum-cli export onnx" in caught.value.hint
