@@ -44,9 +44,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs `work` on the open builder.
     fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> Result<T> + Send) -> PyResult<T> {
-        py.enter_parallel_with(&self.state, |state| {
-            work(state.ok_or_else(closed)?)
-        })
+        py.enter_parallel_with(&self.state, |state| work(state.ok_or_else(closed)?))
     }
 }
 
