@@ -373,9 +373,6 @@ impl Tombstones {
     }
 }
 
-/// The files that a question reads from end to end.
-const SCANNED: [&str; 2] = ["vectors.i8", "vectors.b1"];
-
 /// One opened segment.
 #[derive(Debug)]
 pub struct SegmentReader {
@@ -392,9 +389,6 @@ impl SegmentReader {
     /// # Errors
     /// [`Error::IndexCorrupt`] when a structure that is verified at once is damaged.
     pub fn open(files: &Arc<Segment>) -> Result<Self> {
-        for (_, file) in files.files().filter(|(name, _)| !SCANNED.contains(name)) {
-            file.touched_here_and_there();
-        }
         let reader = Self {
             files: Arc::clone(files),
             lexical: LexicalSegment::open(files)?,

@@ -97,16 +97,6 @@ impl BlockFile {
         Self { path, data, hashes, verified, complete: AtomicBool::new(false) }
     }
 
-    /// Says that only parts of the file will be read: the kernel then maps those, and not two megabytes around each of them,
-    /// which it does where its cache holds a file in pages of that size. (47 MB of a file of 50 MB for a hundred rows.)
-    pub fn touched_here_and_there(&self) {
-        #[cfg(target_os = "linux")]
-        if let Data::Mapped(map) = &self.data {
-            // A kernel without such pages refuses, and needs no advice.
-            let _ = map.advise(memmap2::Advice::NoHugePage);
-        }
-    }
-
     /// Where the file lies.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -317,9 +307,13 @@ impl SegmentWriter {
 pub const BLOCK_TABLE: &str = "blocks";
 
 /// A file being written: buffered, and hashed block by block on the way.
+///
+/// It reaches the kernel block by block. The kernel caches what one call writes in pages of up to two megabytes, and maps such
+/// a page whole when a byte of it is touched: a hundred rows of a file of 50 MB took 46 MB.
 pub struct FileWriter {
     path: PathBuf,
     file: BufWriter<File>,
+    scanned: bool,
     hasher: Box<Xxh3>,
     length: u64,
     hashes: Vec<u64>,
@@ -337,7 +331,8 @@ impl FileWriter {
         let file = File::options().write(true).create_new(true).open(path).map_err(Error::io("create", path))?;
         Ok(Self {
             path: path.to_path_buf(),
-            file: BufWriter::with_capacity(1 << 18, file),
+            file: BufWriter::with_capacity(BLOCK_BYTES, file),
+            scanned: false,
             hasher: Box::default(),
             length: 0,
             hashes: Vec::new(),
@@ -350,7 +345,10 @@ impl FileWriter {
     /// [`Error::Io`] when they cannot be written, [`Error::Cancelled`] when the caller asked to stop.
     pub fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         execution::checkpoint()?;
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
+        let piece = if self.scanned { bytes.len().max(1) } else { BLOCK_BYTES };
+        for piece in bytes.chunks(piece) {
+            self.file.write_all(piece).map_err(Error::io("write", &self.path))?;
+        }
         while !bytes.is_empty() {
             let room = BLOCK_BYTES - self.length as usize % BLOCK_BYTES;
             let (head, tail) = bytes.split_at(room.min(bytes.len()));
@@ -363,6 +361,11 @@ impl FileWriter {
             bytes = tail;
         }
         Ok(())
+    }
+
+    /// Says that the file will be read from end to end: then large pages are what is wanted.
+    pub fn scanned(&mut self) {
+        self.scanned = true;
     }
 
     /// How many bytes were put so far.

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from clockify_rag.contracts import Vectors
 
 MAXIMUM_SEGMENTS = 8
-"""Beyond this many segments the smaller ones are merged."""
+"""Beyond this many segments that are not full the smaller ones are merged."""
+
+FULL_CHUNKS = 50_000
+"""A segment of so many chunks is full: a question takes no longer for it, and an update must not write it anew."""
 
 MAXIMUM_DEAD_SHARE = 0.2
 """Beyond this share of deleted chunks all segments are merged."""
@@ -37,8 +40,8 @@ DECODED_DOCUMENTS = 10_000
 MERGED_AT_ONCE = 256
 """Stored documents that are written anew, and embedded where they must be, at once."""
 
-SEGMENT_BYTES = 384 * 1024 * 1024
-"""A build starts a new segment when the documents of one take so much, which bounds its memory to about twice that."""
+SEGMENT_BYTES = 256 * 1024 * 1024
+"""A build starts a new segment when the documents of one take so much, which bounds its memory to about three times that."""
 
 SECRET_BYTES = 32
 """The length of the file ``secret``."""
@@ -385,8 +388,8 @@ class IndexWriter:
     def _merge(self) -> None:
         """Write the living documents of segments that are too many, or too dead, into the new segment.
 
-        With more than ``MAXIMUM_SEGMENTS`` all but the largest are merged, so that small updates cost little; with more
-        than ``MAXIMUM_DEAD_SHARE`` of the chunks dead, all are.
+        With more than ``MAXIMUM_SEGMENTS`` that are not full all of them but the largest are merged, so that small updates
+        cost little at any size of the index; with more than ``MAXIMUM_DEAD_SHARE`` of the chunks dead, all segments are.
         """
         snapshot = self.previous
         if snapshot is None:
@@ -400,10 +403,10 @@ class IndexWriter:
         dead = sum(segment[4] for segment in kept) + sum(len(snapshot.chunks_of(document_id)) for document_id in dying)
         if self.rederive or self.reembed or dead > MAXIMUM_DEAD_SHARE * chunks:
             merged = kept
-        elif len(kept) + bool(self._written) > MAXIMUM_SEGMENTS:
-            merged = sorted(kept, key=lambda segment: segment[2])[:-1]
         else:
-            merged = []
+            small = [segment for segment in kept if segment[2] < FULL_CHUNKS]
+            many = len(small) + bool(self._written) > MAXIMUM_SEGMENTS
+            merged = sorted(small, key=lambda segment: segment[2])[:-1] if many else []
         self._dropped.update(gone)
         for name, *_ in merged:
             self._dropped.add(name)

@@ -146,6 +146,7 @@ fn write_bytes(file: &mut FileWriter, rows: &Halves) -> Result<()> {
             (*scale, *residual) = found;
         }
     });
+    file.scanned();
     file.put(&Header { magic: BYTES_MAGIC, dimension: rows.dimension, rows: rows.rows }.to_bytes())?;
     file.put(bytemuck::cast_slice(&scales))?;
     file.put(bytemuck::cast_slice(&residuals))?;
@@ -198,6 +199,7 @@ fn write_bits(file: &mut FileWriter, rows: &Halves) -> Result<()> {
             }
         },
     );
+    file.scanned();
     file.put(&Header { magic: BITS_MAGIC, dimension: rows.dimension, rows: rows.rows }.to_bytes())?;
     file.put(bytemuck::cast_slice(&factors))?;
     file.put(&codes)

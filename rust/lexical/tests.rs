@@ -155,8 +155,10 @@ fn no_damage_to_posting_lists_panics() {
     }
 }
 
-/// What a question reads of a segment: frequencies, lists and filters, in one number.
-fn answer(directory: &Path, files: &[FileEntry]) -> Result<(Vec<u32>, Vec<u32>, Vec<(u32, f32)>)> {
+/// What a question reads of a segment: ordinals with frequencies, filtered rows, and the best rows with their scores.
+type Answer = (Vec<u32>, Vec<u32>, Vec<(u32, f32)>);
+
+fn answer(directory: &Path, files: &[FileEntry]) -> Result<Answer> {
     let segment = open(directory, files)?;
     let mut ordinals = Vec::new();
     let mut terms = Vec::new();
