@@ -173,30 +173,32 @@ class Entry:
     family: str | None
     slow: bool = False
     """Asked fewer questions, and left out at 1,000,000 chunks."""
-    large: bool = True
-    """Whether it takes part at 1,000,000 chunks."""
+    shares: str | None = None
+    """The contender whose index it searches."""
+    in_memory: bool = False
+    """It stores nothing, and builds when it opens."""
 
 
 CONTENDERS = {
     "clockify-rag": Entry("clockify", None),
-    "clockify-rag exact": Entry("clockify", None),
-    "clockify-rag chunks only": Entry("clockify", None),
-    "clockify-rag hits unread": Entry("clockify", None),
+    "clockify-rag exact": Entry("clockify", None, shares="clockify-rag"),
+    "clockify-rag chunks only": Entry("clockify", None, shares="clockify-rag"),
+    "clockify-rag hits unread": Entry("clockify", None, shares="clockify-rag"),
     "hand-made f16 exact": Entry("handmade", "parts"),
     "hand-made f32 exact": Entry("handmade", "parts"),
     "hand-made HNSW": Entry("handmade", "parts"),
-    "hand-made HNSW, our recall": Entry("handmade", "parts"),
+    "hand-made HNSW, our recall": Entry("handmade", "parts", shares="hand-made HNSW"),
     "bm25s + numba": Entry("lexical_peers", "parts"),
     "tantivy": Entry("lexical_peers", "parts"),
-    "rank_bm25": Entry("lexical_peers", "parts", slow=True),
+    "rank_bm25": Entry("lexical_peers", "parts", slow=True, in_memory=True),
     "usearch f16 exact": Entry("dense_peers", "parts"),
     "usearch int8 HNSW": Entry("dense_peers", "parts"),
     "faiss flat": Entry("dense_peers", "parts"),
     "faiss HNSW": Entry("dense_peers", "parts"),
     "qdrant-edge": Entry("qdrant", "qdrant"),
     "LanceDB": Entry("lance", "lancedb", slow=True),
-    "LangChain": Entry("lang_chain", "langchain", slow=True),
-    "Haystack": Entry("hay_stack", "haystack", slow=True),
+    "LangChain": Entry("lang_chain", "langchain", slow=True, in_memory=True),
+    "Haystack": Entry("hay_stack", "haystack", slow=True, in_memory=True),
     "clockify-rag stages": Entry("stages", None),
     "numpy MMR": Entry("stages", "parts"),
     "LangChain MMR": Entry("stages", "langchain"),

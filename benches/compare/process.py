@@ -32,7 +32,9 @@ class Process:
         self.name = name
         self.size = size
         self.dimension = dimension
-        self.store = corpus_folder(size) / "stores" / f"{name.replace(' ', '_')}-{dimension}"
+        self.store = (
+            corpus_folder(size) / "stores" / f"{(CONTENDERS[name].shares or name).replace(' ', '_')}-{dimension}"
+        )
         package = str(HERE.parents[1] / "python")
         environment = {**os.environ, "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', package)}"}
         if CONTENDERS[name].family is not None:

@@ -34,7 +34,6 @@ REFERENCE = {"search": "clockify-rag", "stage": "clockify-rag stages"}
 """Whose time is the numerator of every ratio."""
 
 SLOW_QUESTIONS = 30
-IN_MEMORY = ("rank_bm25", "LangChain", "Haystack")
 TASKS = ("build", "open", *SEARCHES, "throughput", "stages")
 WARM_UP = 30
 SECONDS = 1.5
@@ -47,7 +46,7 @@ class Run:
     def __init__(self, size: str, dimension: int, names: Sequence[str], passes: int, questions: int) -> None:
         self.size, self.dimension, self.passes, self.questions = size, dimension, passes, questions
         large = size == "1m"
-        self.names = [name for name in names if not (large and (CONTENDERS[name].slow or not CONTENDERS[name].large))]
+        self.names = [name for name in names if not (large and CONTENDERS[name].slow)]
         self.searching = [name for name in self.names if CONTENDERS[name].module != "stages"]
         self.corpus = Corpus(corpus_folder(size), dimension)
         self.about: dict[str, dict[str, Any]] = {}
@@ -76,7 +75,7 @@ class Run:
     def build(self, *, again: bool) -> None:
         """Build the indexes that are missing, or all of them, on all threads."""
         for name in self.searching:
-            if name in IN_MEMORY or name in self.failed:
+            if CONTENDERS[name].in_memory or CONTENDERS[name].shares or name in self.failed:
                 continue
             with self.guarded(name), Process(name, self.size, self.dimension, all_threads=True) as process:
                 finished = process.store.with_name(process.store.name + ".json")
@@ -313,6 +312,7 @@ def main() -> None:
             run = Run(size, dimension, names, arguments.passes, arguments.questions)
             measured(run, arguments, arguments.tasks)
             entry = {
+                "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "commit": commit(),
                 "corpus": corpus,
                 "machine": machine(),

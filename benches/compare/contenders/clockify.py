@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from clockify_rag._core import Found, SearchOptions
 
+PATHS = {"exact": "exact: int8 scan, f16 rescoring", "cascade": "cascade: 1 bit, int8, f16"}
+
 UNKNOWN = "\u2002"
 """A question without words, for a search by the vector alone."""
 
@@ -27,7 +29,7 @@ class Clockify(Contender):
     name = "clockify-rag"
     notes = "hands over texts, records and scores; whole documents' evidence is in the hybrid score"
     document_weight: ClassVar[float] = 0.5
-    exact: ClassVar[bool] = False
+    mode: ClassVar[str] = "auto"
 
     @property
     def version(self) -> str:
@@ -38,12 +40,15 @@ class Clockify(Contender):
 
     @property
     def path(self) -> str:
-        """The SIMD level and how vectors are searched at this size."""
+        """The SIMD level and the path that answered at this size."""
         from clockify_rag import _core
 
-        components = len(self.corpus.ids) * self.corpus.dimension
-        searched = "int8 scan, f16 rescoring, exact" if self.exact or components <= 1 << 24 else "1-bit cascade"
-        return f"{_core.simd()}, {searched}"
+        self.load()
+        self.open()
+        answered = getattr(self._search(UNKNOWN, self.corpus.question_vectors[0], self._dense), "dense_path", None)
+        if answered is None:
+            answered = "exact" if len(self.corpus.ids) * self.corpus.dimension <= 1 << 24 else "cascade"
+        return f"{_core.simd()}, {PATHS[answered]}"
 
     def load(self) -> None:
         """Import the core."""
@@ -71,7 +76,7 @@ class Clockify(Contender):
     def _options(
         self, *, top_k: int, dense_weight: float, document_weight: float | None = None, mmr_lambda: float | None = None
     ) -> SearchOptions:
-        extra: dict[str, Any] = {"exact": True} if self.exact else {}
+        extra: dict[str, Any] = {} if self.mode == "auto" else {"dense": self.mode}
         return self._core.SearchOptions(
             top_k=top_k,
             candidates=TOP,
@@ -121,7 +126,7 @@ class Exact(Clockify):
 
     name = "clockify-rag exact"
     notes = "no cascade at any size"
-    exact = True
+    mode = "exact"
 
 
 class Unread(Clockify):
