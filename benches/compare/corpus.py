@@ -31,7 +31,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +220,18 @@ def questions_of(held_out: Sequence[Path]) -> list[dict[str, str]]:
     return found
 
 
+def write_questions(folder: Path, questions: Sequence[Mapping[str, str]]) -> None:
+    """Write questions and their vectors."""
+    import numpy
+
+    from clockify_rag.embedding import StaticEmbedder
+
+    (folder / "queries.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
+    vectors = StaticEmbedder().embed([question["text"] for question in questions])
+    numpy.save(folder / "queries-256.npy", vectors)
+    numpy.save(folder / "queries-384.npy", expanded(vectors))
+
+
 def expanded(vectors: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
     """Return 384 numbers for 256: the vector, and 128 seeded random features of it, tanh(4 · G v), at half its length.
 
@@ -320,10 +332,6 @@ def index_with(folder: Path, dimension: int) -> None:
 
 def make(size: str) -> None:
     """Make the corpus of one size, unless it is there."""
-    import numpy
-
-    from clockify_rag.embedding import StaticEmbedder
-
     folder = corpus_folder(size)
     if (folder / "corpus.json").is_file():
         print(f"{size}: {folder} is there")
@@ -342,10 +350,7 @@ def make(size: str) -> None:
     for dimension in DIMENSIONS[1:]:
         index_with(folder, dimension)
     questions = questions_of(held_out)
-    (folder / "queries.jsonl").write_text("".join(json.dumps(question) + "\n" for question in questions))
-    vectors = StaticEmbedder().embed([question["text"] for question in questions])
-    numpy.save(folder / "queries-256.npy", vectors)
-    numpy.save(folder / "queries-384.npy", expanded(vectors))
+    write_questions(folder, questions)
     files = [path for path in (folder / "pages").rglob("*") if path.is_file()]
     with (folder / "texts.jsonl").open() as lines:
         characters = sum(len(json.loads(line)) for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -35,10 +36,9 @@ class Process:
         self.store = (
             corpus_folder(size) / "stores" / f"{(CONTENDERS[name].shares or name).replace(' ', '_')}-{dimension}"
         )
-        package = str(HERE.parents[1] / "python")
-        environment = {**os.environ, "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', package)}"}
-        if CONTENDERS[name].family is not None:
-            environment["PYTHONPATH"] = str(HERE)
+        ours = CONTENDERS[name].family is None
+        found = os.environ.get("PYTHONPATH") if ours else None
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *([found] if found else [])])}
         environment |= {} if all_threads else ONE_THREAD
         environment |= {"HF_HUB_OFFLINE": "1", "HAYSTACK_TELEMETRY_ENABLED": "False", "TOKENIZERS_PARALLELISM": "false"}
         words = [
@@ -64,10 +64,12 @@ class Process:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
     def do(self, command: str, **arguments: Any) -> dict[str, Any]:
         """Carry out one command in the process.
