@@ -122,6 +122,8 @@ class Contender:
     packages: ClassVar[Sequence[str]] = ()
     notes: ClassVar[str] = ""
     """What a reader must know to judge the figures."""
+    opened_for: ClassVar[Sequence[str]] = ("hybrid", "lexical", "dense")
+    """The tasks of its own that its first answer and its memory are measured for."""
 
     def __init__(self, corpus: Corpus, store: Path) -> None:
         self.corpus = corpus

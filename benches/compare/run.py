@@ -93,7 +93,8 @@ class Run:
                 if name in self.failed or (turn and CONTENDERS[name].slow):
                     continue
                 with self.guarded(name):
-                    for task in self.tasks(name):
+                    self.tasks(name)
+                    for task in self.about[name]["opened_for"]:
                         found.setdefault((task, name), []).append(self.opened(name, task))
         for (task, name), values in found.items():
             self.note(f"open {task}", name, {key: median(value[key] for value in values) for key in values[0]})

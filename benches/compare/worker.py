@@ -78,7 +78,9 @@ class Worker:
         """Say what it is."""
         contender = self.contender
         tasks = tasks_of(type(contender))
-        return {"version": contender.version, "path": contender.path, "notes": contender.notes, "tasks": tasks}
+        opened_for = [task for task in tasks if task in contender.opened_for]
+        about = {"version": contender.version, "path": contender.path, "notes": contender.notes}
+        return {**about, "tasks": tasks, "opened_for": opened_for}
 
     def build(self) -> dict[str, Any]:
         """Build the index anew; the corpus is in memory before the clock starts."""

@@ -124,6 +124,7 @@ class HandMade(Contender):
     name = "hand-made f16 exact"
     packages = ("bm25s", "numba", "PyStemmer", "usearch", "numpy")
     notes = "vectors as a mapped float16 array"
+    opened_for = ("hybrid",)
     dtype: ClassVar[str] = "float16"
 
     @property
