@@ -20,7 +20,8 @@ from matplotlib import pyplot  # noqa: E402 - the settings above come first
 LEFT_OUT = ("clockify-rag chunks only", "clockify-rag hits unread", "hand-made f16 exact")
 """Variants that would be drawn over another line; the tables have them."""
 
-PEERS = [color for color in mpl.colormaps["tab20"].colors if color]
+PEERS = mpl.colormaps["tab10"].colors
+MARKS = "os^Dv"
 
 
 def series(results: Sequence[Mapping[str, Any]], task: str, key: str) -> dict[str, list[tuple[int, float]]]:
@@ -43,7 +44,13 @@ def draw(lines: Mapping[str, Sequence[tuple[int, float]]], title: str, unit: str
         style = {"color": "black" if ours else PEERS[number % len(PEERS)], "linewidth": 2.4 if ours else 1.2}
         dashes = "--" if name == "clockify-rag exact" else "-"
         axes.plot(
-            *zip(*points, strict=True), dashes, marker="o", markersize=3.5, label=name, zorder=3 if ours else 2, **style
+            *zip(*points, strict=True),
+            dashes,
+            marker=MARKS[number // len(PEERS)],
+            markersize=4,
+            label=name,
+            zorder=3 if ours else 2,
+            **style,
         )
     axes.set_xscale("log")
     axes.set_yscale("log")

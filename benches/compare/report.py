@@ -91,7 +91,7 @@ def compared(
     for name in names_in(used, task, dimension, key):
         row = [f"**{name}**" if name.startswith("clockify-rag") else name]
         if path:
-            row.append("; ".join(dict.fromkeys(path_of(result, name, dimension) for result in used) or [""]))
+            row.append("; ".join(dict.fromkeys(filter(None, (path_of(result, name, dimension) for result in used)))))
         for result in used:
             figure = result["figures"][dimension][task].get(name)
             row += ["" if figure is None else cell(figure) for cell in columns.values()]

@@ -52,6 +52,7 @@ class Run:
         self.about: dict[str, dict[str, Any]] = {}
         self.figures: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
+        self.nearest: list[set[int]] = []
 
     def count(self, name: str) -> int:
         """How many questions a contender is asked in a pass."""
@@ -161,12 +162,12 @@ class Run:
         """Return the share of the 100 nearest by float32 that a contender finds."""
         import numpy
 
-        if not hasattr(self, "_nearest"):
-            vectors, questions = self.corpus.vectors, self.corpus.question_vectors
-            cosines = questions @ numpy.asarray(vectors).T
-            self._nearest = numpy.argpartition(-cosines, TOP, axis=1)[:, :TOP]
+        if not self.nearest:
+            vectors = numpy.asarray(self.corpus.vectors)
+            for question in self.corpus.question_vectors[: self.questions]:
+                self.nearest.append(set(numpy.argpartition(vectors @ question, -TOP)[-TOP:].tolist()))
         rows = process.do("rows", task="dense", questions=self.count(process.name))["rows"]
-        hits = [len(set(found) & set(near.tolist())) for found, near in zip(rows, self._nearest, strict=False)]
+        hits = [len(near.intersection(found)) for found, near in zip(rows, self.nearest, strict=False)]
         return sum(hits) / (TOP * len(hits))
 
     def throughput(self, serving: Mapping[str, Process]) -> None:
