@@ -64,13 +64,12 @@ def halved(data: Path, work: Path, name: str, *, lexical: bool) -> Iterator[Aske
     missing = {document for number, group in enumerate(groups) if number % 2 for document in group[1]}
     source = collection.build(work)
     file = Path(source.location)
-    kept = [line for line in file.read_text().splitlines() if json.loads(line)["id"] not in missing]
+    kept = [line for line in file.read_text().splitlines() if json.loads(line)["_id"] not in missing]
     file.write_text("\n".join(kept) + "\n")
     pipeline = Pipeline.open(work / "index", settings_with({}))
     pipeline.build([source])
     for number, (questions, _) in enumerate(groups):
-        for key in questions:
-            question = collection.queries[key]
+        for question in questions:
             if len(question) <= 2000:
                 yield Asked(name, question, number % 2 == 0, pipeline.search(question, lexical=lexical))
 
@@ -79,8 +78,9 @@ def _groups(collection: Collection) -> list[tuple[list[str], set[str]]]:
     """Questions that share a relevant document, together: leaving it out makes all of them unanswerable."""
     groups: list[tuple[list[str], set[str]]] = []
     owner: dict[str, tuple[list[str], set[str]]] = {}
-    for key, relevant in collection.qrels.items():
-        merged: tuple[list[str], set[str]] = ([key], set(relevant))
+    for asked in collection.questions.judged:
+        relevant = {label.names[0] for label in asked.labels}
+        merged: tuple[list[str], set[str]] = ([asked.question], set(relevant))
         for group in {id(owner[document]): owner[document] for document in relevant if document in owner}.values():
             merged[0].extend(group[0])
             merged[1].update(group[1])

@@ -28,6 +28,7 @@ COMMANDS = (
     ("search",),
     ("ask",),
     ("explain",),
+    ("eval",),
     ("show",),
     ("documents",),
     ("info",),

@@ -37,8 +37,8 @@ DECODED_DOCUMENTS = 10_000
 MERGED_AT_ONCE = 256
 """Stored documents that are written anew, and embedded where they must be, at once."""
 
-SEGMENT_CHARACTERS = 256 * 1024 * 1024
-"""A build starts a new segment after so much text, which bounds its memory."""
+SEGMENT_BYTES = 384 * 1024 * 1024
+"""A build starts a new segment when the documents of one take so much, which bounds its memory to about twice that."""
 
 SECRET_BYTES = 32
 """The length of the file ``secret``."""
@@ -93,6 +93,7 @@ class LocalIndex:
 
     Args:
         path: the index folder.
+        opened: a generation of it that is open already; by default the one that is served.
 
     Raises:
         IndexNotFound: there is none.
@@ -100,9 +101,9 @@ class LocalIndex:
         IndexIncompatible: it is of another format.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, opened: OpenGeneration | None = None) -> None:
         self.path = Path(path)
-        self._opened = OpenGeneration(_core.Snapshot.open(str(path)))
+        self._opened = opened or OpenGeneration(_core.Snapshot.open(str(path)))
         self._reopening = threading.Lock()
 
     @property
@@ -288,8 +289,6 @@ class IndexWriter:
         self.previous = self._writer.snapshot()
         self.known = {} if self.previous is None else {found.id: found for found in stored_documents(self.previous)}
         self._state = {} if self.previous is None else dict(_states_of(self.previous))
-        self._pending: list[tuple[_DocumentRow, bytes | None]] = []
-        self._pending_characters = 0
         self._deleted: set[str] = set()
         self._dropped: set[str] = set()
         self._written = 0
@@ -325,10 +324,10 @@ class IndexWriter:
         """
         self._deleted.add(document.id)
         self._state.pop(document.id, None)
-        self._pending.append((_row(document, text, chunks), vectors))
-        self._pending_characters += len(text)
-        if self._pending_characters >= SEGMENT_CHARACTERS:
-            self._flush()
+        dimension = 0 if self._embedder is None else self._embedder.dimension
+        self._written += 1
+        if self._writer.add(_row(document, text, chunks), dimension, vectors) >= SEGMENT_BYTES:
+            self._writer.flush()
 
     def keep(self, document: Document) -> None:
         """Note the file state and staleness of a document whose content did not change."""
@@ -365,7 +364,6 @@ class IndexWriter:
         Returns the present generation unchanged when there is nothing to publish.
         """
         self._merge()
-        self._flush()
         snapshot = self.previous
         if snapshot is not None and not (self._written or self._dropped or self._removes() or self._states_changed()):
             return snapshot.generation
@@ -402,7 +400,7 @@ class IndexWriter:
         dead = sum(segment[4] for segment in kept) + sum(len(snapshot.chunks_of(document_id)) for document_id in dying)
         if self.rederive or self.reembed or dead > MAXIMUM_DEAD_SHARE * chunks:
             merged = kept
-        elif len(kept) + bool(self._pending or self._written) > MAXIMUM_SEGMENTS:
+        elif len(kept) + bool(self._written) > MAXIMUM_SEGMENTS:
             merged = sorted(kept, key=lambda segment: segment[2])[:-1]
         else:
             merged = []
@@ -411,24 +409,6 @@ class IndexWriter:
             self._dropped.add(name)
             survivors = [document_id for document_id in living[name] if document_id not in self._deleted]
             self._readd(snapshot, survivors)
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        self._pending.sort(key=lambda pending: pending[0][0])
-        rows = [row for row, _ in self._pending]
-        vectors: bytes | None = None
-        dimension = 0
-        if self._embedder is not None:
-            dimension = self._embedder.dimension
-            # A document without vectors has rows of zeros, which are no evidence.
-            vectors = b"".join(
-                bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending
-            )
-        self._writer.add_segment(rows, dimension, vectors)
-        self._written += len(rows)
-        self._pending.clear()
-        self._pending_characters = 0
 
 
 def stored_documents(snapshot: _core.Snapshot) -> list[Document]:
