@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +164,16 @@ def test_documents_and_chunks_are_those_of_the_engine(built: Built) -> None:
             assert "\n".join(text[a:b] for *_, a, b in chunks[at].spans) == chunk.text
     assert any(chunk.record["repeated"] for chunk in chunks), "no chunk repeats another's text"
     assert any(len(chunk.spans) > 1 for chunk in chunks), "no chunk is made of two spans"
+
+
+def test_sections_are_numbered_where_headings_change(built: Built) -> None:
+    chunks = built.reader.segments[0].chunks()
+    for row, document in enumerate(built.reader.segments[0].documents()):
+        own = [chunks[at] for at in document.chunks]
+        above = [[name for name in chunk.record["heading_path"] if name != document.record["title"]] for chunk in own]
+        changes = [before != after for before, after in pairwise(above)]
+        assert [chunk.section for chunk in own] == list(accumulate(changes, initial=0))[: len(own)], row
+    assert max(chunk.section for chunk in chunks) > 3
 
 
 def test_ids_and_hashes_are_made_of_what_the_page_says(built: Built, pages: Path) -> None:
@@ -324,7 +334,7 @@ def embedded(built: Built) -> tuple[Rows, list[float]]:
     pairs = [(document, chunk) for document in built.documents for chunk in built.index.chunks(document.id)]
     vectors = embedder.embed([embedded_text(document, chunk) for document, chunk in pairs])
     titles = embedder.embed([document.title for document, _ in pairs])
-    vectors = unit(vectors.astype(np.float64) + 0.75 * titles.astype(np.float64)).astype(np.float32)
+    vectors = unit(vectors.astype(np.float64) + 0.5 * titles.astype(np.float64)).astype(np.float32)
     vectors[[document.id not in known for document, _ in pairs]] = 0
     return vectors, [float(max(chunk.tokens, 1)) for _, chunk in pairs]
 

@@ -308,7 +308,7 @@ def test_another_embedder_is_refused_and_embeds_again(
     assert "--lexical" in caught.value.hint
     assert ranking(other.search("gate", lexical=True)) == ranking(pipeline.search("gate", lexical=True))
     assert counts(other.build([pages])) == {"unchanged": 5}
-    assert other.index.info()["embedder"] == {"name": "acme", "fingerprint": "acme 1+0.75", "dimension": 4}
+    assert other.index.info()["embedder"] == {"name": "acme", "fingerprint": "acme 1+0.5", "dimension": 4}
     assert "embed" in other.search("gate").timings_ms
     as_fresh(other, tmp_path / "fresh", pages)
 
@@ -446,7 +446,7 @@ def test_a_segment_of_which_nothing_lives_goes(pipeline: Pipeline, pages: Path) 
 
 
 def test_large_builds_are_several_segments(tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clockify_rag.index.SEGMENT_CHARACTERS", 100)
+    monkeypatch.setattr("clockify_rag.index.SEGMENT_BYTES", 100)
     pipeline = pipeline_of(tmp_path / "index")
     pipeline.build([pages])
     assert len(pipeline.index.info()["segments"]) > 2
@@ -662,7 +662,7 @@ def test_explain_adds_up(built: Pipeline) -> None:
     explained = built.explain("Who has a key to the gate?")
     assert explained["terms"] == _core.question_terms("Who has a key to the gate?", "en")
     assert explained["refusal"] is None
-    assert explained["fusion"]["dense_weight"] == 1.4
+    assert explained["fusion"]["dense_weight"] == 1.8
     for hit in explained["hits"]:
         for whole in ("chunk", "document"):
             bm25 = hit["bm25"][whole]

@@ -71,10 +71,12 @@ def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = Non
 
 @final
 class Tokenizer:
-    """The WordPiece vocabulary in which chunks and budgets are counted."""
+    """A WordPiece vocabulary; the shipped one is that in which chunks and budgets are counted."""
 
     def __new__(cls, path: str) -> Tokenizer: ...
     def count(self, texts: Sequence[str]) -> list[int]: ...
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text's tokens, special tokens not included, on all threads."""
 
 _Piece = tuple[
     str,  # kind
@@ -251,11 +253,13 @@ class Writer:
     def next_generation(self) -> int: ...
     def snapshot(self) -> Snapshot | None:
         """The generation that is served now."""
-    def add_segment(self, documents: Sequence[_DocumentRow], dimension: int, vectors: bytes | None) -> None:
-        """Write documents, ascending by id, as a segment of the next generation.
+    def add(self, document: _DocumentRow, dimension: int, vectors: bytes | None) -> int:
+        """Add a document to the segment being made; returns about how many bytes of memory that takes now.
 
-        ``vectors`` has ``dimension`` numbers of little-endian float32 for each chunk.
+        ``vectors`` has ``dimension`` numbers of little-endian float32 for each chunk; without them a chunk has zeros.
         """
+    def flush(self) -> None:
+        """Write the segment being made; ``publish`` does it too."""
     def publish(
         self,
         *,

@@ -141,11 +141,13 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Component that embeds, `none` for no vectors; by default the index's own, `static` for a new one"
         ),
     ] = None
-    model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
+    model: Annotated[
+        str | None, Meta(description="Model of the embedder, where it has a choice: a name, or a folder")
+    ] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
     title_weight: Annotated[
         Weight, Meta(description="Weight of the page's title in a chunk's vector, beside the chunk itself")
-    ] = 0.75
+    ] = 0.5
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 
@@ -170,11 +172,11 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     body_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the chunk itself")] = 1.0
     dense_weight: Annotated[
         float | None,
-        Meta(description="Weight of the cosine in fusion; by default the embedder's: static 1.4, MiniLM 2.3, else 1"),
+        Meta(description="Weight of the cosine in fusion; by default the embedder's: static 1.8, MiniLM 2.3, else 1"),
     ] = None
     document_weight: Annotated[
         Weight, Meta(description="Weight of the whole document's evidence in a chunk's score")
-    ] = 0.5
+    ] = 0.3
     arguments: Annotated[Arguments, Meta(description="Arguments of the retriever")] = {}
 
 
@@ -645,6 +647,11 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
             msgspec.structs.replace(source, location=str(folder / Path(source.location).expanduser()))
             for source in merged.tables["sources"]
         )
+    if "embedding.model" in merged.origins:
+        table = merged.tables["embedding"]
+        model = str(table["model"])
+        if table.get("embedder") == "onnx" or model.startswith(("./", "../", "~/")):
+            table["model"] = str(folder / Path(model).expanduser())
 
 
 def _add_variable(merged: _Merged, name: str, value: str) -> None:

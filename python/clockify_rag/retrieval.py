@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXCLUDED = ("kind=hub",)
 """Chunks that are no answer: pages that are only links. A filter on ``kind`` brings them back."""
 
-DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.4, "minilm": 2.3}
+DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.8, "minilm": 2.3}
 """The weight of the cosine in fusion, by embedder; 1 for those that were not measured."""
 
 
@@ -77,8 +77,9 @@ class HybridRetriever:
         """The weight of the cosine in fusion."""
         if self._settings.dense_weight is not None:
             return float(self._settings.dense_weight)
-        name = "" if self._entry is None else self._entry.name.lower()
-        return next((weight for known, weight in DENSE_WEIGHTS.items() if known in name), 1.0)
+        component, _, model = ("" if self._entry is None else self._entry.name.lower()).partition(":")
+        name = model.rstrip("/").rpartition("/")[2]
+        return next((w for known, w in DENSE_WEIGHTS.items() if known == component or known in name), 1.0)
 
     def retrieve(self, query: Query, *, top_k: int, opened: OpenGeneration | None = None) -> SearchResult:
         """Return the best hits, at most ``top_k``, best first.
