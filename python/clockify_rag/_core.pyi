@@ -164,7 +164,9 @@ class SearchOptions:
         dense_weight: float,
         document_weight: float,
         mmr_lambda: float | None,
-    ) -> SearchOptions: ...
+        dense: str = "auto",
+    ) -> SearchOptions:
+        """``dense`` is ``auto``, ``exact`` or ``cascade``."""
 
 @final
 class Found:
@@ -176,6 +178,9 @@ class Found:
     def idf_coverage(self) -> float: ...
     @property
     def best_cosine(self) -> float | None: ...
+    @property
+    def dense_path(self) -> Literal["exact", "cascade"] | None:
+        """How the nearest chunks were found; ``None`` without vectors."""
     @property
     def timings_ms(self) -> dict[str, float]: ...
 

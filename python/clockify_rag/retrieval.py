@@ -79,6 +79,7 @@ class HybridRetriever:
             dense_weight=self.dense_weight,
             document_weight=settings.document_weight,
             mmr_lambda=self._mmr_lambda,
+            dense=settings.dense,
         )
 
     @property
@@ -129,7 +130,10 @@ class HybridRetriever:
             hits=hits,
             timings_ms=timings,
             evidence=Evidence(
-                idf_coverage=found.idf_coverage, best_cosine=found.best_cosine, documents=snapshot.documents
+                idf_coverage=found.idf_coverage,
+                best_cosine=found.best_cosine,
+                documents=snapshot.documents,
+                dense_path=found.dense_path,
             ),
             lexical_only=embedder is None and vector is None,
         )

@@ -341,10 +341,14 @@ fn large(rows: usize) -> Vec<Page> {
         if row % 997 == 5 {
             body.push_str(&" w3".repeat(300 + row % 50));
         }
+        if row == 20_002 {
+            // More than the word of packed lengths holds.
+            body.push_str(&" w3 w17".repeat(40_000));
+        }
         (text(usize::from(row.is_multiple_of(7))), vec![(body, false)])
     };
     let page = |page: usize| Page {
-        title: if page.is_multiple_of(501) { "w1 ".repeat(20) } else { text(page % 3) },
+        title: if page.is_multiple_of(501) { "w1 ".repeat(20 + page / 8) } else { text(page % 3) },
         headings: Vec::new(),
         chunks: (page * 4..page * 4 + 4).map(|row| chunk(row, &mut text)).collect(),
     };
@@ -375,7 +379,7 @@ fn pruning_never_changes_a_result() {
             let terms = query(&opened.segment, level, &question, |term| df(&parts, level, term), &statistics);
             let scorer = Scorer::new(*parameters, level, statistics).unwrap();
             let allowed = (level == Level::Chunks).then_some(&every_third);
-            for k in [1, 10, 100, 5_000] {
+            for k in [1, 2, 10, 100, 1_000, 5_000] {
                 for allowed in [None, allowed] {
                     let best = top_k(postings, &terms, &scorer, allowed, k).unwrap();
                     assert_eq!(
@@ -383,6 +387,12 @@ fn pruning_never_changes_a_result() {
                         bits(&unpruned(postings, &terms, &scorer, allowed, k)),
                         "{words:?} {parameters:?} {k}"
                     );
+                    // A score that is known to be reached rules out nothing that reaches it.
+                    let Some(&(_, least)) = best.get(best.len() / 2) else { continue };
+                    let lists = TermLists::new(postings, &terms, &scorer).unwrap();
+                    let survivors = lists.survivors(allowed, k, least).unwrap();
+                    let reach = best.iter().filter(|(_, score)| *score >= least);
+                    assert!(reach.clone().all(|(row, _)| survivors.binary_search(row).is_ok()), "{words:?} {k}");
                 }
             }
         }

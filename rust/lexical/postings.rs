@@ -444,6 +444,8 @@ struct LevelLayout {
     statistics: Statistics,
     /// The columns of lengths, one field after another.
     lengths: Range<usize>,
+    /// The lengths of each row in one word, see [`pack`].
+    packed: Vec<u32>,
     offsets: Range<usize>,
     data: Range<usize>,
 }
@@ -488,11 +490,12 @@ impl Postings {
         if data1.end != bytes.len() || count(3) != 0 {
             return Ok(None);
         }
-        let level = |level: usize, lengths, offsets, data| LevelLayout {
+        let level = |level: usize, lengths: Range<usize>, offsets, data| LevelLayout {
             statistics: Statistics {
                 rows: u64::from(count(1 + level)),
                 totals: std::array::from_fn(|field| long(level * FIELDS + field)),
             },
+            packed: pack(bytes.get(lengths.clone()).unwrap_or_default()),
             lengths,
             offsets,
             data,
@@ -549,6 +552,7 @@ impl Postings {
         Ok(Lists {
             rows,
             columns: [title, headings, body],
+            packed: &layout.packed,
             offsets: self.file.bytes(layout.offsets.clone())?.as_chunks::<4>().0,
             data: self.file.bytes(layout.data.clone())?,
             path: self.file.path(),
@@ -561,11 +565,46 @@ fn word(words: &[Word], index: usize) -> u32 {
     words.get(index).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
+const LONGEST_BODY: u32 = 0xffff;
+const LONGEST_OTHER: u32 = 0xff;
+
+/// The lengths of each row in one word: title and headings in a byte each, the body in two. A query looks lengths up for rows
+/// far apart, so what it waits for is memory: one line for all fields instead of one for each. What does not fit is the
+/// largest number, and stands for a look into the columns.
+fn pack(columns: &[u8]) -> Vec<u32> {
+    let words = columns.as_chunks::<4>().0;
+    let (title, rest) = words.split_at(words.len() / FIELDS);
+    let (headings, body) = rest.split_at(rest.len() / 2);
+    let length = |bytes: &Word| u32::from_le_bytes(*bytes);
+    let fields = title.iter().zip(headings).zip(body);
+    fields
+        .map(|((title, headings), body)| {
+            length(title).min(LONGEST_OTHER) << 24
+                | length(headings).min(LONGEST_OTHER) << 16
+                | length(body).min(LONGEST_BODY)
+        })
+        .collect()
+}
+
+/// The lengths in a packed word.
+#[inline]
+pub(crate) fn unpacked(packed: u32) -> PerField<u32> {
+    [packed >> 24, packed >> 16 & LONGEST_OTHER, packed & LONGEST_BODY]
+}
+
+/// Whether a packed word does not hold the lengths.
+#[inline]
+pub(crate) fn is_too_long(packed: u32) -> bool {
+    let [title, headings, body] = unpacked(packed);
+    (title == LONGEST_OTHER) | (headings == LONGEST_OTHER) | (body == LONGEST_BODY)
+}
+
 /// The lists of one level, borrowed from the map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lists<'a> {
     rows: u32,
     columns: PerField<&'a [Word]>,
+    packed: &'a [u32],
     offsets: &'a [Word],
     data: &'a [u8],
     path: &'a Path,
@@ -576,14 +615,22 @@ impl<'a> Lists<'a> {
         self.rows
     }
 
+    /// The lengths of a row's fields.
     #[inline]
     pub(crate) fn lengths(&self, row: u32) -> PerField<u32> {
+        let packed = self.packed(row);
+        if is_too_long(packed) { self.exact_lengths(row) } else { unpacked(packed) }
+    }
+
+    #[cold]
+    fn exact_lengths(&self, row: u32) -> PerField<u32> {
         std::array::from_fn(|field| word(self.columns[field], row as usize))
     }
 
+    /// The lengths of a row's fields in one word, for [`unpacked`] unless [`is_too_long`].
     #[inline]
-    pub(crate) fn body_length(&self, row: u32) -> u32 {
-        word(self.columns[BODY], row as usize)
+    pub(crate) fn packed(&self, row: u32) -> u32 {
+        self.packed.get(row as usize).copied().unwrap_or(0)
     }
 
     fn corrupt<T>(&self, reason: &str) -> Result<T> {
