@@ -348,7 +348,7 @@ impl Search<'_> {
         let doubt = DEVIATIONS * deviation(Rotation::width(self.query.dimension));
         with_scratch(|found| {
             self.scan_bits(&bits, SAMPLE_STEP, f32::MIN, found)?;
-            let rank = sampled_rank(found.len(), wanted, allowed);
+            let rank = sampled_rank(found.len(), wanted, allowed, 2.0);
             let guess = match value_at(found, rank * SHOWN_BY) {
                 Some(least) => {
                     found.retain(|candidate| candidate.upper >= least);
@@ -571,7 +571,7 @@ fn best(
     with_scratch(|found| {
         if allowed >= SAMPLE_FROM {
             scan(SAMPLE_STEP, f32::MIN, found)?;
-            let guess = value_at(found, sampled_rank(found.len(), wanted, allowed)).unwrap_or(f32::MIN);
+            let guess = value_at(found, sampled_rank(found.len(), wanted, allowed, 3.0)).unwrap_or(f32::MIN);
             found.clear();
             if guess > f32::MIN {
                 scan(1, guess, found)?;
@@ -588,10 +588,10 @@ fn best(
     })
 }
 
-/// The rank in a sample of a value that very probably `wanted` of `allowed` rows reach.
-fn sampled_rank(sample: usize, wanted: usize, allowed: u64) -> usize {
+/// The rank in a sample of a value that `wanted` of `allowed` rows reach but for bad luck of so many standard deviations.
+fn sampled_rank(sample: usize, wanted: usize, allowed: u64, deviations: f64) -> usize {
     let expected = wanted as f64 * sample as f64 / allowed.max(1) as f64;
-    (expected + 3.0 * expected.sqrt()).ceil() as usize + 4
+    (expected + deviations * expected.sqrt()).ceil() as usize + 4
 }
 
 /// The lower bound that exactly `rank` candidates precede.
@@ -633,26 +633,19 @@ impl VectorSegment {
     ) -> Result<Vec<f32>> {
         let Some(query) = Query::new(query)? else { return Ok(vec![0.0; rows.len()]) };
         query.check(self)?;
-        self.products_of(rows, &query, halves(self)?)
+        products(rows, &query, halves(self)?)
     }
 
     /// As [`VectorSegment::cosines`].
     pub(crate) fn cosines_of(&self, rows: &[u32], query: &Query) -> Result<Vec<f32>> {
         query.check(self)?;
-        self.products_of(rows, query, self.halves()?)
+        products(rows, query, self.halves()?)
     }
 
     /// As [`VectorSegment::document_cosines`].
     pub(crate) fn document_cosines_of(&self, rows: &[u32], query: &Query) -> Result<Vec<f32>> {
         query.check(self)?;
-        self.products_of(rows, query, self.document_halves()?)
-    }
-
-    fn products_of(&self, rows: &[u32], query: &Query, halves: HalfRows<'_>) -> Result<Vec<f32>> {
-        let dot = kernels()?.dot_halves;
-        let mut products = Vec::with_capacity(rows.len());
-        ahead(rows, |&row| fetched(halves.row(row)?), |_, row| products.push(dot(row, &query.unit)))?;
-        Ok(products)
+        products(rows, query, self.document_halves()?)
     }
 
     /// A chunk's vector as it lies in the file, for [`Stored::cosine`].
@@ -679,6 +672,14 @@ impl VectorSegment {
         }
         Ok(vectors)
     }
+}
+
+/// The product of each of `rows` with the query.
+fn products(rows: &[u32], query: &Query, halves: HalfRows<'_>) -> Result<Vec<f32>> {
+    let dot = kernels()?.dot_halves;
+    let mut products = Vec::with_capacity(rows.len());
+    ahead(rows, |&row| fetched(halves.row(row)?), |_, row| products.push(dot(row, &query.unit)))?;
+    Ok(products)
 }
 
 /// A unit vector in half precision, padded to whole lanes.

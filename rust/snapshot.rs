@@ -418,6 +418,9 @@ struct Part<'a> {
     documents: TermLists<'a>,
 }
 
+/// Chunks with their scores by one retriever.
+type Ranked = Vec<(Place, f32)>;
+
 /// Which of the question's terms each candidate has: a bit for each, some words a candidate.
 struct Held {
     places: Vec<Place>,
@@ -526,7 +529,7 @@ impl<'a> Search<'a> {
     }
 
     /// The nearest chunks over all segments by place, and the way they were found.
-    fn dense(&self, parts: &[Part<'_>]) -> Result<(Vec<(Place, f32)>, Option<dense::Path>)> {
+    fn dense(&self, parts: &[Part<'_>]) -> Result<(Ranked, Option<dense::Path>)> {
         let Some(query) = &self.vector else { return Ok((Vec::new(), None)) };
         let mut segments = Vec::with_capacity(parts.len());
         let mut numbers = Vec::with_capacity(parts.len());
@@ -546,7 +549,7 @@ impl<'a> Search<'a> {
             [(id >> 64) as u64, id as u64, u64::from(row)]
         };
         let found = dense::top_k_of(&segments, query, self.options.candidates, self.options.dense, order)?;
-        let mut nearest: Vec<(Place, f32)> =
+        let mut nearest: Ranked =
             found.neighbors.iter().map(|near| (place(near.segment, near.row), near.cosine)).collect();
         nearest.sort_unstable_by_key(|(place, _)| *place);
         Ok((nearest, Some(found.path)))
@@ -565,7 +568,7 @@ impl<'a> Search<'a> {
             let near = near.split_at(near.partition_point(|(place, _)| place.segment == segment)).0;
             let mut rows = survivors.clone();
             rows.extend(near.iter().map(|(place, _)| place.row));
-            rows.sort();
+            rows.sort_unstable();
             rows.dedup();
             let mut scores = vec![0f32; rows.len()];
             let first = held.bits.len();

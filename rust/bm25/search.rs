@@ -263,8 +263,10 @@ impl Decoded {
         Ok(())
     }
 
-    fn frequencies(&mut self, list: &List<'_>, block: usize, at: usize) -> Result<PerField<u32>> {
-        self.all_frequencies(list, block)?;
+    fn frequencies(&self, list: &List<'_>, block: usize, at: usize) -> Result<PerField<u32>> {
+        if self.frequencies_of != block {
+            return list.frequencies_at(block, at);
+        }
         let outside = self.outside.binary_search_by_key(&at, |entry| usize::from(entry.0));
         let (title, headings) = outside.map_or((0, 0), |index| (self.outside[index].1, self.outside[index].2));
         Ok([title, headings, self.body[at]])

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::analysis::{Analyzer, Language};
 use crate::bitmap::Bitmap;
-use crate::lexical::{AnalyzerTokenizer, ChunkText, Corrections, DocumentText, LexicalSegment, Piece, write};
+use crate::lexical::{AnalyzerTokenizer, BLOCK, ChunkText, Corrections, DocumentText, LexicalSegment, Piece, write};
 use crate::storage::{Segment, SegmentWriter};
 
 /// A document in owned strings: title, headings without text, chunks of (headings, pieces).
@@ -408,6 +408,16 @@ fn pruning_never_changes_a_result() {
             let expected: Vec<_> =
                 bags.iter().zip(0..).filter_map(|(bag, row)| Some((row, *bag.frequencies.get(word)?))).collect();
             assert_eq!(found, expected, "{word}");
+            for (index, (_, frequencies)) in found.iter().enumerate().take(list.blocks() * BLOCK) {
+                assert_eq!(list.frequencies_at(index / BLOCK, index % BLOCK).unwrap(), *frequencies, "{word} {index}");
+            }
+            for row in (0..postings.rows(level)).step_by(7) {
+                let expected = (0..list.blocks()).find(|&block| list.skip(block).last() >= row);
+                for from in [0, 1, 2, 5, list.blocks() / 2] {
+                    let expected = expected.unwrap_or(list.blocks()).max(from.min(list.blocks()));
+                    assert_eq!(list.find_block(from.min(list.blocks()), row), expected, "{word} {row} {from}");
+                }
+            }
         }
     }
 }

@@ -294,6 +294,16 @@ fn packed_bytes(width: u8) -> usize {
     width as usize * BLOCK / 8
 }
 
+/// One value of a packed block. Values are dealt to four lanes in turn; each lane's lie one after another in every fourth word.
+#[inline]
+fn unpack_one(packed: &[u8], width: u8, at: usize) -> u32 {
+    let words = packed.as_chunks::<4>().0;
+    let bit = at / 4 * usize::from(width);
+    let first = bit / 32 * 4 + at % 4;
+    let pair = u64::from(word(words, first)) | u64::from(word(words, first + 4)) << 32;
+    (pair >> (bit % 32) & ((1 << width) - 1)) as u32
+}
+
 fn tf_code(tf: u32) -> u8 {
     tf.min(255) as u8
 }
@@ -596,7 +606,7 @@ pub(crate) fn unpacked(packed: u32) -> PerField<u32> {
 #[inline]
 pub(crate) fn is_too_long(packed: u32) -> bool {
     let [title, headings, body] = unpacked(packed);
-    (title == LONGEST_OTHER) | (headings == LONGEST_OTHER) | (body == LONGEST_BODY)
+    title.max(headings) == LONGEST_OTHER || body == LONGEST_BODY
 }
 
 /// The lists of one level, borrowed from the map.
@@ -793,9 +803,19 @@ impl<'a> List<'a> {
     }
 
     /// The first block from `from` on whose last row is not before `row`, or the number of blocks.
+    ///
+    /// What is looked for is mostly near, so steps double from where the search begins.
+    #[inline]
     pub(crate) fn find_block(&self, from: usize, row: u32) -> usize {
         let rest = self.skips.get(from..).unwrap_or_default();
-        from + rest.partition_point(|skip| Skip(skip).last() < row)
+        let before = |skip: &[u8; SKIP_BYTES]| Skip(skip).last() < row;
+        let (mut low, mut step) = (0, 1);
+        while rest.get(low + step - 1).is_some_and(before) {
+            low += step;
+            step *= 2;
+        }
+        let high = rest.len().min(low + step - 1);
+        from + low + rest.get(low..high).unwrap_or_default().partition_point(before)
     }
 
     fn corrupt<T>(&self, reason: &str) -> Result<T> {
@@ -860,6 +880,44 @@ impl<'a> List<'a> {
                 Ok(Exceptions { mask: u128::from_le_bytes(*mask), bytes, path: Some(self.path) })
             }
             _ => self.corrupt("a block's exceptions do not fit"),
+        }
+    }
+
+    /// The frequencies of one row of a block, by its place there, without decoding the others.
+    #[inline]
+    pub(crate) fn frequencies_at(&self, block: usize, at: usize) -> Result<PerField<u32>> {
+        let skip = self.skip(block);
+        let width = skip.body_width();
+        let bytes = self.bytes(block).get(packed_bytes(skip.row_width())..).unwrap_or_default();
+        let Some((packed, rest)) = bytes.split_at_checked(packed_bytes(width)) else {
+            return self.corrupt("a block is shorter than its frequencies");
+        };
+        let body = unpack_one(packed, width, at) ^ 1;
+        if skip.exceptions() == 0 {
+            return Ok([0, 0, body]);
+        }
+        let Some((mask, rest)) = rest.split_first_chunk() else {
+            return self.corrupt("a block's exceptions do not fit");
+        };
+        let mask = u128::from_le_bytes(*mask);
+        if mask >> at & 1 == 0 {
+            return Ok([0, 0, body]);
+        }
+        let before = (mask & ((1 << at) - 1)).count_ones() as usize;
+        let mut rest = match rest.split_at_checked(before) {
+            // Each of the exceptions before it is one byte.
+            Some((passed, rest)) if !passed.contains(&ESCAPE) => rest,
+            _ => {
+                let mut rest = rest;
+                for _ in 0..before {
+                    take_exception(&mut rest);
+                }
+                rest
+            }
+        };
+        match take_exception(&mut rest) {
+            Some((title, headings)) => Ok([title, headings, body]),
+            None => self.corrupt("a block's exceptions end early"),
         }
     }
 
