@@ -27,7 +27,14 @@ fn options(dense: Mode) -> Options {
 
 fn ask(snapshot: &Snapshot, text: &str, vector: Option<&[f32]>, dense: Mode) -> Results {
     let excluded = ["kind=hub".to_owned()];
-    let question = Question { text, language: Language::English, vector, filters: &[], excluded: &excluded };
+    let question = Question {
+        text,
+        language: Language::English,
+        vector,
+        filters: &[],
+        excluded: &excluded,
+        excluded_documents: &[],
+    };
     snapshot.search(&question, &options(dense)).expect("the index is sound")
 }
 

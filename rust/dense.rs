@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use self::kernels::Kernels;
 pub use self::kernels::{SIMD_VARIABLE, Simd};
+pub(crate) use self::layout::{Halves, write_halves};
 pub use self::layout::{MAX_DIMENSION, VectorSegment, as_stored, write};
 
 /// The kernels in use.

@@ -6,19 +6,21 @@
 //! parameters, numbered by the ordinals of tantivy's dictionary.
 //!
 //! The tantivy files are written once by a single-segment writer, never opened by a writer again, and read through a
-//! directory that can only read what the segment has mapped and verified: no lock file, no second open.
+//! directory that can only read what the segment has mapped, and verifies each block before tantivy sees it: no lock file, no
+//! second open.
 
 mod corrections;
 mod directory;
 mod postings;
 mod writing;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tantivy::schema::IndexRecordOption;
 use tantivy::{DocSet, InvertedIndexReader, SegmentReader, TERMINATED, Term};
 
+use self::directory::unreadable;
 use crate::bitmap::Bitmap;
 use crate::error::{Error, Result};
 use crate::storage::Segment;
@@ -53,7 +55,7 @@ impl std::fmt::Debug for LexicalSegment {
 }
 
 impl LexicalSegment {
-    /// Opens the lexical files of `segment`, every one verified whole before it is parsed.
+    /// Opens the lexical files of `segment`. What is parsed is verified before; the rest when it is first touched.
     ///
     /// # Errors
     /// [`Error::IndexCorrupt`] when a file is missing, damaged, or does not fit the others.
@@ -133,10 +135,6 @@ impl LexicalSegment {
     pub fn frequency_corrections(&self, deleted: &Bitmap, deleted_documents: &Bitmap) -> Result<Corrections> {
         Corrections::compute(&self.postings, deleted, deleted_documents)
     }
-}
-
-fn unreadable<E: std::fmt::Display>(folder: &Path) -> impl FnOnce(E) -> Error {
-    move |reason| Error::corrupt(folder, reason.to_string())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 
 use crate::analysis::Language;
 use crate::bitmap::Bitmap;
-use crate::dense::{self, VectorSegment};
+use crate::dense::{self, Halves, VectorSegment};
 use crate::error::{Error, Result};
 use crate::lexical::{self, ChunkText, Corrections, DocumentText, LexicalSegment, Piece};
 use crate::records::{self, ChunkRecord, DocumentRecord, Id, Records, Span};
@@ -75,37 +75,113 @@ pub fn write(
     documents: Vec<DocumentInput>,
     vectors: Option<ChunkVectors<'_>>,
 ) -> Result<SegmentEntry> {
-    let chunks: usize = documents.iter().map(|document| document.chunks.len()).sum();
-    if let Some(vectors) = vectors
-        && vectors.values.len() != chunks * vectors.dimension
-    {
-        let rows = vectors.values.len() / vectors.dimension.max(1);
-        return Err(Error::InvalidArgument(format!("{rows} vectors were given for {chunks} chunks")));
+    if !documents.is_sorted_by(|left, right| left.id < right.id) {
+        return Err(Error::InvalidArgument("documents must ascend by id, each once".to_owned()));
     }
-    let (id, mut writer) = publisher.segment()?;
-    let spans = spans_of(&documents)?;
-    let texts: Vec<DocumentText<'_>> =
-        documents.iter().zip(&spans).map(|(document, spans)| document_text(document, spans)).collect();
-    lexical::write(&mut writer, &texts)?;
-    drop(texts);
-    if let Some(ChunkVectors { dimension, values }) = vectors {
-        let whole = document_vectors(&documents, dimension, &dense::as_stored(dimension, values)?);
-        dense::write(&mut writer, dimension, values, &whole)?;
+    let rows: usize = documents.iter().map(|document| document.chunks.len()).sum();
+    let mut draft = Draft::new(vectors.map_or(0, |vectors| vectors.dimension));
+    let mut values = vectors.map(|vectors| vectors.values);
+    if let Some(vectors) = vectors.filter(|vectors| vectors.values.len() != rows * vectors.dimension) {
+        return Err(another_count(vectors.values.len(), vectors.dimension, rows));
     }
-    let count = documents.len() as u32;
-    let records: Vec<DocumentRecord> =
-        documents.into_iter().zip(spans).map(|(document, spans)| document_record(document, spans)).collect();
-    records::write(&mut writer, &records)?;
-    let files = writer.finish()?;
-    Ok(SegmentEntry {
-        id,
-        documents: count,
-        chunks: chunks as u32,
-        files,
-        tombstones: None,
-        deleted_documents: 0,
-        deleted_chunks: 0,
-    })
+    for document in documents {
+        let own = values.as_mut().and_then(|rest| rest.split_off(..document.chunks.len() * draft.dimension));
+        draft.add(document, own)?;
+    }
+    draft.write(publisher)
+}
+
+fn another_count(values: usize, dimension: usize, chunks: usize) -> Error {
+    Error::InvalidArgument(format!("{} vectors were given for {chunks} chunks", values / dimension.max(1)))
+}
+
+/// What a chunk and a document take in memory beside their texts, records and vectors.
+const OVERHEAD_BYTES: usize = 400;
+
+/// Documents on their way into one segment, in any order, in little more memory than they will take on the disk.
+#[derive(Debug, Default)]
+pub struct Draft {
+    dimension: usize,
+    documents: Vec<(DocumentInput, Option<Halves>)>,
+    bytes: usize,
+}
+
+impl Draft {
+    /// A draft with vectors of so many numbers; 0 for one without vectors.
+    #[must_use]
+    pub fn new(dimension: usize) -> Self {
+        Self { dimension, ..Self::default() }
+    }
+
+    /// Whether there are no documents.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+    }
+
+    /// About how much memory the documents take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a document with a row of numbers for each chunk; `None` for rows of zeros, which are no evidence.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for another count of numbers.
+    pub fn add(&mut self, document: DocumentInput, vectors: Option<&[f32]>) -> Result<()> {
+        let numbers = document.chunks.len() * self.dimension;
+        let rows = match vectors {
+            Some(values) if values.len() != numbers => {
+                return Err(another_count(values.len(), self.dimension, document.chunks.len()));
+            }
+            _ if self.dimension == 0 => None,
+            Some(values) => Some(Halves::from_floats(self.dimension, values)?),
+            None => Some(Halves::from_floats(self.dimension, &vec![0.0; numbers])?),
+        };
+        let records = document.chunks.iter().map(|chunk| chunk.record.len() + chunk.headings.len());
+        self.bytes += document.text.len() + document.record.len() + records.sum::<usize>() + 2 * numbers;
+        self.bytes += OVERHEAD_BYTES * (1 + document.chunks.len());
+        self.documents.push((document, rows));
+        Ok(())
+    }
+
+    /// Writes the documents as a new segment of the next generation.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a document that comes twice or spans outside their text; [`Error::Io`] when a file
+    /// cannot be written.
+    pub fn write(mut self, publisher: &mut Publisher) -> Result<SegmentEntry> {
+        self.documents.sort_by_key(|(document, _)| document.id);
+        let (documents, vectors): (Vec<_>, Vec<_>) = self.documents.into_iter().unzip();
+        let chunks: usize = documents.iter().map(|document: &DocumentInput| document.chunks.len()).sum();
+        let (id, mut writer) = publisher.segment()?;
+        let spans = spans_of(&documents)?;
+        let texts: Vec<DocumentText<'_>> =
+            documents.iter().zip(&spans).map(|(document, spans)| document_text(document, spans)).collect();
+        lexical::write(&mut writer, &texts)?;
+        drop(texts);
+        if self.dimension > 0 {
+            let whole = document_vectors(&documents, self.dimension, &vectors);
+            let mut rows = Halves::with_capacity(self.dimension, chunks);
+            vectors.into_iter().flatten().for_each(|own| rows.append(own));
+            dense::write_halves(&mut writer, &rows, &Halves::from_floats(self.dimension, &whole)?)?;
+        }
+        let count = documents.len() as u32;
+        let records: Vec<DocumentRecord> =
+            documents.into_iter().zip(spans).map(|(document, spans)| document_record(document, spans)).collect();
+        records::write(&mut writer, &records)?;
+        let files = writer.finish()?;
+        Ok(SegmentEntry {
+            id,
+            documents: count,
+            chunks: chunks as u32,
+            files,
+            tombstones: None,
+            deleted_documents: 0,
+            deleted_chunks: 0,
+        })
+    }
 }
 
 /// The spans of each chunk and the repeated ranges in bytes.
@@ -170,16 +246,13 @@ fn pieces<'a>(text: &'a str, span: Range<usize>, repeated: &[Range<usize>]) -> V
 
 /// A document's vector: the mean of its chunks' vectors as they are stored, each weighted by its length. So a segment that
 /// is merged from others has the vectors of one that is built anew.
-fn document_vectors(documents: &[DocumentInput], dimension: usize, values: &[f32]) -> Vec<f32> {
-    let mut rows = values.chunks_exact(dimension);
+fn document_vectors(documents: &[DocumentInput], dimension: usize, vectors: &[Option<Halves>]) -> Vec<f32> {
     let mut whole = Vec::with_capacity(documents.len() * dimension);
-    for document in documents {
+    for (document, rows) in documents.iter().zip(vectors) {
         let mut sum = vec![0f32; dimension];
-        for chunk in &document.chunks {
+        for (chunk, row) in document.chunks.iter().zip(rows.iter().flat_map(Halves::rows)) {
             let weight = chunk.tokens.max(1) as f32;
-            if let Some(row) = rows.next() {
-                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
-            }
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value.to_f32());
         }
         whole.extend(sum);
     }
@@ -187,17 +260,31 @@ fn document_vectors(documents: &[DocumentInput], dimension: usize, values: &[f32
 }
 
 fn document_record(document: DocumentInput, spans: Vec<ChunkSpans>) -> DocumentRecord {
-    let chunk_record = |(chunk, spans): (ChunkInput, ChunkSpans)| ChunkRecord {
+    let sections = sections(&document.chunks);
+    let chunk_record = |((chunk, spans), section): ((ChunkInput, ChunkSpans), u32)| ChunkRecord {
         id: chunk.id,
         record: chunk.record,
+        section,
         spans: spans.spans,
     };
     DocumentRecord {
         id: document.id,
         record: document.record,
         text: document.text,
-        chunks: document.chunks.into_iter().zip(spans).map(chunk_record).collect(),
+        chunks: document.chunks.into_iter().zip(spans).zip(sections).map(chunk_record).collect(),
     }
+}
+
+/// The number of each chunk's section: one more wherever the headings change.
+fn sections(chunks: &[ChunkInput]) -> Vec<u32> {
+    let changes = chunks
+        .windows(2)
+        .map(|pair| pair.first().map(|chunk| &chunk.headings) != pair.get(1).map(|chunk| &chunk.headings));
+    let numbers = changes.scan(0, |section, changed| {
+        *section += u32::from(changed);
+        Some(*section)
+    });
+    std::iter::once(0).chain(numbers).take(chunks.len()).collect()
 }
 
 /// The rows of a segment that are deleted in one generation, and what that takes from the segment's statistics.

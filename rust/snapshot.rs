@@ -20,7 +20,8 @@ use crate::bitmap::Bitmap;
 use crate::bm25::{self, Explanation, Parameters, QueryTerm, Scorer, TermLists};
 use crate::dense::{self, Mode, VectorSegment};
 use crate::error::{Error, Result};
-use crate::fusion::{self, Evidence};
+use crate::evidence::{self, Candidate, Evidence};
+use crate::fusion;
 use crate::lexical::{Level, Statistics};
 use crate::mmr;
 use crate::records::{Id, Records};
@@ -65,6 +66,8 @@ pub struct Question<'a> {
     pub filters: &'a [Vec<String>],
     /// A chunk passes when it has none of these values.
     pub excluded: &'a [String],
+    /// Documents that are searched as if they were not there; the index's statistics stay those of all.
+    pub excluded_documents: &'a [Id],
 }
 
 /// A chunk of a snapshot.
@@ -100,13 +103,11 @@ pub struct Found {
 pub struct Results {
     /// The hits, best first.
     pub found: Vec<Found>,
-    /// The share of the question's idf mass that the best hits contain, 0 to 1.
-    pub idf_coverage: f32,
-    /// The largest cosine among the hits.
-    pub best_cosine: Option<f32>,
+    /// What all candidates say about whether any answers; the same for any `top_k`.
+    pub evidence: Evidence,
     /// Which way the nearest chunks were found; `None` when the question has no vector, or the index.
     pub dense: Option<dense::Path>,
-    /// Milliseconds by part: `lexical`, `dense`, `fuse`, `mmr`.
+    /// Milliseconds by part: `lexical`, `dense`, `fuse`, `evidence`, `mmr`.
     pub timings: Vec<(&'static str, f64)>,
 }
 
@@ -278,17 +279,17 @@ impl Snapshot {
         let (nearest, path) = search.dense(&parts)?;
         clock.lap("dense");
         let (mut found, held) = search.pool(&parts, &survivors, &nearest)?;
-        search.cut(&parts, &mut found);
+        search.sort(&parts, &mut found);
         clock.lap("fuse");
+        let evidence = search.evidence(&found, &held);
+        clock.lap("evidence");
         let found = match options.mmr_lambda {
             Some(lambda) if lambda < 1.0 => search.diversify(found, lambda)?,
             _ => found.into_iter().take(options.top_k).collect(),
         };
         clock.lap("mmr");
-        let idf_coverage = search.coverage(&found, &held);
-        let best_cosine = found.iter().filter_map(|found| found.cosine).max_by(f32::total_cmp);
         search.sound()?;
-        Ok(Results { found, idf_coverage, best_cosine, dense: path, timings: clock.laps })
+        Ok(Results { found, evidence, dense: path, timings: clock.laps })
     }
 
     /// Why a chunk, and its document, have their BM25F for these words.
@@ -311,13 +312,17 @@ impl Snapshot {
     /// The rows that pass, by segment; remembered, because most questions share their filters.
     fn allowed(&self, question: &Question<'_>) -> Result<Arc<Vec<Allowed>>> {
         let lock = || self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        let memorable = question.excluded_documents.is_empty();
         let same = |known: &&Remembered| known.filters == question.filters && known.excluded == question.excluded;
-        if let Some(known) = lock().iter().find(same) {
+        if memorable && let Some(known) = lock().iter().find(same) {
             return Ok(Arc::clone(&known.allowed));
         }
         // Two threads may both come here and find the same; neither waits for the other.
         let allowed: Vec<Allowed> = self.views.iter().map(|view| view.allowed(question)).collect::<Result<_>>()?;
         let allowed = Arc::new(allowed);
+        if !memorable {
+            return Ok(allowed);
+        }
         let mut remembered = lock();
         if remembered.len() >= REMEMBERED_FILTERS {
             remembered.clear();
@@ -349,6 +354,11 @@ impl View {
             chunks.subtract(&dead.chunks);
         }
         let records = self.reader.records()?;
+        for id in question.excluded_documents {
+            if let Some(document) = records.find_document(id)? {
+                records.chunk_rows(document)?.for_each(|chunk| chunks.remove(chunk));
+            }
+        }
         let mut documents = Bitmap::empty(lexical.documents());
         for row in 0..lexical.documents() {
             if records.chunk_rows(row)?.any(|chunk| chunks.contains(chunk)) {
@@ -383,7 +393,7 @@ struct Clock {
 
 impl Clock {
     fn start() -> Self {
-        Self { last: Instant::now(), laps: Vec::with_capacity(4) }
+        Self { last: Instant::now(), laps: Vec::with_capacity(5) }
     }
 
     fn lap(&mut self, part: &'static str) {
@@ -421,19 +431,27 @@ struct Part<'a> {
 /// Chunks with their scores by one retriever.
 type Ranked = Vec<(Place, f32)>;
 
-/// Which of the question's terms each candidate has: a bit for each, some words a candidate.
+/// Which of the question's terms each candidate has, and which in its title: a bit for each term.
 struct Held {
     places: Vec<Place>,
+    /// How many words hold a bit for each term.
     words: usize,
-    bits: Vec<u64>,
+    anywhere: Vec<u64>,
+    titles: Vec<u64>,
 }
 
 impl Held {
-    /// Whether the candidate at `place` has the term of this number.
-    fn holds(&self, place: Place, term: usize) -> bool {
-        let word = self.places.binary_search(&place).ok().and_then(|row| self.bits.get(row * self.words + term / 64));
-        word.is_some_and(|word| word >> (term % 64) & 1 == 1)
+    /// The bits of the candidate at `place`, anywhere and in the title.
+    fn of(&self, place: Place) -> (&[u64], &[u64]) {
+        let row = self.places.binary_search(&place).unwrap_or(self.places.len());
+        let range = row * self.words..(row + 1) * self.words;
+        (self.anywhere.get(range.clone()).unwrap_or_default(), self.titles.get(range).unwrap_or_default())
     }
+}
+
+/// Whether the bit of a term is set.
+fn has(bits: &[u64], term: usize) -> bool {
+    bits.get(term / 64).is_some_and(|word| word >> (term % 64) & 1 == 1)
 }
 
 impl<'a> Search<'a> {
@@ -558,7 +576,7 @@ impl<'a> Search<'a> {
     /// The best candidates of both retrievers, each with its score by both, its document's, and what they are fused to.
     fn pool(&self, parts: &[Part<'_>], survivors: &[Vec<u32>], nearest: &[(Place, f32)]) -> Result<(Vec<Found>, Held)> {
         let words = self.terms.len().div_ceil(64);
-        let mut held = Held { places: Vec::new(), words, bits: Vec::new() };
+        let mut held = Held { places: Vec::new(), words, anywhere: Vec::new(), titles: Vec::new() };
         let mut found = Vec::with_capacity(nearest.len() + survivors.iter().map(Vec::len).sum::<usize>());
         let mut ranked: Vec<(f32, Place)> = Vec::with_capacity(found.capacity());
         for (segment, (part, survivors)) in parts.iter().zip(survivors).enumerate() {
@@ -571,12 +589,15 @@ impl<'a> Search<'a> {
             rows.sort_unstable();
             rows.dedup();
             let mut scores = vec![0f32; rows.len()];
-            let first = held.bits.len();
-            held.bits.resize(first + rows.len() * words, 0);
-            let bits = &mut held.bits[first..];
-            part.chunks.for_each(&rows, |index, term, score| {
-                scores[index] += score;
-                bits[index * words + term / 64] |= u64::from(score > 0.0) << (term % 64);
+            let first = held.anywhere.len();
+            held.anywhere.resize(first + rows.len() * words, 0);
+            held.titles.resize(held.anywhere.len(), 0);
+            let (anywhere, titles) = (&mut held.anywhere[first..], &mut held.titles[first..]);
+            part.chunks.for_each(&rows, |index, share| {
+                scores[index] += share.score;
+                let (word, bit) = (index * words + share.term / 64, share.term % 64);
+                anywhere[word] |= 1 << bit;
+                titles[word] |= u64::from(share.in_title) << bit;
             })?;
             for (&row, &bm25) in rows.iter().zip(&scores) {
                 let place = Place { segment, row };
@@ -634,7 +655,7 @@ impl<'a> Search<'a> {
             }
             let mut documents = Vec::with_capacity(group.len());
             for found in &mut *group {
-                found.cosine = evidence(found.cosine);
+                found.cosine = told(found.cosine);
                 found.document = part.records.document_of(found.place.row)?;
                 if documents.last() != Some(&found.document) {
                     documents.push(found.document);
@@ -648,7 +669,7 @@ impl<'a> Search<'a> {
             for found in group {
                 let own = documents.partition_point(|&other| other < found.document);
                 found.document_bm25 = scores.get(own).copied().unwrap_or(0.0);
-                found.document_cosine = evidence(cosines.get(own).copied());
+                found.document_cosine = told(cosines.get(own).copied());
                 largest = largest.max(found.document_bm25);
             }
         }
@@ -674,29 +695,23 @@ impl<'a> Search<'a> {
         let (bm25, cosine) = (column(|found| found.bm25), column(|found| found.cosine.unwrap_or(0.0)));
         let document_bm25 = column(|found| found.document_bm25);
         let document_cosine = column(|found| found.document_cosine.unwrap_or(0.0));
-        let chunks = Evidence { bm25: &bm25, cosine: &cosine, bm25_max };
-        let documents = Evidence { bm25: &document_bm25, cosine: &document_cosine, bm25_max: document_max };
+        let chunks = fusion::Evidence { bm25: &bm25, cosine: &cosine, bm25_max };
+        let documents = fusion::Evidence { bm25: &document_bm25, cosine: &document_cosine, bm25_max: document_max };
         let fused = fusion::with_documents(chunks, documents, self.options.dense_weight, self.options.document_weight)?;
         found.iter_mut().zip(fused).for_each(|(found, fused)| found.fused = fused);
         Ok(())
     }
 
-    /// Keeps what may be a hit, best first.
-    fn cut(&self, parts: &[Part<'_>], found: &mut Vec<Found>) {
-        let better = |left: &Found, right: &Found| {
+    /// Orders the candidates, best first.
+    fn sort(&self, parts: &[Part<'_>], found: &mut [Found]) {
+        found.sort_unstable_by(|left, right| {
             right.fused.total_cmp(&left.fused).then_with(|| self.order(parts, left.place, right.place))
-        };
-        let diversified = self.options.mmr_lambda.is_some_and(|lambda| lambda < 1.0);
-        let kept = self.options.top_k.max(if diversified { self.options.candidates } else { 0 });
-        if kept < found.len() {
-            found.select_nth_unstable_by(kept, better);
-            found.truncate(kept);
-        }
-        found.sort_unstable_by(better);
+        });
     }
 
     /// The hits in the order of maximal marginal relevance.
     fn diversify(&self, mut found: Vec<Found>, lambda: f32) -> Result<Vec<Found>> {
+        found.truncate(self.options.candidates.max(self.options.top_k));
         let mut vectors = Vec::with_capacity(found.len());
         for candidate in &found {
             let Some(segment) = self.snapshot.vectors(candidate.place.segment)? else {
@@ -725,15 +740,42 @@ impl<'a> Search<'a> {
         Ok(picks.into_iter().filter_map(|pick| found.get(pick).cloned()).collect())
     }
 
-    /// The share of the question's idf mass that one of the best hits contains, the largest of them: an answer stands in one
-    /// place, and what several places have between them is found for questions that nothing answers too.
+    /// What the candidates, best first, say about whether any of them answers.
+    fn evidence(&self, found: &[Found], held: &Held) -> Evidence {
+        let (idf_coverage, title_coverage) = self.coverage(found, held);
+        let mass: f32 = self.words.iter().map(|word| self.word_idf(&word.forms)).sum();
+        let candidate = |found: &Found| Candidate {
+            document: (found.place.segment, found.document),
+            bm25: found.bm25,
+            cosine: found.cosine,
+        };
+        let candidates: Vec<Candidate> = found.iter().map(candidate).collect();
+        let cosines = evidence::cosines(&candidates);
+        Evidence {
+            idf_coverage,
+            title_coverage,
+            covered_mass: idf_coverage * mass / bm25::idf(0, self.snapshot.chunks.rows),
+            lexical_margin: evidence::lexical_margin(&candidates, (self.options.parameters.k1 + 1.0) * mass),
+            best_cosine: cosines.map(|(best, _)| best),
+            cosine_margin: cosines.map(|(_, margin)| margin),
+            agreement: cosines.map(|_| evidence::agreement(&candidates)),
+        }
+    }
+
+    /// The share of the question's idf mass that one of the best chunks contains, the largest of them, and the same for titles:
+    /// an answer stands in one place, and what several places have between them is found for questions that nothing answers too.
     ///
     /// A word's forms count as one: it has the smallest idf of those the index knows, the idf of an unknown term when it
     /// knows none, and is contained when one of them is. An identifier that is not contained as a whole counts as its parts:
     /// `status` alone is no evidence for `ServeStatusSchema`.
-    fn coverage(&self, found: &[Found], held: &Held) -> f32 {
-        let share = |hit: &Found| self.share(|forms| forms.iter().any(|&form| held.holds(hit.place, form)));
-        found.iter().take(EVIDENCE_HITS).map(share).fold(0.0, f32::max)
+    fn coverage(&self, found: &[Found], held: &Held) -> (f32, f32) {
+        let mut best = (0f32, 0f32);
+        for hit in found.iter().take(EVIDENCE_HITS) {
+            let (anywhere, titles) = held.of(hit.place);
+            let share = |bits: &[u64]| self.share(|forms| forms.iter().any(|&form| has(bits, form)));
+            best = (best.0.max(share(anywhere)), best.1.max(share(titles)));
+        }
+        best
     }
 
     /// The share of the question's idf mass in the words that `holds` says are there.
@@ -792,7 +834,7 @@ fn numbered(words: &[QuestionWord]) -> (Vec<String>, Vec<Asked>) {
 }
 
 /// A cosine as evidence: a row of zeros, which stands for no vector, says nothing.
-fn evidence(cosine: Option<f32>) -> Option<f32> {
+fn told(cosine: Option<f32>) -> Option<f32> {
     cosine.filter(|&cosine| cosine != 0.0)
 }
 

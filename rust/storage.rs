@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use memmap2::Mmap;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
@@ -200,10 +201,14 @@ fn open_regular(path: &Path) -> Result<(File, fs::Metadata)> {
 }
 
 /// Writes the files of one new segment into a staging folder and records what they hash to.
+///
+/// A file is made durable while the next one is written; [`SegmentWriter::finish`] waits for all of them.
 #[derive(Debug)]
 pub struct SegmentWriter {
     directory: PathBuf,
     files: Vec<(FileEntry, Vec<u64>)>,
+    folders: Vec<PathBuf>,
+    synchronised: Vec<(PathBuf, JoinHandle<std::io::Result<()>>)>,
 }
 
 impl SegmentWriter {
@@ -213,26 +218,29 @@ impl SegmentWriter {
     /// [`Error::Io`] when it cannot be created.
     pub fn create(directory: &Path) -> Result<Self> {
         fs::create_dir(directory).map_err(Error::io("create", directory))?;
-        Ok(Self { directory: directory.to_path_buf(), files: Vec::new() })
+        let directory = directory.to_path_buf();
+        Ok(Self { directory, files: Vec::new(), folders: Vec::new(), synchronised: Vec::new() })
     }
 
-    /// Writes the file `name` by the given function and makes it durable.
+    /// Writes the file `name` by the given function and begins to make it durable.
     ///
     /// # Errors
-    /// What `write` returns, and [`Error::Io`] when the file cannot be written or synchronised.
+    /// What `write` returns, and [`Error::Io`] when the file cannot be written.
     pub fn file<T>(&mut self, name: &str, write: impl FnOnce(&mut FileWriter) -> Result<T>) -> Result<T> {
         let path = self.directory.join(name);
         let mut writer = FileWriter::create(&path)?;
         let value = write(&mut writer)?;
-        let (length, hashes) = writer.finish()?;
+        let (file, length, hashes) = writer.finish()?;
+        self.synchronise(path, file)?;
         self.record(name, length, hashes);
         Ok(value)
     }
 
-    /// Lets a library write into the sub-folder `name`, then makes durable, hashes and records each file it left there.
+    /// Lets a library write into the sub-folder `name`, then hashes and records each file it left there and begins to make
+    /// it durable.
     ///
     /// # Errors
-    /// What `write` returns, and [`Error::Io`] when a file cannot be read or synchronised.
+    /// What `write` returns, and [`Error::Io`] when a file cannot be read.
     pub fn folder<T>(&mut self, name: &str, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let folder = self.directory.join(name);
         fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
@@ -246,7 +254,6 @@ impl SegmentWriter {
         for file_name in names {
             let path = folder.join(&file_name);
             let (file, metadata) = open_regular(&path)?;
-            file.sync_all().map_err(Error::io("fsync", &path))?;
             let hashes = if metadata.len() == 0 {
                 Vec::new()
             } else {
@@ -254,10 +261,26 @@ impl SegmentWriter {
                 let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
                 map.chunks(BLOCK_BYTES).map(xxh3_64).collect()
             };
+            self.synchronise(path, file)?;
             self.record(&format!("{name}/{file_name}"), metadata.len(), hashes);
         }
-        sync_directory(&folder)?;
+        self.folders.push(folder);
         Ok(value)
+    }
+
+    fn synchronise(&mut self, path: PathBuf, file: File) -> Result<()> {
+        let thread = std::thread::Builder::new().name("clockify-rag-fsync".into()).spawn(move || file.sync_all());
+        self.synchronised.push((path.clone(), thread.map_err(Error::io("fsync", path))?));
+        Ok(())
+    }
+
+    /// Waits until every file is durable.
+    fn wait(&mut self) -> Result<()> {
+        for (path, thread) in self.synchronised.drain(..) {
+            let ended = thread.join().unwrap_or_else(|_| Err(std::io::Error::other("its thread failed")));
+            ended.map_err(Error::io("fsync", path))?;
+        }
+        Ok(())
     }
 
     fn record(&mut self, name: &str, length: u64, hashes: Vec<u64>) {
@@ -273,6 +296,8 @@ impl SegmentWriter {
         self.files.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
         let hashes: Vec<u64> = self.files.iter().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
         self.file(BLOCK_TABLE, |writer| hashes.iter().try_for_each(|hash| writer.put(&hash.to_le_bytes())))?;
+        self.wait()?;
+        self.folders.iter().try_for_each(|folder| sync_directory(folder))?;
         sync_directory(&self.directory)?;
         Ok(self.files.into_iter().map(|(entry, _)| entry).collect())
     }
@@ -282,9 +307,13 @@ impl SegmentWriter {
 pub const BLOCK_TABLE: &str = "blocks";
 
 /// A file being written: buffered, and hashed block by block on the way.
+///
+/// It reaches the kernel block by block. The kernel caches what one call writes in pages of up to two megabytes, and maps such
+/// a page whole when a byte of it is touched: a hundred rows of a file of 50 MB took 46 MB.
 pub struct FileWriter {
     path: PathBuf,
     file: BufWriter<File>,
+    scanned: bool,
     hasher: Box<Xxh3>,
     length: u64,
     hashes: Vec<u64>,
@@ -302,7 +331,8 @@ impl FileWriter {
         let file = File::options().write(true).create_new(true).open(path).map_err(Error::io("create", path))?;
         Ok(Self {
             path: path.to_path_buf(),
-            file: BufWriter::with_capacity(1 << 18, file),
+            file: BufWriter::with_capacity(BLOCK_BYTES, file),
+            scanned: false,
             hasher: Box::default(),
             length: 0,
             hashes: Vec::new(),
@@ -315,7 +345,10 @@ impl FileWriter {
     /// [`Error::Io`] when they cannot be written, [`Error::Cancelled`] when the caller asked to stop.
     pub fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         execution::checkpoint()?;
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
+        let piece = if self.scanned { bytes.len().max(1) } else { BLOCK_BYTES };
+        for piece in bytes.chunks(piece) {
+            self.file.write_all(piece).map_err(Error::io("write", &self.path))?;
+        }
         while !bytes.is_empty() {
             let room = BLOCK_BYTES - self.length as usize % BLOCK_BYTES;
             let (head, tail) = bytes.split_at(room.min(bytes.len()));
@@ -328,6 +361,11 @@ impl FileWriter {
             bytes = tail;
         }
         Ok(())
+    }
+
+    /// Says that the file will be read from end to end: then large pages are what is wanted.
+    pub fn scanned(&mut self) {
+        self.scanned = true;
     }
 
     /// How many bytes were put so far.
@@ -345,13 +383,13 @@ impl FileWriter {
         if rest == 0 { Ok(()) } else { self.put(&vec![0; alignment - rest]) }
     }
 
-    fn finish(mut self) -> Result<(u64, Vec<u64>)> {
+    /// The file, all of which the operating system has, its length and its block hashes.
+    fn finish(mut self) -> Result<(File, u64, Vec<u64>)> {
         if !(self.length as usize).is_multiple_of(BLOCK_BYTES) {
             self.hashes.push(self.hasher.digest());
         }
         let file = self.file.into_inner().map_err(|failure| Error::io("write", &self.path)(failure.into_error()))?;
-        file.sync_all().map_err(Error::io("fsync", &self.path))?;
-        Ok((self.length, self.hashes))
+        Ok((file, self.length, self.hashes))
     }
 }
 
@@ -1066,7 +1104,8 @@ fn remove(path: &Path) -> Result<()> {
 fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<FileEntry> {
     let mut writer = FileWriter::create(&folder.join(name))?;
     writer.put(bytes)?;
-    let (length, hashes) = writer.finish()?;
+    let (file, length, hashes) = writer.finish()?;
+    file.sync_all().map_err(Error::io("fsync", folder.join(name)))?;
     sync_directory(folder)?;
     Ok(FileEntry { name: name.to_owned(), length, hash: hash_of_blocks(&hashes) })
 }

@@ -31,6 +31,7 @@ __all__ = [
     "question_terms",
     "set_threads",
     "simd",
+    "with_titles",
 ]
 
 _Format = Literal["markdown", "html", "text"]
@@ -70,10 +71,12 @@ def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = Non
 
 @final
 class Tokenizer:
-    """The WordPiece vocabulary in which chunks and budgets are counted."""
+    """A WordPiece vocabulary; the shipped one is that in which chunks and budgets are counted."""
 
     def __new__(cls, path: str) -> Tokenizer: ...
     def count(self, texts: Sequence[str]) -> list[int]: ...
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text's tokens, special tokens not included, on all threads."""
 
 _Piece = tuple[
     str,  # kind
@@ -175,9 +178,8 @@ class Found:
     @property
     def rows(self) -> list[_FoundRow]: ...
     @property
-    def idf_coverage(self) -> float: ...
-    @property
-    def best_cosine(self) -> float | None: ...
+    def evidence(self) -> tuple[float, float, float, float, float | None, float | None, float | None]:
+        """Coverage, coverage of titles, covered mass, lexical margin, best cosine, cosine margin, agreement."""
     @property
     def dense_path(self) -> Literal["exact", "cascade"] | None:
         """How the nearest chunks were found; ``None`` without vectors."""
@@ -229,10 +231,12 @@ class Snapshot:
         options: SearchOptions,
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
+        excluded_documents: Sequence[str] = (),
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
-        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``.
+        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``, and is of none of
+        ``excluded_documents``, which are ids.
         """
     def explain(
         self,
@@ -254,11 +258,13 @@ class Writer:
     def next_generation(self) -> int: ...
     def snapshot(self) -> Snapshot | None:
         """The generation that is served now."""
-    def add_segment(self, documents: Sequence[_DocumentRow], dimension: int, vectors: bytes | None) -> None:
-        """Write documents, ascending by id, as a segment of the next generation.
+    def add(self, document: _DocumentRow, dimension: int, vectors: bytes | None) -> int:
+        """Add a document to the segment being made; returns about how many bytes of memory that takes now.
 
-        ``vectors`` has ``dimension`` numbers of little-endian float32 for each chunk.
+        ``vectors`` has ``dimension`` numbers of little-endian float32 for each chunk; without them a chunk has zeros.
         """
+    def flush(self) -> None:
+        """Write the segment being made; ``publish`` does it too."""
     def publish(
         self,
         *,
@@ -283,3 +289,6 @@ def set_threads(threads: int) -> None:
 
 def simd() -> str:
     """The name of the SIMD level that the kernels use."""
+
+def with_titles(passages: bytes, titles: bytes, owners: Sequence[int], weight: float, dimension: int) -> bytes:
+    """Rows of float32: each passage's unit vector plus ``weight`` times its title's, scaled to unit length."""

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from clockify_rag.contracts import Vectors
 
 MAXIMUM_SEGMENTS = 8
-"""Beyond this many segments the smaller ones are merged."""
+"""Beyond this many segments that are not full the smaller ones are merged."""
+
+FULL_CHUNKS = 50_000
+"""A segment of so many chunks is full: a question takes no longer for it, and an update must not write it anew."""
 
 MAXIMUM_DEAD_SHARE = 0.2
 """Beyond this share of deleted chunks all segments are merged."""
@@ -37,8 +40,8 @@ DECODED_DOCUMENTS = 10_000
 MERGED_AT_ONCE = 256
 """Stored documents that are written anew, and embedded where they must be, at once."""
 
-SEGMENT_CHARACTERS = 256 * 1024 * 1024
-"""A build starts a new segment after so much text, which bounds its memory."""
+SEGMENT_BYTES = 256 * 1024 * 1024
+"""A build starts a new segment when the documents of one take so much, which bounds its memory to about three times that."""
 
 SECRET_BYTES = 32
 """The length of the file ``secret``."""
@@ -93,6 +96,7 @@ class LocalIndex:
 
     Args:
         path: the index folder.
+        opened: a generation of it that is open already; by default the one that is served.
 
     Raises:
         IndexNotFound: there is none.
@@ -100,9 +104,9 @@ class LocalIndex:
         IndexIncompatible: it is of another format.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, opened: OpenGeneration | None = None) -> None:
         self.path = Path(path)
-        self._opened = OpenGeneration(_core.Snapshot.open(str(path)))
+        self._opened = opened or OpenGeneration(_core.Snapshot.open(str(path)))
         self._reopening = threading.Lock()
 
     @property
@@ -288,8 +292,6 @@ class IndexWriter:
         self.previous = self._writer.snapshot()
         self.known = {} if self.previous is None else {found.id: found for found in stored_documents(self.previous)}
         self._state = {} if self.previous is None else dict(_states_of(self.previous))
-        self._pending: list[tuple[_DocumentRow, bytes | None]] = []
-        self._pending_characters = 0
         self._deleted: set[str] = set()
         self._dropped: set[str] = set()
         self._written = 0
@@ -325,10 +327,10 @@ class IndexWriter:
         """
         self._deleted.add(document.id)
         self._state.pop(document.id, None)
-        self._pending.append((_row(document, text, chunks), vectors))
-        self._pending_characters += len(text)
-        if self._pending_characters >= SEGMENT_CHARACTERS:
-            self._flush()
+        dimension = 0 if self._embedder is None else self._embedder.dimension
+        self._written += 1
+        if self._writer.add(_row(document, text, chunks), dimension, vectors) >= SEGMENT_BYTES:
+            self._writer.flush()
 
     def keep(self, document: Document) -> None:
         """Note the file state and staleness of a document whose content did not change."""
@@ -365,7 +367,6 @@ class IndexWriter:
         Returns the present generation unchanged when there is nothing to publish.
         """
         self._merge()
-        self._flush()
         snapshot = self.previous
         if snapshot is not None and not (self._written or self._dropped or self._removes() or self._states_changed()):
             return snapshot.generation
@@ -387,8 +388,8 @@ class IndexWriter:
     def _merge(self) -> None:
         """Write the living documents of segments that are too many, or too dead, into the new segment.
 
-        With more than ``MAXIMUM_SEGMENTS`` all but the largest are merged, so that small updates cost little; with more
-        than ``MAXIMUM_DEAD_SHARE`` of the chunks dead, all are.
+        With more than ``MAXIMUM_SEGMENTS`` that are not full all of them but the largest are merged, so that small updates
+        cost little at any size of the index; with more than ``MAXIMUM_DEAD_SHARE`` of the chunks dead, all segments are.
         """
         snapshot = self.previous
         if snapshot is None:
@@ -402,33 +403,15 @@ class IndexWriter:
         dead = sum(segment[4] for segment in kept) + sum(len(snapshot.chunks_of(document_id)) for document_id in dying)
         if self.rederive or self.reembed or dead > MAXIMUM_DEAD_SHARE * chunks:
             merged = kept
-        elif len(kept) + bool(self._pending or self._written) > MAXIMUM_SEGMENTS:
-            merged = sorted(kept, key=lambda segment: segment[2])[:-1]
         else:
-            merged = []
+            small = [segment for segment in kept if segment[2] < FULL_CHUNKS]
+            many = len(small) + bool(self._written) > MAXIMUM_SEGMENTS
+            merged = sorted(small, key=lambda segment: segment[2])[:-1] if many else []
         self._dropped.update(gone)
         for name, *_ in merged:
             self._dropped.add(name)
             survivors = [document_id for document_id in living[name] if document_id not in self._deleted]
             self._readd(snapshot, survivors)
-
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        self._pending.sort(key=lambda pending: pending[0][0])
-        rows = [row for row, _ in self._pending]
-        vectors: bytes | None = None
-        dimension = 0
-        if self._embedder is not None:
-            dimension = self._embedder.dimension
-            # A document without vectors has rows of zeros, which are no evidence.
-            vectors = b"".join(
-                bytes(4 * dimension * len(row[-1])) if part is None else part for row, part in self._pending
-            )
-        self._writer.add_segment(rows, dimension, vectors)
-        self._written += len(rows)
-        self._pending.clear()
-        self._pending_characters = 0
 
 
 def stored_documents(snapshot: _core.Snapshot) -> list[Document]:

@@ -73,6 +73,19 @@ pub(crate) struct TermLists<'a> {
     terms: Vec<TermList<'a>>,
     /// The rows and scores of all tails, one after another.
     tails: Vec<(u32, f32)>,
+    /// For each of them, whether the term stands in the row's title.
+    titles: Vec<bool>,
+}
+
+/// What a term of a question is to a row that has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// The term's place in the question.
+    pub term: usize,
+    /// What it adds to the row's score.
+    pub score: f32,
+    /// Whether it stands in the title.
+    pub in_title: bool,
 }
 
 /// The list of a term that has any effect.
@@ -93,6 +106,7 @@ impl<'a> TermLists<'a> {
         let lists = segment.lists(scorer.level)?;
         let mut found = Vec::with_capacity(terms.len());
         let mut tails = Vec::with_capacity(terms.len() * BLOCK / 2);
+        let mut titles = Vec::with_capacity(tails.capacity());
         for (number, term) in terms.iter().enumerate() {
             let factor = scorer.factor(term)?;
             let Some(ordinal) = term.ordinal.filter(|_| factor > 0.0) else { continue };
@@ -102,10 +116,11 @@ impl<'a> TermLists<'a> {
                 let posting = posting?;
                 let score = scorer.term_score(factor, posting.frequencies, lists.lengths(posting.row));
                 tails.push((posting.row, score));
+                titles.push(posting.frequencies[0] > 0);
             }
             found.push(TermList { number, list, factor, tail: start..tails.len() });
         }
-        Ok(Self { scorer, lists, terms: found, tails })
+        Ok(Self { scorer, lists, terms: found, tails, titles })
     }
 
     /// Every row that may be among the best `k` and may reach `least`, ascending, and few others.
@@ -133,29 +148,29 @@ impl<'a> TermLists<'a> {
     /// As [`top_k`].
     pub(crate) fn scores(&self, rows: &[u32]) -> Result<Vec<f32>> {
         let mut scores = vec![0.0; rows.len()];
-        self.for_each(rows, |index, _, score| scores[index] += score)?;
+        self.for_each(rows, |index, share| scores[index] += share.score)?;
         Ok(scores)
     }
 
-    /// Calls `sink` with the index of a row, a term's place in the question and what the term adds to the row's score, for each
-    /// of `rows`, which ascend, and each term that it has: term by term in the question's order.
+    /// Calls `sink` with the index of a row and the share of a term, for each of `rows`, which ascend, and each term that it has:
+    /// term by term in the question's order.
     ///
     /// # Errors
     /// As [`top_k`].
-    pub(crate) fn for_each(&self, rows: &[u32], mut sink: impl FnMut(usize, usize, f32)) -> Result<()> {
+    pub(crate) fn for_each(&self, rows: &[u32], mut sink: impl FnMut(usize, Share)) -> Result<()> {
         let mut decoded = Decoded::default();
-        for term in &self.terms {
+        for TermList { number, list, factor, tail } in &self.terms {
             decoded.forget();
-            let mut rest = find_in_blocks(&term.list, rows, &mut decoded, |index, frequencies| {
-                let score = self.scorer.term_score(term.factor, frequencies, self.lists.lengths(rows[index]));
-                sink(index, term.number, score);
+            let mut rest = find_in_blocks(list, rows, &mut decoded, |index, frequencies| {
+                let score = self.scorer.term_score(*factor, frequencies, self.lists.lengths(rows[index]));
+                sink(index, Share { term: *number, score, in_title: frequencies[0] > 0 });
             })?;
-            for &(row, score) in self.tails.get(term.tail.clone()).unwrap_or_default() {
+            for (&(row, score), &in_title) in self.tails[tail.clone()].iter().zip(&self.titles[tail.clone()]) {
                 while rows.get(rest).is_some_and(|&own| own < row) {
                     rest += 1;
                 }
                 match rows.get(rest) {
-                    Some(&own) if own == row => sink(rest, term.number, score),
+                    Some(&own) if own == row => sink(rest, Share { term: *number, score, in_title }),
                     Some(_) => {}
                     None => break,
                 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use half::f16;
+use rayon::prelude::*;
 
 use super::kernels::{BLOCK_ROWS, BitBlock, ByteBlock, LANES};
 use super::rotation::Rotation;
@@ -53,16 +54,23 @@ fn is_stored_row(row: &[f32], norm: f64) -> bool {
 /// [`Error::InvalidArgument`] when the dimension is 0 or above [`MAX_DIMENSION`], or does not divide the floats;
 /// [`Error::Io`] when a file cannot be written.
 pub fn write(segment: &mut SegmentWriter, dimension: usize, vectors: &[f32], documents: &[f32]) -> Result<()> {
-    let rows = Halves::from_floats(dimension, vectors)?;
-    let documents = Halves::from_floats(dimension, documents)?;
+    write_halves(segment, &Halves::from_floats(dimension, vectors)?, &Halves::from_floats(dimension, documents)?)
+}
+
+/// Writes the vector files of one segment from rows that have their stored form already.
+///
+/// # Errors
+/// [`Error::Io`] when a file cannot be written.
+pub(crate) fn write_halves(segment: &mut SegmentWriter, rows: &Halves, documents: &Halves) -> Result<()> {
     segment.file(HALVES, |file| rows.write(file))?;
-    segment.file(BYTES, |file| write_bytes(file, &rows))?;
-    segment.file(BITS, |file| write_bits(file, &rows))?;
+    segment.file(BYTES, |file| write_bytes(file, rows))?;
+    segment.file(BITS, |file| write_bits(file, rows))?;
     segment.file(DOCUMENTS, |file| documents.write(file))
 }
 
 /// Rows of unit vectors in half precision, each padded to a whole number of lanes.
-struct Halves {
+#[derive(Debug)]
+pub(crate) struct Halves {
     dimension: usize,
     rows: u32,
     stride: usize,
@@ -70,7 +78,23 @@ struct Halves {
 }
 
 impl Halves {
-    fn from_floats(dimension: usize, floats: &[f32]) -> Result<Self> {
+    /// Room for so many rows; none yet.
+    pub(crate) fn with_capacity(dimension: usize, rows: usize) -> Self {
+        let stride = halves_stride(dimension);
+        Self { dimension, rows: 0, stride, values: Vec::with_capacity(rows * stride) }
+    }
+
+    /// Appends the rows of `other`, which have the same dimension.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.values.extend(other.values);
+    }
+
+    /// Rows of floats in their stored form.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] as [`write`].
+    pub(crate) fn from_floats(dimension: usize, floats: &[f32]) -> Result<Self> {
         if dimension == 0 || dimension > MAX_DIMENSION || !floats.len().is_multiple_of(dimension) {
             return Err(Error::InvalidArgument(format!(
                 "{} floats are not rows of {dimension} dimensions (1 to {MAX_DIMENSION} are possible)",
@@ -92,7 +116,8 @@ impl Halves {
         Ok(Self { dimension, rows, stride, values })
     }
 
-    fn rows(&self) -> impl Iterator<Item = &[f16]> {
+    /// The rows, with their padding.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f16]> {
         self.values.chunks_exact(self.stride)
     }
 
@@ -114,11 +139,14 @@ fn write_bytes(file: &mut FileWriter, rows: &Halves) -> Result<()> {
     let padded = (rows.rows as usize).next_multiple_of(BLOCK_ROWS);
     let (mut scales, mut residuals) = (vec![0f32; padded], vec![f32::NAN; padded]);
     let mut codes = vec![0i8; rows.rows as usize * stride];
-    for (index, (row, codes)) in rows.rows().zip(codes.chunks_exact_mut(stride)).enumerate() {
-        if let Some((scale, residual)) = quantise(row, codes) {
-            (scales[index], residuals[index]) = (scale, residual);
+    let outputs = codes.par_chunks_exact_mut(stride).zip(&mut scales).zip(&mut residuals);
+    rows.values.par_chunks_exact(rows.stride).zip(outputs).with_min_len(1024).for_each(|(row, output)| {
+        let ((codes, scale), residual) = output;
+        if let Some(found) = quantise(row, codes) {
+            (*scale, *residual) = found;
         }
-    }
+    });
+    file.scanned();
     file.put(&Header { magic: BYTES_MAGIC, dimension: rows.dimension, rows: rows.rows }.to_bytes())?;
     file.put(bytemuck::cast_slice(&scales))?;
     file.put(bytemuck::cast_slice(&residuals))?;
@@ -148,23 +176,30 @@ fn write_bits(file: &mut FileWriter, rows: &Halves) -> Result<()> {
     let padded = (rows.rows as usize).next_multiple_of(BLOCK_ROWS);
     let mut factors = vec![f32::NAN; padded];
     let mut codes = vec![0u8; padded * width / 8];
-    let mut rotated = vec![0f32; width];
-    for (index, row) in rows.rows().enumerate() {
-        rotated.fill(0.0);
-        for (output, value) in rotated.iter_mut().zip(row) {
-            *output = value.to_f32();
-        }
-        rotation.apply(&mut rotated);
-        let block = &mut codes[index / BLOCK_ROWS * BLOCK_ROWS * width / 8..];
-        for (byte, signs) in rotated.as_chunks::<8>().0.iter().enumerate() {
-            let bits = signs.iter().enumerate().fold(0, |bits, (bit, &sign)| bits | u8::from(sign >= 0.0) << bit);
-            block[byte * BLOCK_ROWS + index % BLOCK_ROWS] = bits;
-        }
-        let size: f64 = rotated.iter().map(|&value| f64::from(value.abs())).sum();
-        if size > 0.0 {
-            factors[index] = (1.0 / size) as f32;
-        }
-    }
+    let blocks = rows.values.par_chunks(BLOCK_ROWS * rows.stride);
+    let outputs = codes.par_chunks_exact_mut(BLOCK_ROWS * width / 8).zip(factors.par_chunks_exact_mut(BLOCK_ROWS));
+    blocks.zip(outputs).with_min_len(16).for_each_init(
+        || vec![0f32; width],
+        |rotated, (block, (codes, factors))| {
+            for (place, row) in block.chunks_exact(rows.stride).enumerate() {
+                rotated.fill(0.0);
+                for (output, value) in rotated.iter_mut().zip(row) {
+                    *output = value.to_f32();
+                }
+                rotation.apply(rotated);
+                for (byte, signs) in rotated.as_chunks::<8>().0.iter().enumerate() {
+                    let bits =
+                        signs.iter().enumerate().fold(0, |bits, (bit, &sign)| bits | u8::from(sign >= 0.0) << bit);
+                    codes[byte * BLOCK_ROWS + place] = bits;
+                }
+                let size: f64 = rotated.iter().map(|&value| f64::from(value.abs())).sum();
+                if size > 0.0 {
+                    factors[place] = (1.0 / size) as f32;
+                }
+            }
+        },
+    );
+    file.scanned();
     file.put(&Header { magic: BITS_MAGIC, dimension: rows.dimension, rows: rows.rows }.to_bytes())?;
     file.put(bytemuck::cast_slice(&factors))?;
     file.put(&codes)

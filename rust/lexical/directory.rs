@@ -1,4 +1,8 @@
-//! tantivy's view of a segment: the files that are already mapped, read-only and verified.
+//! tantivy's view of a segment: the files that are already mapped, read-only, each block verified before it is handed out.
+//!
+//! tantivy panics on some damage and answers wrongly on other, so it never sees a byte whose block was not compared with its
+//! hash. It asks for ranges through [`FileHandle::read_bytes`], and only the blocks of those are read: of an index's positions
+//! and of tantivy's own lists, a question needs next to nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,19 +13,16 @@ use std::sync::Arc;
 use stable_deref_trait::StableDeref;
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{DirectoryLock, FileHandle, Lock, OwnedBytes, WatchCallback, WatchHandle, WritePtr};
-use tantivy::{Directory, Index, SegmentReader};
+use tantivy::{Directory, HasLen, Index, SegmentReader, TantivyError};
 
-use super::{LEXICAL_FOLDER, unreadable};
+use super::LEXICAL_FOLDER;
 use crate::error::{Error, Result};
 use crate::storage::{BlockFile, Segment};
 
 /// Opens the one tantivy segment in the lexical folder of `segment`.
 pub(super) fn open(segment: &Segment, folder: &Path) -> Result<SegmentReader> {
-    let mut files = HashMap::new();
-    for (name, file) in segment.folder(LEXICAL_FOLDER) {
-        file.all()?;
-        files.insert(PathBuf::from(name), VerifiedFile(Arc::clone(file)));
-    }
+    let files = segment.folder(LEXICAL_FOLDER);
+    let files = files.map(|(name, file)| (PathBuf::from(name), BlockHandle(Arc::clone(file)))).collect();
     let index = Index::open(ReadOnlyDirectory(Arc::new(files))).map_err(unreadable(folder))?;
     let segments = index.searchable_segments().map_err(unreadable(folder))?;
     match segments.as_slice() {
@@ -30,11 +31,27 @@ pub(super) fn open(segment: &Segment, folder: &Path) -> Result<SegmentReader> {
     }
 }
 
+/// What tantivy could not read, as [`Error::IndexCorrupt`]: of the file whose block did not have its hash, where that is why.
+pub(super) fn unreadable<E: Into<TantivyError>>(folder: &Path) -> impl FnOnce(E) -> Error {
+    move |failure| {
+        let failure = failure.into();
+        let source = match &failure {
+            TantivyError::IoError(source)
+            | TantivyError::OpenReadError(OpenReadError::IoError { io_error: source, .. }) => source.get_ref(),
+            _ => None,
+        };
+        match source.and_then(|source| source.downcast_ref()) {
+            Some(Error::IndexCorrupt { path, reason }) => Error::corrupt(path, reason),
+            _ => Error::corrupt(folder, failure.to_string()),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
-struct ReadOnlyDirectory(Arc<HashMap<PathBuf, VerifiedFile>>);
+struct ReadOnlyDirectory(Arc<HashMap<PathBuf, BlockHandle>>);
 
 impl ReadOnlyDirectory {
-    fn find(&self, path: &Path) -> Result<&VerifiedFile, OpenReadError> {
+    fn find(&self, path: &Path) -> Result<&BlockHandle, OpenReadError> {
         self.0.get(path).ok_or_else(|| OpenReadError::FileDoesNotExist(path.to_path_buf()))
     }
 }
@@ -61,7 +78,11 @@ impl Directory for ReadOnlyDirectory {
     }
 
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
-        self.find(path).map(|file| file.to_vec())
+        let file = self.find(path)?;
+        match file.0.all() {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(failure) => Err(OpenReadError::wrap_io_error(io::Error::other(failure), path.to_path_buf())),
+        }
     }
 
     fn atomic_write(&self, _path: &Path, _data: &[u8]) -> io::Result<()> {
@@ -82,27 +103,41 @@ impl Directory for ReadOnlyDirectory {
     }
 }
 
-/// A file all of whose blocks have been verified.
+/// A file that hands out verified ranges.
 #[derive(Clone, Debug)]
-struct VerifiedFile(Arc<BlockFile>);
+struct BlockHandle(Arc<BlockFile>);
 
-impl Deref for VerifiedFile {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.0.all().unwrap_or_default()
+impl HasLen for BlockHandle {
+    fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
-// SAFETY: the bytes are those of a memory map or a heap buffer that the shared `BlockFile` owns and never replaces, so they
-// stay where they are when the handle moves.
-unsafe impl StableDeref for VerifiedFile {}
-
-impl FileHandle for VerifiedFile {
+impl FileHandle for BlockHandle {
     fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
         if range.start > range.end || range.end > self.0.len() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the range leaves the file"));
         }
-        Ok(OwnedBytes::new(self.clone()).slice(range))
+        self.0.bytes(range.clone()).map_err(io::Error::other)?;
+        Ok(OwnedBytes::new(VerifiedRange { file: Arc::clone(&self.0), range }))
     }
 }
+
+/// A range of a file, all of whose blocks were verified.
+#[derive(Clone, Debug)]
+struct VerifiedRange {
+    file: Arc<BlockFile>,
+    range: Range<usize>,
+}
+
+impl Deref for VerifiedRange {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.file.bytes(self.range.clone()).unwrap_or_default()
+    }
+}
+
+// SAFETY: the bytes are those of a memory map or a heap buffer that the shared `BlockFile` owns and never replaces, and the
+// range is never changed, so they stay where they are when the handle moves. What was verified once never fails again.
+unsafe impl StableDeref for VerifiedRange {}

@@ -5,7 +5,9 @@
 //! and headings are rare, so a block packs the body's frequencies and keeps the others as exceptions. Tails, which are all
 //! that most terms have, are variable-length bytes and are decoded whole when a question needs them.
 //!
-//! Nothing read here is believed: an offset, a width or a row that does not fit is [`Error::IndexCorrupt`].
+//! Header and lengths are verified when the file is opened, the place of a list and the list itself when they are first
+//! touched: a question needs a few of a million lists. Nothing read here is believed: an offset, a width or a row that does not
+//! fit is [`Error::IndexCorrupt`].
 
 use std::ops::Range;
 use std::path::Path;
@@ -34,6 +36,9 @@ const BODY_BOUNDS: usize = 3;
 /// The widest gaps whose 128-fold sum cannot leave a `u32`.
 const SAFE_WIDTH: u8 = 25;
 const ESCAPE: u8 = u8::MAX;
+
+/// The most bytes that a varint of 32 bits takes.
+const VARINT_BYTES: usize = 5;
 
 type Word = [u8; 4];
 
@@ -461,19 +466,26 @@ struct LevelLayout {
 }
 
 impl Postings {
-    /// Verifies `file` whole and checks its tables.
+    /// Verifies and checks the header of `file`, and the lengths of its rows.
     ///
     /// # Errors
-    /// [`Error::IndexCorrupt`] when a block does not have its hash or a table does not fit the file.
+    /// [`Error::IndexCorrupt`] when a block does not have its hash or the header does not describe the file.
     pub fn open(file: &Arc<BlockFile>) -> Result<Self> {
-        let bytes = file.all()?;
-        Self::parse(file, bytes)?.ok_or_else(|| Error::corrupt(file.path(), "its header does not describe it"))
+        let header = file.bytes(0..file.len().min(HEADER_BYTES))?;
+        let Some(mut postings) = Self::parse(file, header) else {
+            return Err(Error::corrupt(file.path(), "its header does not describe it"));
+        };
+        for level in [Level::Chunks, Level::Documents] {
+            postings.lists(level)?.check()?;
+        }
+        for level in &mut postings.levels {
+            level.packed = pack(file.bytes(level.lengths.clone())?);
+        }
+        Ok(postings)
     }
 
-    fn parse(file: &Arc<BlockFile>, bytes: &[u8]) -> Result<Option<Self>> {
-        let Some(header) = bytes.first_chunk::<HEADER_BYTES>().filter(|header| header.starts_with(&MAGIC)) else {
-            return Ok(None);
-        };
+    fn parse(file: &Arc<BlockFile>, header: &[u8]) -> Option<Self> {
+        let header = header.first_chunk::<HEADER_BYTES>().filter(|header| header.starts_with(&MAGIC))?;
         let count = |index: usize| word(header.as_chunks::<4>().0, 2 + index);
         let long =
             |index: usize| header.as_chunks::<8>().0.get(3 + index).map_or(0, |bytes| u64::from_le_bytes(*bytes));
@@ -484,37 +496,29 @@ impl Postings {
             at = at.checked_add(length)?;
             Some(usize::try_from(start).ok()?..usize::try_from(at).ok()?)
         };
-        let mut tables = || {
-            Some([
-                section(u64::from(count(1)) * 12)?,
-                section((u64::from(terms) + 1) * 4)?,
-                section(u64::from(count(2)) * 12)?,
-                section((u64::from(terms) + 1) * 4)?,
-                section(long(6))?,
-                section(long(7))?,
-            ])
-        };
-        let Some([lengths0, offsets0, lengths1, offsets1, data0, data1]) = tables() else {
-            return Ok(None);
-        };
-        if data1.end != bytes.len() || count(3) != 0 {
-            return Ok(None);
+        let [lengths0, offsets0, lengths1, offsets1, data0, data1] = [
+            section(u64::from(count(1)) * 12)?,
+            section((u64::from(terms) + 1) * 4)?,
+            section(u64::from(count(2)) * 12)?,
+            section((u64::from(terms) + 1) * 4)?,
+            section(long(6))?,
+            section(long(7))?,
+        ];
+        if data1.end != file.len() || count(3) != 0 {
+            return None;
         }
         let level = |level: usize, lengths: Range<usize>, offsets, data| LevelLayout {
             statistics: Statistics {
                 rows: u64::from(count(1 + level)),
                 totals: std::array::from_fn(|field| long(level * FIELDS + field)),
             },
-            packed: pack(bytes.get(lengths.clone()).unwrap_or_default()),
+            packed: Vec::new(),
             lengths,
             offsets,
             data,
         };
         let levels = [level(0, lengths0, offsets0, data0), level(1, lengths1, offsets1, data1)];
-        let postings = Self { file: Arc::clone(file), terms, levels };
-        postings.lists(Level::Chunks)?.check(&postings.levels[0])?;
-        postings.lists(Level::Documents)?.check(&postings.levels[1])?;
-        Ok(Some(postings))
+        Some(Self { file: Arc::clone(file), terms, levels })
     }
 
     /// How many terms the segment has; their ordinals are `0..terms`.
@@ -540,7 +544,7 @@ impl Postings {
     /// # Errors
     /// [`Error::IndexCorrupt`] when a list does not begin with its number of rows.
     pub fn document_frequencies(&self, ordinal: u32) -> Result<(u32, u32)> {
-        let frequency = |level| self.lists(level)?.header(ordinal).map(|(frequency, _)| frequency);
+        let frequency = |level| self.lists(level)?.frequency(ordinal);
         Ok((frequency(Level::Chunks)?, frequency(Level::Documents)?))
     }
 
@@ -559,14 +563,7 @@ impl Postings {
         let columns = self.file.bytes(layout.lengths.clone())?.as_chunks::<4>().0;
         let (title, rest) = columns.split_at(rows as usize);
         let (headings, body) = rest.split_at(rows as usize);
-        Ok(Lists {
-            rows,
-            columns: [title, headings, body],
-            packed: &layout.packed,
-            offsets: self.file.bytes(layout.offsets.clone())?.as_chunks::<4>().0,
-            data: self.file.bytes(layout.data.clone())?,
-            path: self.file.path(),
-        })
+        Ok(Lists { rows, terms: self.terms, columns: [title, headings, body], layout, file: &self.file })
     }
 }
 
@@ -613,11 +610,10 @@ pub(crate) fn is_too_long(packed: u32) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lists<'a> {
     rows: u32,
+    terms: u32,
     columns: PerField<&'a [Word]>,
-    packed: &'a [u32],
-    offsets: &'a [Word],
-    data: &'a [u8],
-    path: &'a Path,
+    layout: &'a LevelLayout,
+    file: &'a BlockFile,
 }
 
 impl<'a> Lists<'a> {
@@ -640,41 +636,51 @@ impl<'a> Lists<'a> {
     /// The lengths of a row's fields in one word, for [`unpacked`] unless [`is_too_long`].
     #[inline]
     pub(crate) fn packed(&self, row: u32) -> u32 {
-        self.packed.get(row as usize).copied().unwrap_or(0)
+        self.layout.packed.get(row as usize).copied().unwrap_or(0)
     }
 
     fn corrupt<T>(&self, reason: &str) -> Result<T> {
-        Err(Error::corrupt(self.path, reason))
+        Err(Error::corrupt(self.file.path(), reason))
     }
 
-    fn check(&self, layout: &LevelLayout) -> Result<()> {
+    fn check(&self) -> Result<()> {
         let sum = |column: &&[Word]| column.iter().map(|bytes| u64::from(u32::from_le_bytes(*bytes))).sum::<u64>();
-        if self.columns.iter().map(sum).ne(layout.statistics.totals) {
+        if self.columns.iter().map(sum).ne(self.layout.statistics.totals) {
             return self.corrupt("its lengths do not add up to its totals");
-        }
-        let rising = self.offsets.windows(2).all(|pair| word(pair, 0) <= word(pair, 1));
-        if !rising || word(self.offsets, self.offsets.len() - 1) as usize != self.data.len() {
-            return self.corrupt("its table of lists does not fit");
         }
         Ok(())
     }
 
-    fn header(&self, ordinal: u32) -> Result<(u32, &'a [u8])> {
-        let index = ordinal as usize;
-        let bounds = self.offsets.get(index).zip(self.offsets.get(index + 1));
-        let range = bounds.map(|(start, end)| u32::from_le_bytes(*start) as usize..u32::from_le_bytes(*end) as usize);
-        let Some(mut bytes) = range.and_then(|range| self.data.get(range)) else {
-            return self.corrupt("it has no list for a term of the dictionary");
-        };
+    /// Where the list of a term lies in the file, within the level's lists.
+    fn range(&self, ordinal: u32) -> Result<Range<usize>> {
+        let LevelLayout { offsets, data, .. } = self.layout;
+        if ordinal < self.terms {
+            let at = offsets.start + 4 * ordinal as usize;
+            let bounds = self.file.bytes(at..at + 8)?.as_chunks::<4>().0;
+            let (start, end) = (word(bounds, 0) as usize, word(bounds, 1) as usize);
+            if start <= end && end <= data.len() {
+                return Ok(data.start + start..data.start + end);
+            }
+        }
+        self.corrupt("it has no list for a term of the dictionary")
+    }
+
+    fn count(&self, mut bytes: &'a [u8]) -> Result<(u32, &'a [u8])> {
         match take_u32(&mut bytes) {
             Some(count) if count <= self.rows => Ok((count, bytes)),
             _ => self.corrupt("a list does not begin with its number of rows"),
         }
     }
 
+    /// How many rows the list of a term has.
+    fn frequency(&self, ordinal: u32) -> Result<u32> {
+        let Range { start, end } = self.range(ordinal)?;
+        Ok(self.count(self.file.bytes(start..end.min(start + VARINT_BYTES))?)?.0)
+    }
+
     /// The list of a term, its skip table checked.
     pub(crate) fn list(&self, ordinal: u32) -> Result<List<'a>> {
-        let (count, bytes) = self.header(ordinal)?;
+        let (count, bytes) = self.count(self.file.bytes(self.range(ordinal)?)?)?;
         let full = count as usize / BLOCK;
         let Some((skips, bytes)) = bytes.split_at_checked(full * SKIP_BYTES) else {
             return self.corrupt("a list is shorter than its skip table");
@@ -697,7 +703,7 @@ impl<'a> Lists<'a> {
         let Some((blocks, tail)) = bytes.split_at_checked(start) else {
             return self.corrupt("a list is shorter than its blocks");
         };
-        Ok(List { count, skips, blocks, tail, rows: self.rows, path: self.path })
+        Ok(List { count, skips, blocks, tail, rows: self.rows, path: self.file.path() })
     }
 }
 

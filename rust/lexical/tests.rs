@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use proptest::prelude::*;
 
@@ -154,22 +155,57 @@ fn no_damage_to_posting_lists_panics() {
     }
 }
 
+/// What a question reads of a segment: ordinals with frequencies, filtered rows, and the best rows with their scores.
+type Answer = (Vec<u32>, Vec<u32>, Vec<(u32, f32)>);
+
+fn answer(directory: &Path, files: &[FileEntry]) -> Result<Answer> {
+    let segment = open(directory, files)?;
+    let mut ordinals = Vec::new();
+    let mut terms = Vec::new();
+    let statistics = segment.postings().statistics(Level::Chunks);
+    for term in ["often", "other", "title", "rare7", "under", "absent"] {
+        if let Some(ordinal) = segment.ordinal(term)? {
+            let df = segment.postings().document_frequencies(ordinal)?;
+            ordinals.extend([ordinal, df.0, df.1]);
+            terms.push(QueryTerm::new(Some(ordinal), u64::from(df.0), 1.0, &statistics));
+        }
+    }
+    let scorer = Scorer::new(Parameters::default(), Level::Chunks, statistics)?;
+    let rows = segment.filter("source=s1")?.iter().chain(segment.filter("kind=text")?.iter()).collect();
+    Ok((ordinals, rows, top_k(segment.postings(), &terms, &scorer, None, 50)?))
+}
+
 #[test]
-fn a_flipped_byte_in_any_lexical_file_is_reported() {
+fn a_flipped_byte_in_any_lexical_file_is_named_before_it_is_parsed_or_never_read() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("s");
     let bodies = bodies(60);
     let files = build(&directory, &small_corpus(&bodies));
+    let truth = answer(&directory, &files).unwrap();
+    let mut named = 0;
     for file in files.iter().filter(|file| file.length > 0 && file.name != "blocks") {
         let path = directory.join(&file.name);
         let bytes = std::fs::read(&path).unwrap();
-        let mut damaged = bytes.clone();
-        damaged[bytes.len() / 2] ^= 4;
-        std::fs::write(&path, &damaged).unwrap();
-        assert!(matches!(open(&directory, &files), Err(Error::IndexCorrupt { .. })), "{}", file.name);
+        for at in [0, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            std::fs::write(&path, &damaged).unwrap();
+            match answer(&directory, &files) {
+                Ok(found) => assert_eq!(found, truth, "{}", file.name),
+                Err(Error::IndexCorrupt { path: blamed, .. }) => {
+                    assert_eq!(blamed, path);
+                    named += 1;
+                }
+                Err(other) => panic!("{}: {other}", file.name),
+            }
+            let segment = Segment::open(&directory, &files).unwrap();
+            assert!(segment.files().any(|(_, file)| file.reread().is_err()));
+        }
         std::fs::write(&path, &bytes).unwrap();
     }
-    open(&directory, &files).unwrap();
+    // Small files are of one block each: all but the positions and what is not indexed have something that is read.
+    assert!(named >= 4 * 4, "{named}");
+    assert_eq!(answer(&directory, &files).unwrap(), truth);
 }
 
 #[test]

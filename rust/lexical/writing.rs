@@ -20,7 +20,7 @@ use crate::execution;
 use crate::storage::SegmentWriter;
 
 /// Documents that are analysed at once; bounds the memory that analysed text takes.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 /// Positions of the body begin at 0; those of the other fields lie beyond any that a body's terms have.
 const FIELD_POSITIONS: PerField<std::ops::Range<u32>> = [1 << 20..3 << 19, 3 << 19..1 << 21, 0..1 << 20];
 /// Words between two texts of one field, so that no phrase runs from one into the next.
@@ -87,14 +87,16 @@ pub fn write(segment: &mut SegmentWriter, documents: &[DocumentText<'_>]) -> Res
     let mut builder = Builder::default();
     segment.folder(LEXICAL_FOLDER, |folder| {
         let mut writer = TantivyWriter::create(folder, text_bytes(documents))?;
-        for batch in documents.chunks(BATCH) {
-            let analysed: Vec<Analysed> =
-                batch.par_iter().map_init(Vec::new, |analyzers, document| analyse(analyzers, document)).collect();
-            for (document, analysed) in batch.iter().zip(analysed) {
-                execution::checkpoint()?;
-                builder.add(&analysed);
-                writer.add(document, analysed)?;
-            }
+        let mut batches = documents.chunks(BATCH);
+        let mut ready = batches.next().map(|batch| (batch, analyse_all(batch)));
+        // tantivy's writer is one thread; the others analyse what it is to write next.
+        while let Some((batch, analysed)) = ready {
+            let (written, next) = rayon::join(
+                || writer.add_all(&mut builder, batch, analysed),
+                || batches.next().map(|batch| (batch, analyse_all(batch))),
+            );
+            written?;
+            ready = next;
         }
         writer.finish(builder.terms_of_documents_alone())
     })?;
@@ -105,6 +107,10 @@ pub fn write(segment: &mut SegmentWriter, documents: &[DocumentText<'_>]) -> Res
         documents: builder.documents.statistics(),
         terms: ordinals.len() as u32,
     })
+}
+
+fn analyse_all(batch: &[DocumentText<'_>]) -> Vec<Analysed> {
+    batch.par_iter().map_init(Vec::new, |analyzers, document| analyse(analyzers, document)).collect()
 }
 
 fn text_bytes(documents: &[DocumentText<'_>]) -> usize {
@@ -329,6 +335,16 @@ impl TantivyWriter {
         let budget = (text_bytes / 2).clamp(1 << 20, 1 << 28);
         let writer = builder.single_segment_index_writer(directory, budget).map_err(unwritable(folder))?;
         Ok(Self { folder: folder.to_path_buf(), writer, feed, terms, filters })
+    }
+
+    /// Adds documents to tantivy's index and to our lists.
+    fn add_all(&mut self, lists: &mut Builder, batch: &[DocumentText<'_>], analysed: Vec<Analysed>) -> Result<()> {
+        for (document, analysed) in batch.iter().zip(analysed) {
+            execution::checkpoint()?;
+            lists.add(&analysed);
+            self.add(document, analysed)?;
+        }
+        Ok(())
     }
 
     fn add(&mut self, document: &DocumentText<'_>, analysed: Analysed) -> Result<()> {

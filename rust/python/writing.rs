@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 use super::search::Snapshot;
 use super::vectors::from_little_endian;
@@ -11,16 +12,26 @@ use super::{Border, hold, parse_id};
 use crate::analysis::Language;
 use crate::error::{Error, Result};
 use crate::publication::{self, Change};
-use crate::segment::{self, ChunkInput, ChunkVectors, DocumentInput};
+use crate::segment::{ChunkInput, DocumentInput, Draft};
 use crate::storage::{EmbedderEntry, Publisher, SegmentEntry};
 
 type Span = (u32, u32);
-type ChunkRow = (String, Vec<u8>, String, Vec<Span>, Vec<Span>, Vec<String>, u32);
-type DocumentRow = (String, Vec<u8>, String, String, String, Vec<String>, Vec<String>, Vec<ChunkRow>);
+type ChunkRow = (String, PyBackedBytes, String, Vec<Span>, Vec<Span>, Vec<String>, u32);
+type DocumentRow = (String, PyBackedBytes, String, String, String, Vec<String>, Vec<String>, Vec<ChunkRow>);
 
 struct State {
     publisher: Publisher,
+    draft: Option<Draft>,
     added: Vec<SegmentEntry>,
+}
+
+impl State {
+    fn flush(&mut self) -> Result<()> {
+        if let Some(draft) = self.draft.take().filter(|draft| !draft.is_empty()) {
+            self.added.push(draft.write(&mut self.publisher)?);
+        }
+        Ok(())
+    }
 }
 
 /// The one builder of an index; holds its lock until it is closed.
@@ -33,10 +44,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs `work` on the open builder.
     fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> Result<T> + Send) -> PyResult<T> {
-        py.enter_parallel_with(&self.state, |state| {
-            let closed = || Error::InvalidArgument("the writer is closed, or failed before".to_owned());
-            work(state.ok_or_else(closed)?)
-        })
+        py.enter_parallel_with(&self.state, |state| work(state.ok_or_else(closed)?))
     }
 }
 
@@ -45,7 +53,7 @@ impl Writer {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let publisher = py.enter(|| Publisher::open(&path))?;
-        Ok(Self { path, state: Mutex::new(Some(State { publisher, added: Vec::new() })) })
+        Ok(Self { path, state: Mutex::new(Some(State { publisher, draft: None, added: Vec::new() })) })
     }
 
     #[getter]
@@ -61,21 +69,20 @@ impl Writer {
     }
 
     #[allow(clippy::needless_pass_by_value)]
-    fn add_segment(
-        &self,
-        py: Python<'_>,
-        documents: Vec<DocumentRow>,
-        dimension: usize,
-        vectors: Option<&[u8]>,
-    ) -> PyResult<()> {
-        let documents = documents.into_iter().map(document_input).collect::<PyResult<Vec<_>>>()?;
-        self.with(py, |state| {
+    fn add(&self, py: Python<'_>, document: DocumentRow, dimension: usize, vectors: Option<&[u8]>) -> PyResult<usize> {
+        let document = document_input(document)?;
+        py.enter(|| {
             let values = vectors.map(from_little_endian);
-            let vectors = values.as_deref().map(|values| ChunkVectors { dimension, values });
-            let entry = segment::write(&mut state.publisher, documents, vectors)?;
-            state.added.push(entry);
-            Ok(())
+            let mut held = hold(&self.state);
+            let state = held.as_mut().ok_or_else(closed)?;
+            let draft = state.draft.get_or_insert_with(|| Draft::new(dimension));
+            draft.add(document, values.as_deref())?;
+            Ok(draft.bytes())
         })
+    }
+
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.with(py, State::flush)
     }
 
     #[pyo3(signature = (*, deleted, dropped, chunker, embedder, state))]
@@ -93,6 +100,7 @@ impl Writer {
         let entry = |(name, fingerprint, dimension)| EmbedderEntry { name, fingerprint, dimension };
         let embedder = embedder.map(entry);
         self.with(py, |open| {
+            open.flush()?;
             let added = std::mem::take(&mut open.added);
             let change = Change { added, deleted, dropped, chunker, embedder, state };
             publication::publish(&mut open.publisher, change)
@@ -109,15 +117,19 @@ impl Writer {
     }
 }
 
+fn closed() -> Error {
+    Error::InvalidArgument("the writer is closed, or failed before".to_owned())
+}
+
 fn document_input(row: DocumentRow) -> PyResult<DocumentInput> {
     let (id, record, text, title, language, headings, filters, chunks) = row;
     let chunk_input = |row: ChunkRow| {
         let (id, record, headings, spans, repeated, filters, tokens) = row;
-        Ok(ChunkInput { id: parse_id(&id)?, record, headings, spans, repeated, filters, tokens })
+        Ok(ChunkInput { id: parse_id(&id)?, record: record.to_vec(), headings, spans, repeated, filters, tokens })
     };
     Ok(DocumentInput {
         id: parse_id(&id)?,
-        record,
+        record: record.to_vec(),
         text,
         title,
         language: Language::from_code(&language),

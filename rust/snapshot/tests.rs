@@ -136,16 +136,16 @@ fn options() -> Options {
 }
 
 fn question(text: &str) -> Question<'_> {
-    Question { text, language: Language::English, vector: None, filters: &[], excluded: &[] }
+    Question { text, language: Language::English, vector: None, filters: &[], excluded: &[], excluded_documents: &[] }
 }
 
 fn coverage(pages: &[Page], text: &str) -> f32 {
     let index = Index::of(pages.iter().enumerate().map(|(number, page)| (id(number as u32), page.clone())).collect());
-    index.open().search(&question(text), &options()).unwrap().idf_coverage
+    index.open().search(&question(text), &options()).unwrap().evidence.idf_coverage
 }
 
 /// Everything of an answer that may not depend on how the index is cut into segments.
-type Answer = (Vec<(Id, u32, u32, Option<u32>, u32, Option<u32>)>, u32, Option<u32>);
+type Answer = (Vec<(Id, u32, u32, Option<u32>, u32, Option<u32>)>, Evidence);
 
 fn answer(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Answer {
     let results = snapshot.search(question, options).unwrap();
@@ -155,7 +155,7 @@ fn answer(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> An
         let document = (found.document_bm25.to_bits(), bits(found.document_cosine));
         (id, found.fused.to_bits(), found.bm25.to_bits(), bits(found.cosine), document.0, document.1)
     });
-    (found.collect(), results.idf_coverage.to_bits(), results.best_cosine.map(f32::to_bits))
+    (found.collect(), results.evidence)
 }
 
 /// The answer by the definition: every chunk scored by everything, then sorted and cut, with no bound and no shared work.
@@ -164,7 +164,8 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
         id: Id,
         key: (Id, u32),
         scores: [f32; 4],
-        holds: Vec<bool>,
+        holds: Vec<(bool, bool)>,
+        document: (u32, u32),
         vector: Vec<f32>,
     }
     let search = Search::new(snapshot, question, options).unwrap();
@@ -183,11 +184,16 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
             for row in records.chunk_rows(document).unwrap().filter(|&row| living(&allowed.chunks, row)) {
                 let score =
                     |terms: &[QueryTerm]| bm25::score_rows(postings, terms, &search.chunk_scorer, &[row]).unwrap()[0];
+                let has = |term: &QueryTerm| {
+                    let explained = search.chunk_scorer.explain(postings, &[*term], row).unwrap().terms;
+                    (!explained.is_empty(), explained.iter().any(|term| term.fields[0].tf > 0))
+                };
                 rows.push(Row {
                     id: records.chunk_id(row).unwrap(),
                     key: (records.document_id(document).unwrap(), row),
                     scores: [score(terms), cosine(vectors.cosines(&[row], &asked).unwrap()), own, near],
-                    holds: terms.iter().map(|term| score(std::slice::from_ref(term)) > 0.0).collect(),
+                    holds: terms.iter().map(has).collect(),
+                    document: (number as u32, document),
                     vector: vectors.vector(row).unwrap(),
                 });
             }
@@ -209,13 +215,35 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
     let column = |which: usize| pool.iter().map(|&row| rows[row].scores[which]).collect::<Vec<_>>();
     let document_max = if options.document_weight == 0.0 { 0.0 } else { document_max };
     let fused = fusion::with_documents(
-        Evidence { bm25: &column(0), bm25_max, cosine: &column(1) },
-        Evidence { bm25: &column(2), bm25_max: document_max, cosine: &column(3) },
+        fusion::Evidence { bm25: &column(0), bm25_max, cosine: &column(1) },
+        fusion::Evidence { bm25: &column(2), bm25_max: document_max, cosine: &column(3) },
         options.dense_weight,
         options.document_weight,
     );
     let fused: FxHashMap<usize, f32> = pool.iter().copied().zip(fused.unwrap()).collect();
     pool.sort_by(|a, b| fused[b].total_cmp(&fused[a]).then_with(|| rows[*a].key.cmp(&rows[*b].key)));
+    let known = |cosine: f32| Some(cosine).filter(|&cosine| cosine != 0.0);
+    let covered = |which: fn(&(bool, bool)) -> bool| {
+        let share = |&row: &usize| search.share(|forms| forms.iter().any(|&form| which(&rows[row].holds[form])));
+        pool.iter().take(EVIDENCE_HITS).map(share).fold(0.0, f32::max)
+    };
+    let candidate = |&row: &usize| Candidate {
+        document: rows[row].document,
+        bm25: rows[row].scores[0],
+        cosine: known(rows[row].scores[1]),
+    };
+    let candidates: Vec<Candidate> = pool.iter().map(candidate).collect();
+    let mass: f32 = search.words.iter().map(|word| search.word_idf(&word.forms)).sum();
+    let cosines = evidence::cosines(&candidates);
+    let evidence = Evidence {
+        idf_coverage: covered(|held| held.0),
+        title_coverage: covered(|held| held.1),
+        covered_mass: covered(|held| held.0) * mass / bm25::idf(0, snapshot.chunks.rows),
+        lexical_margin: evidence::lexical_margin(&candidates, (options.parameters.k1 + 1.0) * mass),
+        best_cosine: cosines.map(|cosines| cosines.0),
+        cosine_margin: cosines.map(|cosines| cosines.1),
+        agreement: cosines.map(|_| evidence::agreement(&candidates)),
+    };
     if let Some(lambda) = options.mmr_lambda.filter(|&lambda| lambda < 1.0) {
         pool.truncate(options.candidates.max(options.top_k));
         let relevance: Vec<f32> = pool.iter().map(|row| fused[row]).collect();
@@ -224,16 +252,12 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
         pool = picks.into_iter().map(|pick| pool[pick]).collect();
     }
     pool.truncate(options.top_k);
-    let share = |&row: &usize| search.share(|forms: &[usize]| forms.iter().any(|&form| rows[row].holds[form]));
-    let coverage = pool.iter().take(EVIDENCE_HITS).map(share).fold(0.0, f32::max);
-    let known = |cosine: f32| Some(cosine).filter(|&cosine| cosine != 0.0);
     let found = pool.iter().map(|&row| {
         let [bm25, cosine, document_bm25, document_cosine] = rows[row].scores;
         let document = (document_bm25.to_bits(), known(document_cosine).map(f32::to_bits));
         (rows[row].id, fused[&row].to_bits(), bm25.to_bits(), known(cosine).map(f32::to_bits), document.0, document.1)
     });
-    let best_cosine = pool.iter().filter_map(|&row| known(rows[row].scores[1])).max_by(f32::total_cmp);
-    (found.collect(), coverage.to_bits(), best_cosine.map(f32::to_bits))
+    (found.collect(), evidence)
 }
 
 fn words(least: usize, most: usize) -> impl Strategy<Value = String> {
@@ -274,13 +298,46 @@ proptest! {
             for (filters, excluded) in [(&area[..0], &excluded[..0]), (&area[..], &excluded[..0]), (&area[..0], &excluded[..])] {
                 for vector in [None, Some(&vector[..])] {
                     for mmr_lambda in [None, Some(0.6)] {
-                        let question = Question { text, language: Language::English, vector, filters, excluded };
+                        let question = Question { text, language: Language::English, vector, filters, excluded, excluded_documents: &[] };
                         let options = Options { mmr_lambda, ..options() };
                         prop_assert_eq!(answer(&grown, &question, &options), answer(&fresh, &question, &options));
                     }
                 }
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn documents_that_are_left_out_are_searched_as_if_filtered_away(
+        pages in prop::collection::btree_map((0u32..24).prop_map(id), pages(), 1..16),
+        question_text in words(1, 5),
+    ) {
+        let without: Vec<Id> = pages.iter().filter(|(_, page)| page.area == 2).map(|(&id, _)| id).collect();
+        let snapshot = Index::of(pages).open();
+        let vector = vector(&question_text);
+        let asked = Question { vector: Some(&vector), ..question(&question_text) };
+        let filtered = Question { excluded: &["area=2".to_owned()], ..asked };
+        let left_out = Question { excluded_documents: &without, ..asked };
+        prop_assert_eq!(answer(&snapshot, &left_out, &options()), answer(&snapshot, &filtered, &options()));
+    }
+
+    #[test]
+    fn evidence_does_not_depend_on_how_many_hits_are_returned(
+        pages in prop::collection::btree_map((0u32..24).prop_map(id), pages(), 1..16),
+        question_text in words(1, 5),
+    ) {
+        let snapshot = Index::of(pages).open();
+        let vector = vector(&question_text);
+        let asked = Question { vector: Some(&vector), ..question(&question_text) };
+        let evidence = |top_k, mmr_lambda| answer(&snapshot, &asked, &Options { top_k, mmr_lambda, ..options() }).1;
+        let all = evidence(12, None);
+        prop_assert_eq!((evidence(1, None), evidence(2, Some(0.5))), (all, all));
+        prop_assert!((0.0..=1.0).contains(&all.idf_coverage) && all.title_coverage <= all.idf_coverage + 1e-6);
+        prop_assert!(all.covered_mass >= 0.0 && all.lexical_margin >= 0.0);
     }
 }
 
@@ -311,7 +368,7 @@ proptest! {
             let vector = vector(text);
             for filters in [&area[..0], &area[..]] {
                 for vector in [None, Some(&vector[..])] {
-                    let question = Question { text, language: Language::English, vector, filters, excluded: &[] };
+                    let question = Question { text, language: Language::English, vector, filters, excluded: &[], excluded_documents: &[] };
                     let options = Options { candidates, top_k, mmr_lambda: lambda, document_weight, ..options() };
                     prop_assert_eq!(answer(&snapshot, &question, &options), naive(&snapshot, &question, &options));
                 }
@@ -349,7 +406,7 @@ fn coverage_counts_a_word_by_any_of_its_forms() {
     drop(publisher);
     let results = index.open().search(&question("running"), &options()).unwrap();
     assert_eq!(results.found.len(), 1);
-    assert!((results.idf_coverage - 1.0).abs() < 1e-6, "{}", results.idf_coverage);
+    assert!((results.evidence.idf_coverage - 1.0).abs() < 1e-6, "{:?}", results.evidence);
 }
 
 #[test]

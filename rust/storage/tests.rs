@@ -396,7 +396,7 @@ proptest! {
             writer.put(&part).unwrap();
             whole.extend(part);
         }
-        let (length, hashes) = writer.finish().unwrap();
+        let (_, length, hashes) = writer.finish().unwrap();
         prop_assert_eq!(length as usize, whole.len());
         let file = BlockFile::open(&folder.path().join("file"), length, hashes).unwrap();
         prop_assert_eq!(file.all().unwrap(), &whole[..]);
