@@ -41,6 +41,8 @@ pub struct ChunkRecord {
     pub id: Id,
     /// The encoded record.
     pub record: Vec<u8>,
+    /// The number of its section in the document: chunks below the same headings have the same.
+    pub section: u32,
     /// The ranges of the document's text that the chunk is made of.
     pub spans: Vec<Span>,
 }
@@ -86,7 +88,10 @@ pub fn write(segment: &mut SegmentWriter, documents: &[DocumentRecord]) -> Resul
         header(file, CHUNKS_MAGIC, chunks().count(), spans)?;
         chunks().try_for_each(|chunk| file.put(&chunk.id))?;
         for (row, document) in documents.iter().enumerate() {
-            document.chunks.iter().try_for_each(|_| file.put(&(row as u64).to_le_bytes()))?;
+            for chunk in &document.chunks {
+                file.put(&(row as u32).to_le_bytes())?;
+                file.put(&chunk.section.to_le_bytes())?;
+            }
         }
         offsets(file, chunks().map(|chunk| chunk.spans.len()))?;
         chunks().try_for_each(|chunk| file.put(bytemuck::cast_slice(&chunk.spans)))?;
@@ -281,12 +286,21 @@ impl<'a> Records<'a> {
     /// # Errors
     /// See [`Records::document_id`].
     pub fn document_of(&self, row: u32) -> Result<u32> {
+        self.place_of(row).map(|(document, _)| document)
+    }
+
+    /// The document row of a chunk, and the number of its section in the document.
+    ///
+    /// # Errors
+    /// See [`Records::document_id`].
+    pub fn place_of(&self, row: u32) -> Result<(u32, u32)> {
         let index = Self::check(self.chunks, row, self.chunk_rows)?;
-        let document = number(self.chunks, HEADER + 16 * self.chunk_rows, index)?;
-        u32::try_from(document)
-            .ok()
-            .filter(|&document| (document as usize) < self.document_rows)
-            .ok_or_else(|| Error::corrupt(self.chunks.path(), format!("chunk {row} belongs to no document")))
+        let both = number(self.chunks, HEADER + 16 * self.chunk_rows, index)? as u64;
+        let (document, section) = (both as u32, (both >> 32) as u32);
+        if document as usize >= self.document_rows {
+            return Err(Error::corrupt(self.chunks.path(), format!("chunk {row} belongs to no document")));
+        }
+        Ok((document, section))
     }
 
     /// The ranges of its document's text that a chunk is made of.
@@ -401,6 +415,7 @@ mod tests {
                 record: record.clone(),
                 text: text.clone(),
                 chunks: cuts.iter().enumerate().map(|(chunk, &cut)| ChunkRecord {
+                    section: chunk as u32 / 2,
                     id: id(1000 * number + chunk),
                     record: record.iter().rev().copied().collect(),
                     spans: byte_spans(text, &[cut, cut]).unwrap(),
@@ -425,6 +440,7 @@ mod tests {
                     prop_assert_eq!(records.chunk_record(row).unwrap(), &chunk.record);
                     prop_assert_eq!(records.find_chunk(&chunk.id).unwrap(), Some(row));
                     prop_assert_eq!(records.document_of(row).unwrap(), number);
+                    prop_assert_eq!(records.place_of(row).unwrap(), (number, chunk.section));
                     row += 1;
                 }
             }

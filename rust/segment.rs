@@ -272,17 +272,31 @@ fn document_vectors(documents: &[DocumentInput], dimension: usize, vectors: &[Op
 }
 
 fn document_record(document: DocumentInput, spans: Vec<ChunkSpans>) -> DocumentRecord {
-    let chunk_record = |(chunk, spans): (ChunkInput, ChunkSpans)| ChunkRecord {
+    let sections = sections(&document.chunks);
+    let chunk_record = |((chunk, spans), section): ((ChunkInput, ChunkSpans), u32)| ChunkRecord {
         id: chunk.id,
         record: chunk.record,
+        section,
         spans: spans.spans,
     };
     DocumentRecord {
         id: document.id,
         record: document.record,
         text: document.text,
-        chunks: document.chunks.into_iter().zip(spans).map(chunk_record).collect(),
+        chunks: document.chunks.into_iter().zip(spans).zip(sections).map(chunk_record).collect(),
     }
+}
+
+/// The number of each chunk's section: one more wherever the headings change.
+fn sections(chunks: &[ChunkInput]) -> Vec<u32> {
+    let changes = chunks
+        .windows(2)
+        .map(|pair| pair.first().map(|chunk| &chunk.headings) != pair.get(1).map(|chunk| &chunk.headings));
+    let numbers = changes.scan(0, |section, changed| {
+        *section += u32::from(changed);
+        Some(*section)
+    });
+    std::iter::once(0).chain(numbers).take(chunks.len()).collect()
 }
 
 /// The rows of a segment that are deleted in one generation, and what that takes from the segment's statistics.

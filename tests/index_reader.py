@@ -75,6 +75,7 @@ class Cursor:
 class StoredChunk:
     id: str
     document: int
+    section: int
     spans: list[tuple[int, int, int, int]]
     record: dict[str, Any]
 
@@ -221,7 +222,7 @@ class SegmentReader:
         count, spans = cursor.numbers("Q", 2)
         cursor.zeros(40)
         ids = [cursor.bytes(16).hex() for _ in range(count)]
-        documents = cursor.numbers("Q", count)
+        places = [cursor.numbers("I", 2) for _ in range(count)]
         ranges = cursor.numbers("Q", count + 1)
         numbers = [cursor.numbers("I", 4) for _ in range(spans)]
         records = cursor.numbers("Q", count + 1)
@@ -230,7 +231,8 @@ class SegmentReader:
         return [
             StoredChunk(
                 ids[row],
-                documents[row],
+                places[row][0],
+                places[row][1],
                 [(span[0], span[1], span[2], span[3]) for span in numbers[ranges[row] : ranges[row + 1]]],
                 msgspec.msgpack.decode(blobs[records[row] : records[row + 1]]),
             )

@@ -28,6 +28,8 @@ COMMANDS = (
     ("search",),
     ("ask",),
     ("explain",),
+    ("eval",),
+    ("calibrate",),
     ("show",),
     ("documents",),
     ("info",),

@@ -83,6 +83,22 @@ def test_paths_of_a_file_are_relative_to_it(tmp_path: Path) -> None:
     assert [source.name for source in config.configured_sources(settings)] == ["docs", "x"]
 
 
+@pytest.mark.parametrize(
+    ("embedder", "model", "relative"),
+    [
+        ("onnx", "models/minilm", True),
+        ("onnx", "../minilm", True),
+        ("sentence-transformers", "./minilm", True),
+        ("sentence-transformers", "intfloat/e5-small", False),
+        ("ollama", "all-minilm", False),
+    ],
+)
+def test_a_folder_of_a_model_is_relative_to_the_file(tmp_path: Path, embedder: str, model: str, relative: bool) -> None:
+    (tmp_path / "clockify-rag.toml").write_text(f'[embedding]\nembedder = "{embedder}"\nmodel = "{model}"\n')
+    settings = config.load(directory=tmp_path, environment={}).settings
+    assert settings.embedding.model == (str(tmp_path / model) if relative else model)
+
+
 def test_the_index_lies_beside_the_file(tmp_path: Path) -> None:
     write(tmp_path, "")
     (tmp_path / "inner").mkdir()

@@ -21,6 +21,7 @@ DIVERGENCES: dict[type[ClockifyRagError], type[Exception]] = {
     errors.MissingExtra: ImportError,
     errors.IndexNotFound: FileNotFoundError,
     errors.QueryError: ValueError,
+    errors.EvaluationError: ValueError,
     errors.BackendUnavailable: ConnectionError,
     errors.BackendTimeout: TimeoutError,
 }

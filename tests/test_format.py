@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +166,16 @@ def test_documents_and_chunks_are_those_of_the_engine(built: Built) -> None:
     assert any(len(chunk.spans) > 1 for chunk in chunks), "no chunk is made of two spans"
 
 
+def test_sections_are_numbered_where_headings_change(built: Built) -> None:
+    chunks = built.reader.segments[0].chunks()
+    for row, document in enumerate(built.reader.segments[0].documents()):
+        own = [chunks[at] for at in document.chunks]
+        above = [[name for name in chunk.record["heading_path"] if name != document.record["title"]] for chunk in own]
+        changes = [before != after for before, after in pairwise(above)]
+        assert [chunk.section for chunk in own] == list(accumulate(changes, initial=0))[: len(own)], row
+    assert max(chunk.section for chunk in chunks) > 3
+
+
 def test_ids_and_hashes_are_made_of_what_the_page_says(built: Built, pages: Path) -> None:
     loaded = FileLoader().load(Source(name="docs", location=str(pages)), {})
     structures = {item.document.id: item.page.structure for item in loaded if isinstance(item, LoadedDocument)}
@@ -200,7 +210,7 @@ def test_spans_of_chunks_slice_to_what_a_search_shows(built: Built) -> None:
         text = texts[chunk.record["document_id"]]
         whole = "\n".join(text[start:end] for *_, start, end in chunk.spans)
         asked = "\n".join([*chunk.record["heading_path"], whole])[:2000]
-        for hit in built.pipeline.search(asked, top_k=5).hits:
+        for hit in built.pipeline.search(asked, top_k=20).hits:
             shown = "\n".join(texts[hit.document.id][start:end] for start, end in hit.chunk.spans)
             assert hit.chunk.text == shown
             seen.add(hit.chunk.id)
@@ -323,6 +333,8 @@ def embedded(built: Built) -> tuple[Rows, list[float]]:
     known = {document.id for document in built.documents if document.language == "en"}
     pairs = [(document, chunk) for document in built.documents for chunk in built.index.chunks(document.id)]
     vectors = embedder.embed([embedded_text(document, chunk) for document, chunk in pairs])
+    titles = embedder.embed([document.title for document, _ in pairs])
+    vectors = unit(vectors.astype(np.float64) + 0.5 * titles.astype(np.float64)).astype(np.float32)
     vectors[[document.id not in known for document, _ in pairs]] = 0
     return vectors, [float(max(chunk.tokens, 1)) for _, chunk in pairs]
 

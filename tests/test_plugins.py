@@ -111,7 +111,7 @@ def test_an_unknown_name_lists_those_there_are(monkeypatch: pytest.MonkeyPatch) 
     offer(monkeypatch, ("acme", "acme:Embedder"))
     with pytest.raises(PluginNotFound) as caught:
         plugins.find("embedders", "acne")
-    assert caught.value.hint == "there are: acme, ollama, openai, sentence-transformers, static"
+    assert caught.value.hint == "there are: acme, ollama, onnx, openai, sentence-transformers, static"
 
 
 def test_two_packages_of_one_name_conflict(monkeypatch: pytest.MonkeyPatch) -> None:

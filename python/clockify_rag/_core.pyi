@@ -31,6 +31,7 @@ __all__ = [
     "question_terms",
     "set_threads",
     "simd",
+    "with_titles",
 ]
 
 _Format = Literal["markdown", "html", "text"]
@@ -70,10 +71,12 @@ def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = Non
 
 @final
 class Tokenizer:
-    """The WordPiece vocabulary in which chunks and budgets are counted."""
+    """A WordPiece vocabulary; the shipped one is that in which chunks and budgets are counted."""
 
     def __new__(cls, path: str) -> Tokenizer: ...
     def count(self, texts: Sequence[str]) -> list[int]: ...
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text's tokens, special tokens not included, on all threads."""
 
 _Piece = tuple[
     str,  # kind
@@ -173,9 +176,8 @@ class Found:
     @property
     def rows(self) -> list[_FoundRow]: ...
     @property
-    def idf_coverage(self) -> float: ...
-    @property
-    def best_cosine(self) -> float | None: ...
+    def evidence(self) -> tuple[float, float, float, float, float | None, float | None, float | None]:
+        """Coverage, coverage of titles, covered mass, lexical margin, best cosine, cosine margin, agreement."""
     @property
     def timings_ms(self) -> dict[str, float]: ...
 
@@ -224,10 +226,12 @@ class Snapshot:
         options: SearchOptions,
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
+        excluded_documents: Sequence[str] = (),
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
-        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``.
+        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``, and is of none of
+        ``excluded_documents``, which are ids.
         """
     def explain(
         self,
@@ -280,3 +284,6 @@ def set_threads(threads: int) -> None:
 
 def simd() -> str:
     """The name of the SIMD level that the kernels use."""
+
+def with_titles(passages: bytes, titles: bytes, owners: Sequence[int], weight: float, dimension: int) -> bytes:
+    """Rows of float32: each passage's unit vector plus ``weight`` times its title's, scaled to unit length."""

@@ -141,8 +141,13 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
             description="Component that embeds, `none` for no vectors; by default the index's own, `static` for a new one"
         ),
     ] = None
-    model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
+    model: Annotated[
+        str | None, Meta(description="Model of the embedder, where it has a choice: a name, or a folder")
+    ] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
+    title_weight: Annotated[
+        Weight, Meta(description="Weight of the page's title in a chunk's vector, beside the chunk itself")
+    ] = 0.5
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 
@@ -167,11 +172,11 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     body_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the chunk itself")] = 1.0
     dense_weight: Annotated[
         float | None,
-        Meta(description="Weight of the cosine in fusion; by default the embedder's: static 1.25, MiniLM 2.3, else 1"),
+        Meta(description="Weight of the cosine in fusion; by default the embedder's: static 1.8, MiniLM 2.3, else 1"),
     ] = None
     document_weight: Annotated[
         Weight, Meta(description="Weight of the whole document's evidence in a chunk's score")
-    ] = 0.5
+    ] = 0.3
     arguments: Annotated[Arguments, Meta(description="Arguments of the retriever")] = {}
 
 
@@ -220,6 +225,21 @@ class VerificationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fiel
     arguments: Annotated[Arguments, Meta(description="Arguments of the verifier")] = {}
 
 
+class CalibrationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[calibration]``: when a question is refused an answer."""
+
+    file: Annotated[
+        str | None,
+        Meta(
+            description="File that `calibrate` wrote; relative to this file. "
+            "Default: `calibration.json` in the folder of the index, else the one that is shipped",
+        ),
+    ] = None
+    threshold: Annotated[
+        Share | None, Meta(description="Confidence below which a question is refused; by default the calibration's")
+    ] = None
+
+
 class ExecutionSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[execution]``: how the machine is used."""
 
@@ -242,6 +262,7 @@ class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     packing: PackingSettings = PackingSettings()
     generation: GenerationSettings = GenerationSettings()
     verification: VerificationSettings = VerificationSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     execution: ExecutionSettings = ExecutionSettings()
 
 
@@ -619,11 +640,18 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
     """Make the paths that a file names relative to the file."""
     if "index.path" in merged.origins:
         merged.tables["index"]["path"] = str(folder / Path(merged.tables["index"]["path"]).expanduser())
+    if "calibration.file" in merged.origins:
+        merged.tables["calibration"]["file"] = str(folder / Path(merged.tables["calibration"]["file"]).expanduser())
     if "sources" in merged.origins:
         merged.tables["sources"] = tuple(
             msgspec.structs.replace(source, location=str(folder / Path(source.location).expanduser()))
             for source in merged.tables["sources"]
         )
+    if "embedding.model" in merged.origins:
+        table = merged.tables["embedding"]
+        model = str(table["model"])
+        if table.get("embedder") == "onnx" or model.startswith(("./", "../", "~/")):
+            table["model"] = str(folder / Path(model).expanduser())
 
 
 def _add_variable(merged: _Merged, name: str, value: str) -> None:

@@ -10,6 +10,7 @@ the border. Where Python already has a word for a failure (``LookupError``, ``Ti
     ├─ SourceError                 DocumentUnreadable · CrawlError
     ├─ StoreError                  IndexNotFound(FileNotFoundError) · IndexLocked · IndexCorrupt · IndexIncompatible
     ├─ QueryError(ValueError)      EmptyQuery · QueryTooLong
+    ├─ EvaluationError(ValueError)  LabelsInvalid · LabelsUnknown · RunsDiffer
     ├─ BackendError                BackendUnavailable(ConnectionError) · BackendTimeout(TimeoutError) · BackendRejected
     │                              · BackendBadResponse
     ├─ AccessError                 NotAuthenticated · PermissionDenied · TenantNotFound · RateLimited
@@ -178,6 +179,32 @@ class QueryTooLong(QueryError):
     """The question has more characters than the limit."""
 
     code = "query_too_long"
+
+
+class EvaluationError(ClockifyRagError, ValueError):
+    """A ranking cannot be measured as it was asked for."""
+
+    code = "evaluation"
+    exit_code = 2
+    http_status = 422
+
+
+class LabelsInvalid(EvaluationError):
+    """A file of labelled questions cannot be read, is empty or contradicts itself."""
+
+    code = "labels_invalid"
+
+
+class LabelsUnknown(EvaluationError):
+    """Labels name pages or sections that the index does not have."""
+
+    code = "labels_unknown"
+
+
+class RunsDiffer(EvaluationError):
+    """Two evaluations cannot be compared: they are not of the same questions and labels."""
+
+    code = "runs_differ"
 
 
 class BackendError(ClockifyRagError):

@@ -96,6 +96,7 @@ class LocalIndex:
 
     Args:
         path: the index folder.
+        opened: a generation of it that is open already; by default the one that is served.
 
     Raises:
         IndexNotFound: there is none.
@@ -103,9 +104,9 @@ class LocalIndex:
         IndexIncompatible: it is of another format.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, opened: OpenGeneration | None = None) -> None:
         self.path = Path(path)
-        self._opened = OpenGeneration(_core.Snapshot.open(str(path)))
+        self._opened = opened or OpenGeneration(_core.Snapshot.open(str(path)))
         self._reopening = threading.Lock()
 
     @property

@@ -16,6 +16,9 @@ from typing import Any, Generic, Self, TypeVar, overload
 import msgspec
 
 from clockify_rag import _core, plugins
+from clockify_rag.calibration import FILE as CALIBRATION_FILE
+from clockify_rag.calibration import Calibration, refusal, shipped
+from clockify_rag.calibration import load as load_calibration
 from clockify_rag.config import (
     MAXIMUM_TOP_K,
     EmbeddingSettings,
@@ -49,7 +52,7 @@ from clockify_rag.contracts import (
 )
 from clockify_rag.errors import BackendError, ClockifyRagError, IndexNotFound, InvalidSetting, QueryError, SourceError
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex, OpenGeneration
-from clockify_rag.retrieval import HybridRetriever, refusal
+from clockify_rag.retrieval import HybridRetriever
 from clockify_rag.telemetry import stage
 
 BATCH_DOCUMENTS = 256
@@ -57,6 +60,9 @@ BATCH_DOCUMENTS = 256
 
 IN_CORE = ("mmr", "none")
 """The rerankers that need no pass over the hits here: the core diversifies on the way, or does not."""
+
+EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
+"""The components of a pipeline that depend on ``[embedding]`` alone."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
@@ -143,6 +149,17 @@ class Pipeline:
             settings = load_settings().settings
         return cls(settings.index.path if index is None else index, settings)
 
+    def with_settings(self, settings: Settings) -> Pipeline:
+        """Return a pipeline over the generation that is open now, under other settings of what a question passes.
+
+        What was made to embed is shared where its settings are the same. Used to compare rankings of one generation.
+        """
+        other = Pipeline(self.path, settings)
+        other._index = LocalIndex(self.path, opened=self.index.opened)
+        if settings.embedding == self.settings.embedding:
+            other.made = {name: self.made[name] for name in EMBEDDING_PARTS if name in self.made}
+        return other
+
     @property
     def index(self) -> LocalIndex:
         """The opened index.
@@ -202,6 +219,7 @@ class Pipeline:
         filters: Mapping[str, Sequence[str]] | None = None,
         *,
         lexical: bool = False,
+        excluded_documents: Sequence[str] = (),
     ) -> SearchResult:
         """Return the chunks that answer ``question`` best.
 
@@ -210,12 +228,14 @@ class Pipeline:
             top_k: hits at most; by default the configuration's.
             filters: field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values allowed.
             lexical: search by words only.
+            excluded_documents: ids of documents that are searched as if they were not there; the index's statistics of words
+                stay those of all.
 
         Raises:
             QueryError: the question cannot be searched, or not for that many hits.
             StoreError: the index cannot be read.
         """
-        return self._search(question, top_k, filters, lexical=lexical)[1]
+        return self._search(question, top_k, filters, lexical=lexical, excluded_documents=excluded_documents)[1]
 
     def _search(
         self,
@@ -225,6 +245,7 @@ class Pipeline:
         *,
         lexical: bool,
         opened: OpenGeneration | None = None,
+        excluded_documents: Sequence[str] = (),
     ) -> tuple[Query, SearchResult]:
         """Understand, retrieve and rerank; ``opened`` is the generation to search, by default the one that is open."""
         timings: dict[str, float] = {}
@@ -233,6 +254,8 @@ class Pipeline:
             raise QueryError(f"{count:,} hits cannot be asked for", hint=f"ask for 1 to {MAXIMUM_TOP_K:,}", top_k=count)
         with stage("search", timings):
             query = self.understander.understand(question, filters=filters)
+            if excluded_documents:
+                query = msgspec.structs.replace(query, excluded_documents=tuple(excluded_documents))
             by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
             retriever = self._lexical_retriever if by_words else self.retriever
             rerankers = self.rerankers
@@ -248,7 +271,21 @@ class Pipeline:
                 result = msgspec.structs.replace(result, hits=hits)
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
-        return query, msgspec.structs.replace(result, timings_ms=timings)
+        confidence, threshold = self._confidence(result)
+        return query, msgspec.structs.replace(
+            result,
+            timings_ms=timings,
+            confidence=confidence,
+            threshold=threshold,
+            calibration="" if confidence is None else self.calibration.name,
+        )
+
+    def _confidence(self, result: SearchResult) -> tuple[float | None, float]:
+        """The probability that the documentation answers, and the threshold below which it does not count as answered."""
+        recorded = None if result.lexical_only or not result.hits else self.index.snapshot.embedder
+        confidence, threshold = self.calibration.judge(result.evidence, None if recorded is None else recorded[1])
+        chosen = self.settings.calibration.threshold
+        return confidence if result.hits else 0.0, threshold if chosen is None else chosen
 
     def ask(
         self,
@@ -285,6 +322,8 @@ class Pipeline:
             hits=result.hits,
             generation=result.generation,
             generator=name,
+            confidence=result.confidence,
+            calibration=result.calibration,
             sent_to=self._asked(result),
             timings_ms=timings,
         )
@@ -364,6 +403,9 @@ class Pipeline:
                 "lexical_only": result.lexical_only,
             },
             "evidence": msgspec.to_builtins(result.evidence),
+            "confidence": result.confidence,
+            "threshold": result.threshold,
+            "calibration": result.calibration,
             "refusal": refusal(result),
             "hits": [
                 {
@@ -446,14 +488,18 @@ class Pipeline:
 
     @_once
     def embedder_entry(self) -> EmbedderEntry | None:
-        """What identifies the embedder's vectors. Loads its model, and asks its server where it has one."""
+        """What identifies the index's vectors: the embedder's, and how much titles count in them.
+
+        Loads the embedder's model, and asks its server where it has one.
+        """
         embedder, table = self.embedder, self.embedding
         if embedder is None:
             return None
         name = table.embedder or "static"
         if table.model is not None:
             name = f"{name}:{table.model}"
-        return EmbedderEntry(name, embedder.fingerprint(), embedder.dimension)
+        fingerprint = f"{embedder.fingerprint()}+{self.settings.embedding.title_weight:g}"
+        return EmbedderEntry(name, fingerprint, embedder.dimension)
 
     def _searching_entry(self) -> EmbedderEntry | None:
         """What questions' vectors are compared with the index's by.
@@ -518,6 +564,14 @@ class Pipeline:
 
         reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
         return reranker, MmrReranker(table.mmr_lambda, vectors=self.index.vectors)
+
+    @_once
+    def calibration(self) -> Calibration:
+        """Turns evidence into a probability: the configuration's, else the one beside the index, else the shipped one."""
+        if self.settings.calibration.file is not None:
+            return load_calibration(Path(self.settings.calibration.file))
+        own = self.path / CALIBRATION_FILE
+        return load_calibration(own) if own.is_file() else shipped()
 
     @_once
     def packer(self) -> Packer:
@@ -711,15 +765,20 @@ class _Build:
             return [None] * len(batch)
         known = [self.pipeline.embeds(document.language) for document, _ in batch]
         self.counts["without_vectors"] += known.count(False)
-        texts = [
-            embedded_text(document, chunk)
+        pairs = [
+            (document, chunk)
             for (document, chunks), embeds in zip(batch, known, strict=True)
             if embeds
             for chunk in chunks
         ]
-        from clockify_rag.embedding import embedded_rows
+        from clockify_rag.embedding import embedded_passages
 
-        rows = embedded_rows(embedder, texts)
+        rows = embedded_passages(
+            embedder,
+            [embedded_text(document, chunk) for document, chunk in pairs],
+            [document.title for document, _ in pairs],
+            self.pipeline.settings.embedding.title_weight,
+        )
         width = 4 * embedder.dimension
         parts: list[bytes | None] = []
         start = 0

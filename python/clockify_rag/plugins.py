@@ -38,6 +38,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     "embedders": {
         "static": "clockify_rag.embedding:StaticEmbedder",
         "sentence-transformers": "clockify_rag.embedding:SentenceTransformersEmbedder",
+        "onnx": "clockify_rag.embedding.onnx:OnnxEmbedder",
         "ollama": "clockify_rag.embedding:OllamaEmbedder",
         "openai": "clockify_rag.embedding:OpenAIEmbedder",
     },

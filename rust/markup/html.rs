@@ -195,10 +195,12 @@ impl<'a> Survey<'a> {
             _ => {}
         }
         let is_block = *name != local_name!("span") && *name != local_name!("body") && *name != local_name!("html");
-        for key in [local_name!("class"), local_name!("id")] {
-            if let Some(value) = self.dom.attribute(id, &key) {
-                flags |= words(value, is_block);
-            }
+        let class = self.dom.attribute(id, &local_name!("class")).unwrap_or_default();
+        flags |= words(class, is_block);
+        // The id of a heading or a section is made of its title: a section on cookies is no cookie banner.
+        let titled = named(name) & flag::HEADING != 0 || *name == local_name!("section") || is_section(class);
+        if let Some(value) = self.dom.attribute(id, &local_name!("id")).filter(|_| !titled) {
+            flags |= words(value, is_block);
         }
         if is_block
             && self.dom.attribute(id, &LocalName::from("aria-label")).is_some_and(|label| {
@@ -406,6 +408,13 @@ fn named(name: &LocalName) -> u16 {
         local_name!("p") => flag::PARAGRAPH,
         _ => 0,
     }
+}
+
+/// Whether a class says that the element is a section of the text, as those of Sphinx (`section`) and `DocBook` (`sect1`) do.
+fn is_section(class: &str) -> bool {
+    class
+        .split_ascii_whitespace()
+        .any(|class| class == "section" || class.trim_end_matches(|c: char| c.is_ascii_digit()) == "sect")
 }
 
 /// What the words of a class or id say of an element.

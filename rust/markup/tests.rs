@@ -137,6 +137,34 @@ fn an_anchor_comes_from_where_the_page_says() {
 }
 
 #[test]
+fn an_id_made_of_a_title_says_nothing_of_the_element() {
+    for (open, close) in [
+        ("<section id={}>", "</section>"),
+        ("<div class='section' id={}>", "</div>"),
+        ("<div class=sect2 id={}>", "</div>"),
+        ("", ""),
+    ] {
+        for id in ["_note_about_fast_forwards", "cookies", "search-navigation", "table-of-contents", "nav-footer"] {
+            let open = open.replace("{}", id);
+            let page = html(&format!(
+                "<h1>Page</h1><p>First.</p>{open}<h2 id={id}>A title of its own</h2><p>Second text.</p>{close}"
+            ));
+            let heading = page.blocks.iter().find(|block| block.kind == BlockKind::Heading(2)).unwrap();
+            assert_eq!(
+                (heading.anchor.as_deref(), page.slice(&heading.range)),
+                (Some(id), "A title of its own"),
+                "{open}"
+            );
+            assert!(page.text.ends_with("Second text."), "{open}{}", page.text);
+        }
+    }
+    assert_eq!(
+        html("<h1>Page</h1><p>First.</p><div id=cookies><h2>Cookies</h2><p>Accept?</p></div>").text,
+        "Page\n\nFirst."
+    );
+}
+
+#[test]
 fn what_a_browser_hides_is_dropped_and_counted() {
     let page = html(
         "<p>a<span hidden>1</span><span style='visibility: hidden'>2</span><span style='color:red;font-size:0'>3</span>\

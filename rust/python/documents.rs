@@ -197,7 +197,7 @@ fn read_plain(bytes: &[u8], options: &Options) -> Result<markup::Page> {
     markup::parse_plain(&markup::decode(bytes)?, options)
 }
 
-/// The `WordPiece` vocabulary in which chunks and budgets are counted.
+/// A `WordPiece` vocabulary; the shipped one is that in which chunks and budgets are counted.
 #[pyclass(frozen, module = "clockify_rag._core")]
 pub(super) struct Tokenizer(WordPiece);
 
@@ -212,6 +212,18 @@ impl Tokenizer {
     #[allow(clippy::needless_pass_by_value)]
     fn count(&self, py: Python<'_>, texts: Vec<String>) -> PyResult<Vec<usize>> {
         py.enter_parallel(|| Ok(texts.par_iter().map(|text| self.0.count(text)).collect()))
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn encode(&self, py: Python<'_>, texts: Vec<String>) -> PyResult<Vec<Vec<u32>>> {
+        py.enter_parallel(|| {
+            let ids = |text: &String| {
+                let mut ids = Vec::new();
+                self.0.encode(text, &mut ids);
+                ids
+            };
+            Ok(texts.par_iter().map(ids).collect())
+        })
     }
 }
 

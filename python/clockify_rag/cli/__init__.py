@@ -5,8 +5,8 @@ message and an exit status, so that no command can end in a traceback; and nothi
 command knows what it needs, because help and completion must answer at once.
 
 Exit statuses: 0 answered, refused or no hits · 1 a defect of this program · 2 usage or configuration · 3 no index · 4 the index
-cannot be used · 5 a model server failed · 6 built, but not everything · 7 refused, with ``--fail-on-refusal`` · 130 interrupted ·
-141 the reader of the output went away.
+cannot be used · 5 a model server failed · 6 built, but not everything · 7 refused, with ``--fail-on-refusal`` · 8 below
+``--fail-under`` · 130 interrupted · 141 the reader of the output went away.
 """
 
 from __future__ import annotations

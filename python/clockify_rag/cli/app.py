@@ -241,6 +241,122 @@ def explain(
     asking.explain(question, target, index=index, as_json=as_json)
 
 
+@app.command("eval", cls=PlainCommand)
+def evaluate(  # noqa: PLR0913, PLR0917 - each is an option
+    questions: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="QUESTIONS", help="File of golden questions, or folder in BEIR's layout.", show_default=False
+        ),
+    ] = None,
+    queries: Annotated[
+        str | None, typer.Option("--queries", metavar="FILE", help="BEIR's questions. [default: queries.jsonl]")
+    ] = None,
+    qrels: Annotated[
+        str | None, typer.Option("--qrels", metavar="FILE", help="BEIR's judgements. [default: qrels/SPLIT.tsv]")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Which judgements. [default: the only ones, or test]")
+    ] = None,
+    index: IndexFolder = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME@K",
+            help="ndcg, mrr, recall, precision, map or hit, k from 1 to 1000. Repeat it. "
+            "[default: ndcg@10, mrr@10, recall@5, hit@5]",
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", metavar="N", help="Hits to search. [default: 100, or what the metrics need]"),
+    ] = None,
+    lexical: Lexical = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting, such as retrieval.k1=0.9. Repeat it."),
+    ] = None,
+    ablation: Annotated[
+        bool, typer.Option("--ablation", help="Also measure each stage, and the ranking without each option.")
+    ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Count labels that the index lacks as not found.")
+    ] = False,
+    per_question: Annotated[bool, typer.Option("--per-question", help="Also print each question.")] = False,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-under",
+            metavar="NAME@K=VALUE",
+            help="End with status 8 if the metric is below. Repeat it; section:NAME@K is that of sections.",
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--compare", metavar="BEFORE AFTER", help="Compare two files that --json wrote."),
+    ] = None,
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write JSON to FILE, or print it for -.")
+    ] = None,
+    markdown: Annotated[
+        str | None, typer.Option("--markdown", metavar="FILE", help="Write Markdown to FILE, or print it for -.")
+    ] = None,
+    plot: Annotated[str | None, typer.Option("--plot", metavar="FILE.svg", help="Draw the figures.")] = None,
+) -> None:
+    """Measure how well the index answers questions with known answers."""
+    from clockify_rag.cli import evaluating
+
+    outputs = evaluating.Outputs(json=json, markdown=markdown, plot=plot, per_question=per_question)
+    if compare is not None:
+        given = (questions, queries, qrels, split, index, metrics, top_k, lexical, changes, ablation, fail_under)
+        evaluating.compare(compare, outputs=outputs, others=any(given))
+        return
+    raise typer.Exit(
+        evaluating.evaluate(
+            {"path": questions, "queries": queries, "qrels": qrels, "split": split},
+            index=index,
+            metrics=metrics or [],
+            top_k=top_k,
+            lexical=lexical,
+            changes=changes or [],
+            ablation=ablation,
+            allow_missing=allow_missing,
+            fail_under=fail_under or [],
+            outputs=outputs,
+        )
+    )
+
+
+@app.command(cls=PlainCommand)
+def calibrate(
+    questions: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUESTIONS", help="File of golden questions, or folder in BEIR's layout.", show_default=False
+        ),
+    ],
+    index: IndexFolder = None,
+    false_refusal_rate: Annotated[
+        str, typer.Option("--false-refusal-rate", metavar="SHARE", help="Answerable questions that may be refused.")
+    ] = "0.05",
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Where to write. [default: calibration.json in the index folder]"
+        ),
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE.svg", help="Draw reliability and risk by coverage.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the probability that the documentation answers, and the threshold of refusal, to labelled questions."""
+    from clockify_rag.cli import calibrating
+
+    calibrating.calibrate(questions, index=index, rate=false_refusal_rate, file=file, plot=plot, as_json=as_json)
+
+
 @app.command(cls=PlainCommand)
 def show(
     document: Annotated[

@@ -45,16 +45,25 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+def json_line(value: Mapping[str, Any]) -> str:
+    """Return ``value`` after the schema's version as one line of JSON."""
+    text = msgspec.json.encode({"schema": SCHEMA, **value}).decode()
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
 def print_json(value: Mapping[str, Any]) -> None:
     """Print ``value`` after the schema's version as one line of JSON in UTF-8."""
-    text = msgspec.json.encode({"schema": SCHEMA, **value}).decode()
-    text = _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    print_text(json_line(value))
+
+
+def print_text(text: str) -> None:
+    """Print a file as it would be written, in UTF-8 whatever the terminal's encoding."""
     sys.stdout.flush()
     buffer = getattr(sys.stdout, "buffer", None)
     if buffer is None:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text)
     else:
-        buffer.write(text.encode() + b"\n")
+        buffer.write(text.encode())
         buffer.flush()
 
 
@@ -155,6 +164,9 @@ def search_fields(result: SearchResult) -> dict[str, Any]:
         "generation": result.generation,
         "hits": [hit_fields(hit) for hit in result.hits],
         "evidence": result.evidence,
+        "confidence": result.confidence,
+        "threshold": result.threshold,
+        "calibration": result.calibration,
         "lexical_only": result.lexical_only,
         "timings_ms": result.timings_ms,
     }
@@ -168,6 +180,7 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "refused": answer.refused,
         "reason": answer.reason,
         "confidence": answer.confidence,
+        "calibration": answer.calibration,
         "citations": answer.citations,
         "hits": [hit_fields(hit) for hit in answer.hits],
         "generation": answer.generation,

@@ -43,7 +43,6 @@ _PROBE_PASSAGES = (
     "The quick brown fox jumps over the lazy dog.",
 )
 _PROBE_QUESTIONS = ("How do I change who can see a project?", "What happens to my data when a trial ends?")
-_MARGIN = 0.9
 _LONGEST_WORD = 100
 
 
@@ -56,6 +55,9 @@ class KnownModel(msgspec.Struct, frozen=True):
     passage_prefix: str = ""
     window_tokens: int | None = None
     """The longest input in the model's tokens."""
+    pooling: str = "mean"
+    """What makes one vector of a text's token vectors, for models that are run without their own library: ``mean``, or ``cls``,
+    the first token's."""
 
 
 _REPRESENT = "Represent this sentence for searching relevant passages: "
@@ -64,30 +66,33 @@ _INSTRUCT = "Instruct: Given a question, retrieve passages of documentation that
 KNOWN_MODELS: tuple[KnownModel, ...] = (
     KnownModel(r"\be5\b.*instruct", _INSTRUCT, "", 512),
     KnownModel(r"\be5\b", "query: ", "passage: ", 512),
-    KnownModel(r"\bbge-m3\b", window_tokens=8192),
-    KnownModel(r"\bbge-(small|base|large)-zh", "为这个句子生成表示以用于检索相关文章：", "", 512),
-    KnownModel(r"\bbge-(small|base|large)\b", _REPRESENT, "", 512),
+    KnownModel(r"\bbge-m3\b", window_tokens=8192, pooling="cls"),
+    KnownModel(r"\bbge-(small|base|large)-zh", "为这个句子生成表示以用于检索相关文章：", "", 512, "cls"),
+    KnownModel(r"\bbge-(small|base|large)\b", _REPRESENT, "", 512, "cls"),
     KnownModel(r"\bnomic-embed-text\b", "search_query: ", "search_document: ", 2048),
-    KnownModel(r"\bmxbai-embed\b", _REPRESENT, "", 512),
-    KnownModel(r"\bsnowflake-arctic-embed.*(v2|2\b)", "query: ", "", 8192),
-    KnownModel(r"\bsnowflake-arctic-embed\b", _REPRESENT, "", 512),
+    KnownModel(r"\bmxbai-embed\b", _REPRESENT, "", 512, "cls"),
+    KnownModel(r"\bsnowflake-arctic-embed.*(v2|2\b)", "query: ", "", 8192, "cls"),
+    KnownModel(r"\bsnowflake-arctic-embed\b", _REPRESENT, "", 512, "cls"),
     KnownModel(r"\bembeddinggemma\b", "task: search result | query: ", "title: none | text: ", 2048),
     KnownModel(r"\bqwen3-embedding\b", _INSTRUCT, "", 8192),
-    KnownModel(r"\ball-minilm\b", window_tokens=256),
+    KnownModel(r"^(all-)?minilm\b", window_tokens=256),
     KnownModel(r"\btext-embedding-(3|ada)\b", window_tokens=8191),
 )
 """The models whose prefixes and windows are known by name; the first that matches counts."""
 
 
 def known_model(name: str) -> KnownModel:
-    """Return what is known of the model ``name``: without prefixes and window where that is nothing."""
-    folded = name.casefold().replace("_", "-")
+    """Return what is known of the model ``name``: without prefixes and window where that is nothing.
+
+    Of a path the last part is the name.
+    """
+    folded = name.casefold().replace("_", "-").rstrip("/").rpartition("/")[2]
     return next((known for known in KNOWN_MODELS if re.search(known.pattern, folded)), KnownModel(""))
 
 
 def shipped_model(name: str = SHIPPED_TABLE) -> str:
     """Return the path of a model's folder in this package."""
-    return str(Path(__file__).parent / "models" / name)
+    return str(Path(__file__).parent.parent / "models" / name)
 
 
 @lru_cache(maxsize=1)
@@ -153,27 +158,103 @@ def embedded_rows(embedder: Embedder, texts: Sequence[str]) -> bytes:
     The core's own embedder makes them without numpy, which takes longer to import than a page takes to index.
 
     Raises:
-        BackendBadResponse: the embedder returned another number of rows or another width than it said, or a number that is
-            not finite.
+        BackendBadResponse: what the embedder returned cannot be stored; see ``checked_vectors``.
     """
     core = getattr(embedder, "core", None)
     if core is not None:
         rows: bytes = core.embed_rows(texts)
         return rows
-    import numpy
+    vectors = checked_vectors(embedder.embed(texts), texts, _dimension(embedder))
+    return vectors.astype("<f4", order="C", copy=False).tobytes()
 
-    vectors = numpy.ascontiguousarray(embedder.embed(texts), dtype="<f4")
-    if vectors.shape != (len(texts), embedder.dimension):
-        raise BackendBadResponse(
-            f"the embedder returned vectors of shape {vectors.shape} for {len(texts)} texts of {embedder.dimension} numbers",
-            hint="nothing was stored; check the embedder with clockify_rag.testing.check_embedder",
-        )
-    if not numpy.isfinite(vectors).all():
-        raise BackendBadResponse(
-            "the embedder returned numbers that are not finite",
-            hint="nothing was stored; check the embedder with clockify_rag.testing.check_embedder",
-        )
-    return vectors.tobytes()
+
+def checked_vectors(
+    rows: Any, texts: Sequence[str], width: int | None, bad: Callable[[str], BackendBadResponse] | None = None
+) -> Vectors:
+    """Return what an embedder made of ``texts`` as float32, shape ``(len(texts), width)``, if it can be used.
+
+    Every vector of every embedder but the core's own passes here before it is cached, stored or searched with: one that is
+    not a number spoils each sum that it enters, and a row of zeros says that a text is about nothing.
+
+    Args:
+        rows: what the embedder returned.
+        texts: what it was given.
+        width: numbers in a row; ``None`` when the embedder did not say.
+        bad: makes the error of what is wrong; by default one that points to ``testing.check_embedder``.
+
+    Raises:
+        BackendBadResponse: there are more or fewer rows than texts, or rows of another width or of none; they are not real
+            numbers, or not finite in 32 bits; or a text with a letter or digit has a row of zeros.
+    """
+    import numpy as np
+
+    bad = bad or _bad_vectors
+    try:
+        array = np.asarray(rows)
+    except ValueError:
+        raise bad("returned vectors of different dimensions") from None
+    if not len(texts) and not array.size:
+        return np.zeros((0, width or 0), dtype=np.float32)
+    rows_found = array.shape[0] if array.ndim else 0
+    if rows_found != len(texts):
+        raise bad(f"returned {rows_found} vectors for {len(texts)} texts")
+    if array.ndim != 2:  # noqa: PLR2004 - rows and columns
+        raise bad(f"returned an array of the shape {array.shape} for {len(texts)} texts")
+    if array.dtype.kind not in "fiu":
+        raise bad(f"returned values of type {array.dtype} where numbers were expected")
+    if array.shape[1] != (width or array.shape[1]) or not array.shape[1]:
+        raise bad(f"returned vectors of {array.shape[1]} dimensions where {width or 'some'} were expected")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise bad("returned a vector with a number that is not finite")
+    empty: list[int] = np.flatnonzero(~array.any(axis=1)).tolist()
+    if any(any(map(str.isalnum, texts[row])) for row in empty):
+        raise bad("returned a vector of zeros")
+    return array
+
+
+def _bad_vectors(what: str) -> BackendBadResponse:
+    return BackendBadResponse(
+        f"the embedder {what}",
+        hint="nothing was stored; check the embedder with clockify_rag.testing.check_embedder",
+    )
+
+
+def _dimension(embedder: Embedder) -> int:
+    width: Any = embedder.dimension
+    if isinstance(width, bool) or not hasattr(width, "__index__") or width < 1:
+        raise _bad_vectors(f"says that its vectors have {width!r} dimensions")
+    return int(width)
+
+
+def embedded_passages(embedder: Embedder, texts: Sequence[str], titles: Sequence[str], title_weight: float) -> bytes:
+    """Return the vectors of passages, each with ``title_weight`` times its title's added, as ``embedded_rows`` does.
+
+    Questions are near to titles, but in the mean over a passage's words its title is lost. Each title is embedded once.
+
+    Args:
+        embedder: makes the vectors of both.
+        texts: the passages.
+        titles: for each passage its page's title.
+        title_weight: how much a title's unit vector counts beside its passage's.
+
+    Raises:
+        BackendBadResponse: as ``embedded_rows``.
+    """
+    rows = embedded_rows(embedder, texts)
+    if title_weight == 0 or not texts:
+        return rows
+    distinct = {title: number for number, title in enumerate(dict.fromkeys(titles))}
+    from clockify_rag import _core
+
+    return _core.with_titles(
+        rows,
+        embedded_rows(embedder, list(distinct)),
+        [distinct[title] for title in titles],
+        title_weight,
+        embedder.dimension,
+    )
 
 
 class ModelEmbedder:
@@ -193,6 +274,8 @@ class ModelEmbedder:
 
     languages: tuple[str, ...] | None = None
     """The languages it knows; ``None`` when that is not known."""
+    margin = 0.9
+    """The share of a window that is filled, where tokens are not counted in the model's own vocabulary."""
 
     def __init__(
         self,
@@ -293,7 +376,7 @@ class ModelEmbedder:
             return [(row, text, 1) for row, text in filled]
         tokenizer = self._tokenizer or shipped_tokenizer()
         counts = tokenizer.count([prefix, *(text for _, text in filled)])
-        limit = max(8, int(self.window_tokens * _MARGIN) - counts[0] - 2)
+        limit = max(8, int(self.window_tokens * self.margin) - counts[0] - 2)
         pieces: list[tuple[int, str, int]] = []
         longer = 0
         for (row, text), count in zip(filled, counts[1:], strict=True):
@@ -329,19 +412,11 @@ class ModelEmbedder:
         return np.concatenate(parts)
 
     def _checked(self, texts: list[str]) -> Vectors:
-        import numpy as np
-
-        rows = self._rows(texts)
-        if rows.ndim != 2 or len(rows) != len(texts):  # noqa: PLR2004 - rows and columns
-            raise self._bad(f"returned {len(rows)} vectors for {len(texts)} texts")
+        rows = checked_vectors(self._rows(texts), texts, self._width, self._bad)
         with self._lock:
             width = self._width = self._width or rows.shape[1]
-        if rows.shape[1] != width or not width:
+        if rows.shape[1] != width:
             raise self._bad(f"returned vectors of {rows.shape[1]} dimensions where {width} were expected")
-        if not np.isfinite(rows).all():
-            raise self._bad("returned a vector with a number that is not finite")
-        if not rows.any(axis=1).all():
-            raise self._bad("returned a vector of zeros")
         return _normalised(rows)
 
 
@@ -537,7 +612,7 @@ class CachedEmbedder:
     @property
     def dimension(self) -> int:
         """The width of its vectors. May load the model."""
-        return self.embedder.dimension
+        return _dimension(self.embedder)
 
     def fingerprint(self) -> str:
         """Return the embedder's own: a cache changes nothing."""
@@ -558,13 +633,13 @@ class CachedEmbedder:
 
     def embed_questions(self, texts: Sequence[str]) -> Vectors:
         """Return the float32 vectors of questions, shape ``(len(texts), dimension)``."""
-        return self.embedder.embed_questions(texts)
+        return checked_vectors(self.embedder.embed_questions(texts), texts, self.dimension)
 
     def _batch(self, texts: Sequence[str]) -> Iterator[bytes]:
         fingerprint, size = self.fingerprint(), 4 * self.dimension
         found = {text: v for text, v in self.cache.get(fingerprint, texts).items() if len(v) == size}
         if missing := [text for text in dict.fromkeys(texts) if text not in found]:
-            made = self.embedder.embed(missing).astype("<f4", copy=False)
+            made = checked_vectors(self.embedder.embed(missing), missing, self.dimension).astype("<f4", copy=False)
             new = {text: row.tobytes() for text, row in zip(missing, made, strict=True)}
             self.cache.put(fingerprint, new)
             found |= new

@@ -1,0 +1,152 @@
+"""Our engine, called from Python with the question's vector, as the peers are.
+
+A search gives the rows with their texts, records and scores, where the peers give numbers of rows: what it costs to hand them over
+is in the time. ``hybrid`` also scores whole documents, which no peer has; ``chunks only`` leaves that out. ``lexical`` and
+``dense`` are the same search with one retriever: BM25F over title, headings and text, without the documents' evidence.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from contender import MMR_LAMBDA, PICKED, TOP, Contender
+
+if TYPE_CHECKING:
+    from contender import Vectors
+
+    from clockify_rag._core import Found, SearchOptions
+
+PATHS = {"exact": "exact: int8 scan, f16 rescoring", "cascade": "cascade: 1 bit, int8, f16"}
+
+UNKNOWN = "\u2002"
+"""A question without words, for a search by the vector alone."""
+
+
+class Clockify(Contender):
+    """The default: what ``Pipeline.search`` asks the core for."""
+
+    name = "clockify-rag"
+    notes = "hands over texts, records and scores; whole documents' evidence is in the hybrid score"
+    document_weight: ClassVar[float] = 0.5
+    mode: ClassVar[str] = "auto"
+
+    @property
+    def version(self) -> str:
+        """The version of the package that is installed or named by ``PYTHONPATH``."""
+        import clockify_rag
+
+        return f"clockify-rag {clockify_rag.__version__}"
+
+    @property
+    def path(self) -> str:
+        """The SIMD level and the path that answered at this size."""
+        from clockify_rag import _core
+
+        self.load()
+        self.open()
+        answered = getattr(self._search(UNKNOWN, self.corpus.question_vectors[0], self._dense), "dense_path", None)
+        if answered is None:
+            answered = "exact" if len(self.corpus.ids) * self.corpus.dimension <= 1 << 24 else "cascade"
+        return f"{_core.simd()}, {PATHS[answered]}"
+
+    def load(self) -> None:
+        """Import the core."""
+        from clockify_rag import _core
+
+        self._core = _core
+
+    def build(self) -> None:
+        """At 256 numbers: the command line's build of the pages. At others: the same chunks with the given vectors."""
+        from corpus import build, index_with
+
+        if self.corpus.dimension == 256:
+            build(self.corpus.folder / "pages", self.store / "index")
+            return
+        index_with(self.corpus.folder, self.corpus.dimension)
+        shutil.copytree(self.corpus.folder / f"index-{self.corpus.dimension}", self.store / "index")
+
+    def open(self) -> None:
+        """Open and verify the snapshot."""
+        self._snapshot = self._core.Snapshot.open(str(self.store / "index"))
+        self._hybrid = self._options(top_k=PICKED, dense_weight=1.25, mmr_lambda=MMR_LAMBDA)
+        self._lexical = self._options(top_k=TOP, dense_weight=0.0, document_weight=0.0)
+        self._dense = self._options(top_k=TOP, dense_weight=1.0, document_weight=0.0)
+
+    def _options(
+        self, *, top_k: int, dense_weight: float, document_weight: float | None = None, mmr_lambda: float | None = None
+    ) -> SearchOptions:
+        extra: dict[str, Any] = {} if self.mode == "auto" else {"dense": self.mode}
+        return self._core.SearchOptions(
+            top_k=top_k,
+            candidates=TOP,
+            k1=1.2,
+            b=(0.75, 0.75, 0.75),
+            weights=(5.0, 1.0, 1.0),
+            dense_weight=dense_weight,
+            document_weight=self.document_weight if document_weight is None else document_weight,
+            mmr_lambda=mmr_lambda,
+            **extra,
+        )
+
+    def hybrid(self, text: str, vector: Vectors) -> Any:
+        """BM25F 100 and dense 100, fused, MMR 12."""
+        return self._search(text, vector, self._hybrid).rows
+
+    def lexical(self, text: str) -> Any:
+        """BM25F 100."""
+        return self._search(text, None, self._lexical).rows
+
+    def dense(self, vector: Vectors) -> Any:
+        """Dense 100."""
+        return self._search(UNKNOWN, vector, self._dense).rows
+
+    def _search(self, text: str, vector: Vectors | None, options: SearchOptions) -> Found:
+        return self._snapshot.search(text, "en", [], ["kind=hub"], options, vector=vector)
+
+    def rows(self, result: Any) -> list[int]:
+        """Look the rows' ids up."""
+        from clockify_rag.index import decode_chunk
+
+        if not hasattr(self, "_row"):
+            self._row = {chunk_id: row for row, chunk_id in enumerate(self.corpus.ids)}
+        return [self._row[decode_chunk(record, "").id] for record, *_ in result]
+
+
+class ChunksOnly(Clockify):
+    """What the peers compute: no evidence of whole documents."""
+
+    name = "clockify-rag chunks only"
+    notes = "without whole documents' evidence, which no peer has"
+    document_weight = 0.0
+
+
+class Exact(Clockify):
+    """Every vector is compared, at any size."""
+
+    name = "clockify-rag exact"
+    notes = "no cascade at any size"
+    mode = "exact"
+
+
+class Unread(Clockify):
+    """The same search without reading the hits: they are found and copied, but no Python object is made of them."""
+
+    name = "clockify-rag hits unread"
+    notes = "the core's search alone: no Python object is made of a hit"
+
+    def hybrid(self, text: str, vector: Vectors) -> Any:
+        """As the default."""
+        return self._search(text, vector, self._hybrid)
+
+    def lexical(self, text: str) -> Any:
+        """As the default."""
+        return self._search(text, None, self._lexical)
+
+    def dense(self, vector: Vectors) -> Any:
+        """As the default."""
+        return self._search(UNKNOWN, vector, self._dense)
+
+    def rows(self, result: Any) -> list[int]:
+        """Read the hits now."""
+        return super().rows(result.rows)

@@ -1,0 +1,547 @@
+"""How well an index answers labelled questions: ``evaluate``, and ``compare`` of two evaluations.
+
+Every question is searched in the one generation that was open at the start, with the settings that ``search`` would use, so that
+what is measured is what users get. Two levels are measured: pages, each at the rank of its best hit, and sections, for those
+questions whose labels name sections; a user deserves both. An ablation searches again with stages added one by one and options
+taken away one by one, and says for each what the configured ranking gains over it, question by question.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from clockify_rag.config import MAXIMUM_TOP_K, RetrievalSettings, Settings, masked
+from clockify_rag.contracts import Hit, SearchResult
+from clockify_rag.errors import EvaluationError, LabelsInvalid, QueryError, RunsDiffer
+from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge
+from clockify_rag.metrics import Difference, Figure, Metric, differences, figures, measure, metric
+from clockify_rag.pipeline import Pipeline
+
+DEFAULT_METRICS: Final = ("ndcg@10", "mrr@10", "recall@5", "hit@5")
+"""What is measured when nothing is named; the first is what tables of one column show."""
+
+DEPTH: Final = 100
+"""Hits that are searched for each question, unless a metric looks deeper."""
+
+GROUPS: Final = ("difficulty", "tags", "language")
+"""The fields of questions that results are broken down by."""
+
+DENSE_ALONE: Final = 1e6
+"""A weight of the cosine beside which the words' score only orders what is equal."""
+
+Level = Literal["document", "section"]
+LEVELS: Final[tuple[Level, ...]] = ("document", "section")
+
+Progress = Callable[[str, int, int | None], None]
+Values = Mapping[str, float]
+
+
+class LevelFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The metrics of one level over some questions."""
+
+    questions: int
+    metrics: Mapping[str, Figure]
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """A ranking by other settings, and what the configured one gains over it."""
+
+    name: str
+    changes: Mapping[str, Any]
+    """Dotted keys of settings to what they were for this ranking."""
+    stage: bool = False
+    """Whether it is a step from the words' ranking to the configured one; else one option is taken away."""
+    levels: Mapping[str, LevelFigures]
+    gains: Mapping[str, Mapping[str, Difference]]
+    """Level to metric to what the configured ranking gains over this one."""
+
+
+class QuestionFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How one question went."""
+
+    id: str
+    question: str
+    fingerprint: str
+    """A hash of question and labels."""
+    difficulty: str = ""
+    tags: tuple[str, ...] = ()
+    language: str = ""
+    ranks: Mapping[str, int | None]
+    """Level to the rank of the first relevant page or section; ``None`` where none was found."""
+    levels: Mapping[str, Values]
+    """Level to metric to value; without ``section`` where the labels name none."""
+
+
+class Questions(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked."""
+
+    name: str
+    layout: str
+    split: str | None
+    fingerprint: str
+    total: int
+    measured: int
+    """Answerable questions with labels."""
+    unanswerable: int
+    unlabelled: int
+    """Answerable questions with no labels: nothing can be measured on them."""
+    missing: tuple[str, ...] = ()
+    """Labels that the index has nothing for; they count as relevant and not found."""
+
+
+class Searched(msgspec.Struct, frozen=True, kw_only=True):
+    """What was searched, and how."""
+
+    path: str
+    generation: int
+    documents: int
+    chunks: int
+    embedder: str | None
+    top_k: int
+    """Hits searched for each question."""
+    by_words: int
+    """Questions that were searched without vectors."""
+    settings: Mapping[str, Any]
+    """Dotted keys of ``[retrieval]`` and ``[reranking]`` to their values."""
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """How well an index answers labelled questions."""
+
+    questions: Questions
+    searched: Searched
+    levels: Mapping[str, LevelFigures]
+    """``document``, and ``section`` where labels name sections."""
+    groups: Mapping[str, Mapping[str, Mapping[str, LevelFigures]]] = {}
+    """``difficulty``, ``tags`` or ``language``, to their values, to levels."""
+    ablation: tuple[Variant, ...] = ()
+    per_question: tuple[QuestionFigures, ...]
+    timings_ms: Mapping[str, float] = {}
+    """Median and 95th percentile of one search, and all of it; the only part that differs between equal runs."""
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of two evaluations."""
+
+    before: float
+    after: float
+    difference: Difference
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed from one evaluation to another of the same questions."""
+
+    before: str
+    after: str
+    questions: str
+    measured: int
+    settings: Mapping[str, tuple[Any, Any]]
+    """Settings that differ: before and after."""
+    levels: Mapping[str, Mapping[str, Compared]]
+    per_question: tuple[tuple[str, str, float, float], ...]
+    """Id, question, and the first metric of pages before and after, for questions where it changed, largest loss first."""
+
+
+class _Run(msgspec.Struct, frozen=True, kw_only=True):
+    """The values of one ranking of all questions."""
+
+    values: Mapping[str, list[Values]]
+    """Level to the values of its questions, in order."""
+    ranks: Mapping[str, dict[str, int | None]]
+    """Level to question id to the rank of the first relevant."""
+    by_words: int
+    seconds: list[float]
+
+
+def evaluate(
+    pipeline: Pipeline,
+    questions: LabelledQuestions,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    top_k: int | None = None,
+    ablation: bool = False,
+    allow_missing: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Search every answerable question that has labels, and measure the rankings.
+
+    Args:
+        pipeline: what is measured, with its settings.
+        questions: what is asked, with labels.
+        metrics: names such as ``ndcg@10``, ranks from 1 to 1,000.
+        top_k: hits searched for each question; by default 100, or what the metrics need.
+        ablation: also measure each stage, and the ranking without each option.
+        allow_missing: count labels that the index lacks as not found, rather than refuse them.
+        progress: called as the work goes on.
+
+    Raises:
+        EvaluationError: a metric is not known or deeper than ``top_k``, or a question cannot be searched.
+        LabelsInvalid: there is no answerable question with labels.
+        LabelsUnknown: the index lacks what labels name.
+        StoreError: the index cannot be read.
+    """
+    asked = questions.judged
+    measured = tuple(dict.fromkeys(map(metric, metrics)))
+    depth = _depth(measured, top_k)
+    if not asked:
+        raise LabelsInvalid(
+            f"{questions.name} has no answerable question with labels, so there is nothing to measure",
+            hint='label questions: {"question": "…", "relevant": ["page.md#section"]}',
+            file=questions.name,
+        )
+    # The generation that is open now, whatever is published or opened meanwhile.
+    pipeline = pipeline.with_settings(pipeline.settings)
+    judgements = judge(asked, pipeline.index, allow_missing=allow_missing)
+    measuring = _Measuring(
+        asked=asked, judgements=judgements, metrics=measured, depth=depth, progress=progress or _silent
+    )
+    run = measuring.run(pipeline, "search")
+    variants = _ablation(pipeline, measuring, run) if ablation else ()
+    return Evaluation(
+        questions=_questions(questions, judgements),
+        searched=_searched(pipeline, depth, run.by_words),
+        levels=_level_figures(run.values),
+        groups=_groups(asked, run, judgements),
+        ablation=tuple(variants),
+        per_question=tuple(_per_question(asked, run, judgements)),
+        timings_ms=_timings(run.seconds),
+    )
+
+
+def _depth(metrics: Sequence[Metric], top_k: int | None) -> int:
+    if not metrics:
+        raise EvaluationError("no metric was named", hint=f"for example {DEFAULT_METRICS[0]}")
+    if top_k is not None and not 1 <= top_k <= MAXIMUM_TOP_K:
+        raise EvaluationError(
+            f"{top_k:,} hits cannot be asked for", hint=f"ask for 1 to {MAXIMUM_TOP_K:,}", top_k=top_k
+        )
+    deepest = max((one.k for one in metrics if not one.whole), default=1)
+    if top_k is not None and deepest > top_k:
+        raise EvaluationError(
+            f"a metric looks at {deepest:,} ranks, and {top_k:,} hits are searched",
+            hint=f"ask for at least {deepest} hits",
+            top_k=top_k,
+        )
+    return max(DEPTH, deepest) if top_k is None else top_k
+
+
+class _Measuring(msgspec.Struct, frozen=True, kw_only=True):
+    """What stays the same from one ranking to the next."""
+
+    asked: Sequence[LabelledQuestion]
+    judgements: Judgements
+    metrics: Sequence[Metric]
+    depth: int
+    progress: Progress
+
+    def run(self, pipeline: Pipeline, name: str) -> _Run:
+        """Search the questions and measure their rankings."""
+        names = list(map(str, self.metrics))
+        values: dict[str, list[Values]] = {level: [] for level in LEVELS}
+        ranks: dict[str, dict[str, int | None]] = {level: {} for level in LEVELS}
+        seconds: list[float] = []
+        by_words = 0
+        for number, question in enumerate(self.asked, 1):
+            started = time.perf_counter()
+            result = _found(pipeline, question, self.depth)
+            seconds.append(time.perf_counter() - started)
+            by_words += result.lexical_only
+            for level, ranking, relevant in _rankings(question.id, result.hits, self.judgements):
+                values[level].append(dict(zip(names, measure(ranking, relevant, self.metrics), strict=True)))
+                ranks[level][question.id] = next((at for at, item in enumerate(ranking, 1) if item in relevant), None)
+            self.progress(name, number, len(self.asked))
+        return _Run(values=values, ranks=ranks, by_words=by_words, seconds=seconds)
+
+
+def _found(pipeline: Pipeline, question: LabelledQuestion, depth: int) -> SearchResult:
+    try:
+        return pipeline.search(question.question, top_k=depth)
+    except QueryError as error:
+        raise EvaluationError(
+            f"question {question.id} cannot be searched: {error.message}", hint=error.hint, question=question.id
+        ) from error
+
+
+def _rankings(
+    question_id: str, hits: Sequence[Hit], judgements: Judgements
+) -> Iterator[tuple[Level, list[str], Mapping[str, int]]]:
+    yield "document", judgements.document_ranking(hits), judgements.documents[question_id]
+    if question_id in judgements.sections:
+        yield "section", judgements.section_ranking(question_id, hits), judgements.sections[question_id]
+
+
+# Ablation.
+
+
+def _ablation(pipeline: Pipeline, measuring: _Measuring, configured: _Run) -> Iterator[Variant]:
+    """Yield each stage, and the ranking without each option."""
+    vectors = configured.by_words < len(measuring.asked)
+    for name, changes, stage in _variants(pipeline.settings, vectors=vectors):
+        other = pipeline.with_settings(_changed(pipeline.settings, changes))
+        run = measuring.run(other, name) if changes else configured
+        yield Variant(
+            name=name,
+            changes=changes,
+            stage=stage,
+            levels=_level_figures(run.values),
+            gains={level: _gains(run.values[level], rows) for level, rows in configured.values.items() if rows},
+        )
+
+
+def _variants(settings: Settings, *, vectors: bool) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Yield the name and the settings of every other ranking: stages from the first on, then options taken away."""
+    plain: dict[str, Any] = {"reranking.reranker": "none"}
+    alone = {"retrieval.document_weight": 0.0, **plain}
+    yield "lexical", {"retrieval.lexical": True, **alone}, True
+    if vectors and not settings.retrieval.lexical:
+        yield "dense", {"retrieval.dense_weight": DENSE_ALONE, **alone}, True
+        yield "fused", alone, True
+    if settings.retrieval.document_weight:
+        yield "+ document evidence", plain, True
+    if settings.reranking.reranker != "none":
+        yield f"+ {settings.reranking.reranker} (as configured)", {}, True
+    for name, value in _options(settings.retrieval):
+        yield f"{name} = {msgspec.json.encode(value).decode()}", {f"retrieval.{name}": value}, False
+
+
+def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of ``[retrieval]`` that can be off or on, with the value that they do not have."""
+    from msgspec import inspect
+
+    described = inspect.type_info(RetrievalSettings)
+    for field in described.fields if isinstance(described, inspect.StructType) else ():
+        value, kind = getattr(retrieval, field.name), field.type
+        if isinstance(kind, inspect.Metadata):
+            kind = kind.type
+        if isinstance(kind, inspect.BoolType) and field.name != "lexical":
+            yield field.name, not value
+        elif isinstance(kind, inspect.FloatType) and kind.ge == 0 and value:
+            yield field.name, 0
+
+
+def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        table, _, name = key.partition(".")
+        tables.setdefault(table, {})[name] = value
+    changed = {table: msgspec.structs.replace(getattr(settings, table), **of) for table, of in tables.items()}
+    return msgspec.structs.replace(settings, **changed)
+
+
+# Figures.
+
+
+def _level_figures(values: Mapping[str, Sequence[Values]]) -> dict[str, LevelFigures]:
+    found = {}
+    for level, rows in values.items():
+        if rows:
+            of = dict(zip(rows[0], figures(_columns(rows)), strict=True))
+            found[level] = LevelFigures(questions=len(rows), metrics=of)
+    return found
+
+
+def _columns(rows: Sequence[Values]) -> list[list[float]]:
+    return [[row[name] for row in rows] for name in rows[0]]
+
+
+def _gains(before: Sequence[Values], after: Sequence[Values]) -> dict[str, Difference]:
+    return dict(zip(after[0], differences(_columns(before), _columns(after)), strict=True))
+
+
+def _groups(
+    asked: Sequence[LabelledQuestion], run: _Run, judgements: Judgements
+) -> dict[str, dict[str, dict[str, LevelFigures]]]:
+    """Break the figures down by each field that not all questions share a value of."""
+    rows = list(_rows(asked, run, judgements))
+    groups: dict[str, dict[str, dict[str, LevelFigures]]] = {}
+    for field in GROUPS:
+        members: dict[str, dict[str, list[Values]]] = {}
+        for question, levels in rows:
+            value = getattr(question, field)
+            for name in value if isinstance(value, tuple) else (value,):
+                for level, values in levels.items():
+                    members.setdefault(name, {}).setdefault(level, []).append(values)
+        members.pop("", None)
+        if members:
+            groups[field] = {name: _level_figures(members[name]) for name in sorted(members)}
+    return groups
+
+
+def _rows(
+    asked: Sequence[LabelledQuestion], run: _Run, judgements: Judgements
+) -> Iterator[tuple[LabelledQuestion, dict[str, Values]]]:
+    """Yield each question with its values by level."""
+    sections = iter(run.values["section"])
+    for question, values in zip(asked, run.values["document"], strict=True):
+        levels: dict[str, Values] = {"document": values}
+        if question.id in judgements.sections:
+            levels["section"] = next(sections)
+        yield question, levels
+
+
+def _per_question(asked: Sequence[LabelledQuestion], run: _Run, judgements: Judgements) -> Iterator[QuestionFigures]:
+    for question, levels in _rows(asked, run, judgements):
+        yield QuestionFigures(
+            id=question.id,
+            question=question.question,
+            fingerprint=fingerprint(question),
+            difficulty=question.difficulty,
+            tags=question.tags,
+            language=question.language,
+            ranks={level: run.ranks[level][question.id] for level in levels},
+            levels=levels,
+        )
+
+
+def _questions(questions: LabelledQuestions, judgements: Judgements) -> Questions:
+    unanswerable = sum(not question.answerable for question in questions.questions)
+    return Questions(
+        name=questions.name,
+        layout=questions.layout,
+        split=questions.split,
+        fingerprint=questions.fingerprint,
+        total=len(questions.questions),
+        measured=len(questions.judged),
+        unanswerable=unanswerable,
+        unlabelled=len(questions.questions) - unanswerable - len(questions.judged),
+        missing=judgements.missing,
+    )
+
+
+def _searched(pipeline: Pipeline, depth: int, by_words: int) -> Searched:
+    snapshot = pipeline.index.snapshot
+    settings = {
+        f"{table}.{name}": value
+        for table in ("retrieval", "reranking")
+        for name, value in msgspec.structs.asdict(getattr(pipeline.settings, table)).items()
+        if name != "top_k"
+    }
+    return Searched(
+        path=str(pipeline.path),
+        generation=snapshot.generation,
+        documents=snapshot.documents,
+        chunks=snapshot.chunks,
+        embedder=None if snapshot.embedder is None else snapshot.embedder[0],
+        top_k=depth,
+        by_words=by_words,
+        settings={key: masked(key, value) for key, value in settings.items()},
+    )
+
+
+def _timings(seconds: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+
+    def at(share: float) -> float:
+        return round(ordered[min(len(ordered) - 1, math.floor(share * len(ordered)))] * 1000, 3)
+
+    return {"p50": at(0.5), "p95": at(0.95), "total": round(sum(seconds) * 1000, 3)}
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """Show nothing."""
+
+
+# Comparison.
+
+
+def read_evaluation(path: str | Path) -> Evaluation:
+    """Read what ``clockify-rag eval --json`` wrote.
+
+    Raises:
+        EvaluationError: the file cannot be read, or holds something else.
+    """
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=Evaluation)
+    except OSError as error:
+        raise EvaluationError(f"cannot read {path}: {error.strerror}", hint="check the path", file=str(path)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise EvaluationError(
+            f"{path} is no evaluation: {error}", hint=f"clockify-rag eval QUESTIONS --json {path}", file=str(path)
+        ) from error
+
+
+def compare(before: Evaluation, after: Evaluation, *, names: tuple[str, str] = ("before", "after")) -> Comparison:
+    """Compare two evaluations question by question.
+
+    Args:
+        before: what is compared with.
+        after: what is compared.
+        names: what they are called.
+
+    Raises:
+        RunsDiffer: they are not of the same questions with the same labels, or share no metric.
+    """
+    _check_same_questions(before, after, names)
+    levels: dict[str, dict[str, Compared]] = {}
+    for level in LEVELS:
+        if level not in before.levels or level not in after.levels:
+            continue
+        shared = [name for name in before.levels[level].metrics if name in after.levels[level].metrics]
+        pairs = [
+            (one.levels[level], other.levels[level]) for one, other in _pairs(before, after) if level in one.levels
+        ]
+        found = differences(
+            [[one[name] for one, _ in pairs] for name in shared],
+            [[other[name] for _, other in pairs] for name in shared],
+        )
+        levels[level] = {
+            name: Compared(
+                before=before.levels[level].metrics[name].mean,
+                after=after.levels[level].metrics[name].mean,
+                difference=difference,
+            )
+            for name, difference in zip(shared, found, strict=True)
+        }
+    if not any(levels.values()):
+        raise RunsDiffer(
+            f"{names[0]} and {names[1]} share no metric", hint="evaluate both with the same --metric", names=names
+        )
+    old, new = before.searched.settings, after.searched.settings
+    return Comparison(
+        before=names[0],
+        after=names[1],
+        questions=after.questions.name,
+        measured=after.questions.measured,
+        settings={
+            key: (old.get(key), new.get(key)) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)
+        },
+        levels=levels,
+        per_question=_changes(before, after, next(iter(levels["document"]))),
+    )
+
+
+def _changes(before: Evaluation, after: Evaluation, name: str) -> tuple[tuple[str, str, float, float], ...]:
+    rows = [
+        (one.id, one.question, one.levels["document"][name], other.levels["document"][name])
+        for one, other in _pairs(before, after)
+    ]
+    changed = [row for row in rows if row[2] != row[3]]
+    return tuple(sorted(changed, key=lambda row: row[3] - row[2]))
+
+
+def _pairs(before: Evaluation, after: Evaluation) -> Iterator[tuple[QuestionFigures, QuestionFigures]]:
+    of_id = {row.id: row for row in after.per_question}
+    for row in before.per_question:
+        yield row, of_id[row.id]
+
+
+def _check_same_questions(before: Evaluation, after: Evaluation, names: tuple[str, str]) -> None:
+    one, other = ({row.id: row.fingerprint for row in run.per_question} for run in (before, after))
+    if one == other:
+        return
+    only = [
+        f"{len(a.keys() - b.keys()):,} only in {name}"
+        for a, b, name in ((one, other, names[0]), (other, one, names[1]))
+    ]
+    changed = sum(one[key] != other[key] for key in one.keys() & other.keys())
+    raise RunsDiffer(
+        f"{names[0]} and {names[1]} are not of the same questions and labels: {only[0]}, {only[1]}, {changed:,} changed",
+        hint="evaluate both with the same file of questions",
+        names=names,
+    )

@@ -1,0 +1,117 @@
+"""The comparisons' harness on a small corpus, without time; and that the page of benchmarks is what the results make."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from clockify_rag import _core
+from conftest import REPOSITORY
+
+COMPARE = REPOSITORY / "benches" / "compare"
+PAGES = REPOSITORY / "examples" / "help-center" / "docs"
+QUESTIONS = ["How do I copy last week's timesheet?", "export an invoice", "password reset link"]
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of the comparisons."""
+    monkeypatch.syspath_prepend(str(COMPARE))
+    return importlib.import_module
+
+
+@pytest.fixture
+def small(harness: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example help centre as a corpus of the comparisons."""
+    monkeypatch.setenv("RAG_BENCH_CACHE", str(tmp_path))
+    corpus = harness("corpus")
+    folder: Path = corpus.corpus_folder("small")
+    (folder / "pages").mkdir(parents=True)
+    for path in PAGES.rglob("*.md"):
+        (page,) = _core.parse("markdown", [path.read_bytes()])
+        if isinstance(page, _core.Page) and not page.hub:
+            shutil.copyfile(path, folder / "pages" / f"{path.parent.name}-{path.name}")
+    corpus.build(folder / "pages", folder / "index-256")
+    corpus.export(folder / "index-256", folder)
+    corpus.write_questions(folder, [{"kind": "question", "text": text} for text in QUESTIONS])
+    return folder
+
+
+@pytest.mark.parametrize("dimension", [256, 384])
+def test_our_engine_takes_part(harness: Any, small: Path, dimension: int) -> None:
+    with harness("process").Process("clockify-rag", "small", dimension) as process:
+        assert process.do("build")["bytes"] > 0
+        about = process.do("about")
+        assert about["tasks"] == ["hybrid", "lexical", "dense"]
+        opened = process.do("open", task="hybrid")
+        assert opened["first_answer_ms"] >= opened["open_ms"] > 0
+        found = {task: process.do("rows", task=task, questions=3)["rows"] for task in about["tasks"]}
+        assert len(process.do("pass", task="hybrid", questions=2)["times"]) == 2
+    corpus = harness("contender").Corpus(small, dimension)
+    cosines = corpus.question_vectors @ numpy.asarray(corpus.vectors).T
+    for rows, row_cosines in zip(found["dense"], cosines, strict=True):
+        nearest = numpy.sort(row_cosines)[::-1][: len(rows)]
+        assert len(rows) == min(100, len(row_cosines))
+        numpy.testing.assert_allclose(numpy.sort(row_cosines[rows])[::-1], nearest, atol=2e-3)
+    assert all(len(rows) == 12 for rows in found["hybrid"])
+    assert "timesheet" in corpus.texts[found["lexical"][0][0]].lower()
+
+
+def test_a_contender_that_fails_says_why(harness: Any, small: Path) -> None:
+    process = harness("process")
+    with process.Process("clockify-rag", "small", 256) as running, pytest.raises(process.Failed, match="IndexNotFound"):
+        running.do("open", task="hybrid")
+
+
+def test_expanded_vectors_are_seeded_units_of_full_rank(harness: Any) -> None:
+    vectors = numpy.random.default_rng(1).standard_normal((500, 256)).astype(numpy.float32)
+    vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
+    wide = harness("corpus").expanded(vectors)
+    assert wide.shape == (500, 384)
+    assert numpy.linalg.matrix_rank(wide) == 384
+    numpy.testing.assert_allclose(numpy.linalg.norm(wide, axis=1), 1, atol=1e-5)
+    numpy.testing.assert_array_equal(wide, harness("corpus").expanded(vectors))
+
+
+def test_a_ratio_is_taken_within_a_pass_and_over_the_same_questions(harness: Any) -> None:
+    run = harness("run")
+    ours, theirs = [[1.0, 1.0, 9.0], [2.0, 2.0, 9.0]], [[2.0, 2.0], [8.0, 8.0]]
+    assert run.ratio(ours, theirs) == {"ratio": 0.375, "ratio_least": 0.25, "ratio_most": 0.5}
+    assert run.summary(ours)["p50_ms"] == 1.5
+
+
+def test_every_contender_is_found_and_pinned(harness: Any) -> None:
+    contender = harness("contender")
+    for name, entry in contender.CONTENDERS.items():
+        assert contender.tasks_of(contender.contender_class(name)), name
+        assert entry.family is None or (COMPARE / "requirements" / f"{entry.family}.txt").is_file()
+        assert entry.shares is None or contender.CONTENDERS[entry.shares].module == entry.module
+    for requirements in (COMPARE / "requirements").glob("*.txt"):
+        assert all("==" in line for line in requirements.read_text().splitlines()), requirements
+
+
+def test_arrivals_are_a_seeded_poisson_process(harness: Any) -> None:
+    load = harness("load")
+    moments = load.poisson(100, 50, 1)
+    assert moments == load.poisson(100, 50, 1)
+    assert 4700 < len(moments) < 5300
+    gaps = numpy.diff(moments)
+    assert 0.9 < gaps.std() / gaps.mean() < 1.1
+
+
+def test_the_page_is_what_the_results_make(harness: Any) -> None:
+    assert (REPOSITORY / "docs" / "benchmarks.md").read_text() == harness("report").text()
+
+
+def test_the_newest_result_of_a_corpus_is_shown(harness: Any, tmp_path: Path) -> None:
+    for day, chunks in (("01", 7), ("02", 8)):
+        entry = {"at": f"2026-01-{day}T00:00:00Z", "corpus": {"name": "debian-10k", "chunks": chunks}}
+        (tmp_path / f"debian-10k-{day}.json").write_text(json.dumps(entry))
+    (shown,) = harness("report").newest(tmp_path, "debian-*.json")
+    assert shown["corpus"]["chunks"] == 8
