@@ -9,7 +9,7 @@ folder. A corpus is a folder:
     pages/                what our own build reads
     texts.jsonl           what the peers index: title, headings and text of each chunk of that build, a JSON string a line
     ids.txt               our ids of those chunks
-    vectors-256.npy       the shipped static table's vectors of those texts, float32
+    vectors-256.npy       the vectors of those chunks as our index holds them (16 bits, by the shipped static table), float32
     vectors-384.npy       the same, expanded to 384 numbers: see ``expanded``
     queries.jsonl         questions: headings and sentences of pages that were held out, and questions of ``RAG_TEST_DATA``
     queries-256.npy, queries-384.npy
@@ -31,7 +31,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-    from clockify_rag._core import Page, Snapshot
+    from clockify_rag._core import Page
 
 SEED = 20_261
 SIZES = {"1k": 1_000, "10k": 10_000, "30k": 30_000, "100k": 100_000, "300k": 300_000, "1m": 1_000_000}
@@ -121,7 +121,7 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
         read = [
             (package, path, page)
             for (package, path), page in zip(batch, parsed, strict=True)
-            if isinstance(page, _core.Page) and not page.hub and _is_english(page)
+            if isinstance(page, _core.Page) and not page.hub and is_english(page)
         ]
         counts = [len(pieces) for pieces in _core.chunk([page for *_, page in read], tokenizer, 400, 800, 0.15)]
         for (package, path, page), count in zip(read, counts, strict=True):
@@ -137,7 +137,7 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
     return total, held_out
 
 
-def _is_english(page: Page) -> bool:
+def is_english(page: Page) -> bool:
     """Whether the loader will say so: pages of other languages get no vectors from the shipped table."""
     from clockify_rag import _core
 
@@ -264,47 +264,28 @@ def build(pages: Path, index: Path) -> None:
 
 
 def export(index: Path, folder: Path) -> int:
-    """Write the texts and vectors that the peers index; return how many chunks there are."""
+    """Write the texts and vectors that the peers index, as our index holds them; return how many chunks there are."""
     import numpy
 
     from clockify_rag import _core
-    from clockify_rag.embedding import StaticEmbedder
+    from clockify_rag.index import decode_chunk, stored_documents
+    from clockify_rag.pipeline import embedded_text
 
-    embedder = StaticEmbedder()
     snapshot = _core.Snapshot.open(str(index))
     vectors = numpy.empty((snapshot.chunks, 256), numpy.float32)
     row = 0
     with (folder / "texts.jsonl").open("w") as texts, (folder / "ids.txt").open("w") as ids:
-        for batch in _batches(_texts(snapshot), 4096):
-            embedded = embedder.embed([text for _, text in batch])
-            vectors[row : row + len(batch)] = embedded
-            row += len(batch)
-            texts.writelines(json.dumps(text) + "\n" for _, text in batch)
-            ids.writelines(chunk_id + "\n" for chunk_id, _ in batch)
+        for document in stored_documents(snapshot):
+            rows = numpy.frombuffer(snapshot.vectors_of(document.id), "<f4").reshape(-1, 256)
+            vectors[row : row + len(rows)] = rows
+            row += len(rows)
+            for record, text in snapshot.chunks_of(document.id):
+                chunk = decode_chunk(record, text)
+                texts.write(json.dumps(embedded_text(document, chunk)) + "\n")
+                ids.write(chunk.id + "\n")
     numpy.save(folder / "vectors-256.npy", vectors)
     numpy.save(folder / "vectors-384.npy", expanded(vectors))
     return row
-
-
-def _texts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    from clockify_rag.index import decode_chunk, stored_documents
-    from clockify_rag.pipeline import embedded_text
-
-    for document in stored_documents(snapshot):
-        for record, text in snapshot.chunks_of(document.id):
-            chunk = decode_chunk(record, text)
-            yield chunk.id, embedded_text(document, chunk)
-
-
-def _batches(items: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    batch: list[tuple[str, str]] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def index_with(folder: Path, dimension: int) -> None:
