@@ -311,10 +311,31 @@ def index_with(folder: Path, dimension: int) -> None:
         writer.publish()
 
 
+def _is_of_this_engine(index: Path) -> bool:
+    """Whether this engine would make the same chunks, terms and vectors of the pages, in the same format."""
+    from clockify_rag import _core
+    from clockify_rag.config import Settings
+    from clockify_rag.errors import StoreError
+    from clockify_rag.pipeline import Pipeline
+
+    try:
+        snapshot = _core.Snapshot.open(str(index))
+    except StoreError as failure:
+        print(f"made anew: {failure}", file=sys.stderr)
+        return False
+    pipeline = Pipeline(index, Settings())
+    entry = pipeline.embedder_entry
+    mine = (_core.analyser_fingerprint(), pipeline.chunker_fingerprint, entry and (entry.name, entry.fingerprint))
+    found = (snapshot.analyser, snapshot.chunker, snapshot.embedder and snapshot.embedder[:2])
+    if mine != found:
+        print(f"made anew: made by {found}, now it would be by {mine}", file=sys.stderr)
+    return mine == found
+
+
 def make(size: str) -> None:
     """Make the corpus of one size, unless it is there."""
     folder = corpus_folder(size)
-    if (folder / "corpus.json").is_file():
+    if (folder / "corpus.json").is_file() and _is_of_this_engine(folder / "index-256"):
         print(f"{size}: {folder} is there")
         return
     shutil.rmtree(folder, ignore_errors=True)
