@@ -39,6 +39,7 @@ def small(harness: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
             shutil.copyfile(path, folder / "pages" / f"{path.parent.name}-{path.name}")
     corpus.build(folder / "pages", folder / "index-256")
     corpus.export(folder / "index-256", folder)
+    numpy.save(folder / "vectors-384.npy", corpus.expanded(numpy.load(folder / "vectors-256.npy")))
     corpus.write_questions(folder, [{"kind": "question", "text": text} for text in QUESTIONS])
     return folder
 

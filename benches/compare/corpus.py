@@ -52,6 +52,8 @@ HELD_OUT = 50
 
 QUESTIONS = 300
 
+SUFFIXES = (".html", ".htm")
+
 BATCH = 256
 
 LARGEST_PAGE = 4 * 1024 * 1024
@@ -65,13 +67,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clockify-rag-bench"
 
 
+def dimensions(size: str) -> Sequence[int]:
+    """Return the widths of a corpus's vectors: the largest has one, for the room that it takes."""
+    return DIMENSIONS[:1] if size == "1m" else DIMENSIONS
+
+
 def corpus_folder(size: str) -> Path:
     """Return the folder of a corpus."""
     return cache_folder() / "corpora" / size
 
 
 def unpacked(package: str) -> Path:
-    """Return a folder with the files of a package, downloaded and unpacked if it was not before."""
+    """Return a folder with the HTML files of a package, downloaded and unpacked if it was not before."""
     folder = cache_folder() / "unpacked" / package
     if folder.is_dir():
         return folder
@@ -85,6 +92,9 @@ def unpacked(package: str) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     subprocess.run(["dpkg-deb", "-x", archive, partial], check=True)
+    for path in partial.rglob("*"):
+        if path.is_file() and path.suffix not in SUFFIXES:
+            path.unlink()
     partial.rename(folder)
     return folder
 
@@ -94,7 +104,7 @@ def pages_of(packages: Sequence[str]) -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = []
     for package in packages:
         root = unpacked(package)
-        pages = [path for path in root.rglob("*.htm*") if path.suffix in (".html", ".htm") and path.is_file()]
+        pages = [path for path in root.rglob("*.htm*") if path.suffix in SUFFIXES and path.is_file()]
         found += [(package, path) for path in pages if not path.is_symlink() and 0 < path.stat().st_size < LARGEST_PAGE]
     found.sort(key=lambda page: (page[0], str(page[1])))
     random.Random(SEED).shuffle(found)
@@ -284,7 +294,6 @@ def export(index: Path, folder: Path) -> int:
                 texts.write(json.dumps(embedded_text(document, chunk)) + "\n")
                 ids.write(chunk.id + "\n")
     numpy.save(folder / "vectors-256.npy", vectors)
-    numpy.save(folder / "vectors-384.npy", expanded(vectors))
     return row
 
 
@@ -334,6 +343,8 @@ def _is_of_this_engine(index: Path) -> bool:
 
 def make(size: str) -> None:
     """Make the corpus of one size, unless it is there."""
+    import numpy
+
     folder = corpus_folder(size)
     if (folder / "corpus.json").is_file() and _is_of_this_engine(folder / "index-256"):
         print(f"{size}: {folder} is there")
@@ -349,7 +360,8 @@ def make(size: str) -> None:
     print(f"{size}: {counted} chunks of real pages, {mixed} mixed, {time.perf_counter() - started:.0f} s", flush=True)
     build(folder / "pages", folder / "index-256")
     chunks = export(folder / "index-256", folder)
-    for dimension in DIMENSIONS[1:]:
+    for dimension in dimensions(size)[1:]:
+        numpy.save(folder / f"vectors-{dimension}.npy", expanded(numpy.load(folder / "vectors-256.npy", mmap_mode="r")))
         index_with(folder, dimension)
     questions = questions_of(held_out)
     write_questions(folder, questions)

@@ -27,7 +27,7 @@ from statistics import median
 from typing import Any
 
 from contender import CONTENDERS, SEARCHES, STAGES, TOP, Corpus
-from corpus import DIMENSIONS, corpus_folder, make
+from corpus import DIMENSIONS, corpus_folder, dimensions, make
 from process import HERE, Failed, Process
 
 REFERENCE = {"search": "clockify-rag", "stage": "clockify-rag stages"}
@@ -307,7 +307,7 @@ def main() -> None:
         make(size)
         corpus = json.loads((corpus_folder(size) / "corpus.json").read_text())
         path = arguments.results / f"{corpus['name']}-{commit()}.json"
-        for dimension in arguments.dimensions:
+        for dimension in [width for width in arguments.dimensions if width in dimensions(size)]:
             started = time.time()
             run = Run(size, dimension, names, arguments.passes, arguments.questions)
             measured(run, arguments, arguments.tasks)
