@@ -7,7 +7,9 @@ on the former only. BEIR collections are indexed as single chunks, one per docum
 they are, in chunks: a page or section stands where its best chunk stands. What is measured, and how, is
 ``clockify_rag.evaluation``'s; this file knows only where collections lie.
 
-Three rankings are measured in one index: ``bm25`` (BM25F of chunks, nothing else), ``lexical`` (what ``--lexical`` gives) and
+The Git manual's questions are split: those of even number were used to weigh pages against sections, those of odd number were not.
+
+Three rankings are measured in one index: ``bm25`` (BM25 of chunks, all fields alike, nothing else), ``lexical`` (what ``--lexical`` gives) and
 ``default``; gains are those of ``default`` over ``lexical``, with the paired interval. Settings are the defaults unless ``--set`` changes
 one (``--set retrieval.document_weight=0.3``, ``--set embedding.embedder=none``).
 """
@@ -35,11 +37,17 @@ from clockify_rag.pipeline import Pipeline
 METRICS = ("ndcg@10", "mrr@10", "recall@5", "hit@5", "recall@100")
 WHOLE = {"chunking.target": 100_000, "chunking.maximum": 100_000}
 RANKINGS: dict[str, dict[str, Any]] = {
-    "bm25": {"retrieval.lexical": True, "retrieval.document_weight": 0.0, "reranking.reranker": "none"},
+    "bm25": {
+        "retrieval.lexical": True,
+        "retrieval.title_weight": 1.0,
+        "retrieval.document_weight": 0.0,
+        "reranking.reranker": "none",
+    },
     "lexical": {"retrieval.lexical": True},
     "default": {},
 }
 QUESTIONS = Path(__file__).parent / "questions"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "help-center"
 
 
 class Collection(NamedTuple):
@@ -82,10 +90,28 @@ def help_centre(data: Path, split: str, folder: str, questions: Path) -> Collect
     )
 
 
+def half(collection: Collection, remainder: int, split: str) -> Collection:
+    """Return the questions whose number leaves ``remainder`` when it is divided by two."""
+    questions = collection.questions
+    kept = tuple(one for one in questions.questions if int(one.id.rpartition("-")[2]) % 2 == remainder)
+    return collection._replace(split=split, questions=msgspec.structs.replace(questions, questions=kept))
+
+
+def example(split: str, name: str) -> Collection:
+    """Read one of the question sets of the example help centre."""
+    source = Source(name="example", location=str(EXAMPLE / "docs"), slugs="github")
+    return Collection(split, read_questions(EXAMPLE / f"{name}.jsonl"), lambda _: source, {})
+
+
 def rows(file: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSON Lines file."""
     with file.open() as lines:
         yield from map(json.loads, lines)
+
+
+def git(data: Path) -> Collection:
+    """Read the questions on the Git manual."""
+    return help_centre(data, "test", "docs-html/git.tar.gz", QUESTIONS / "git.jsonl")
 
 
 COLLECTIONS: dict[str, Callable[[Path], Collection]] = {
@@ -95,7 +121,12 @@ COLLECTIONS: dict[str, Callable[[Path], Collection]] = {
     "scifact": lambda data: beir(data, "scifact", "test", "test.tsv"),
     "cranfield": lambda data: beir(data, "cranfield", "test", "test.tsv"),
     "hotpot-100": lambda data: beir(data, "hotpot-100", "test", "test.tsv"),
-    "git": lambda data: help_centre(data, "test", "docs-html/git.tar.gz", QUESTIONS / "git.jsonl"),
+    "git-even": lambda data: half(git(data), 0, "development"),
+    "git-odd": lambda data: half(git(data), 1, "test"),
+    "example": lambda _: example("development", "development"),
+    "example-held-out": lambda _: example("test", "questions"),
+    "example-adversarial": lambda _: example("test", "adversarial"),
+    "example-multilingual": lambda _: example("test", "multilingual"),
 }
 
 

@@ -22,6 +22,7 @@ pub mod chunking;
 pub mod dense;
 pub mod embedding;
 pub mod error;
+pub mod evidence;
 pub mod execution;
 pub mod fusion;
 pub mod lexical;

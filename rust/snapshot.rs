@@ -19,8 +19,9 @@ use crate::bitmap::Bitmap;
 use crate::bm25::{self, Explanation, Parameters, QueryTerm, Scorer};
 use crate::dense::{self, Mode, VectorSegment};
 use crate::error::{Error, Result};
-use crate::fusion::{self, Evidence};
-use crate::lexical::{Level, Statistics};
+use crate::evidence::{self, Candidate, Evidence};
+use crate::fusion;
+use crate::lexical::{Level, PerField, Statistics};
 use crate::mmr;
 use crate::records::{Id, Records};
 use crate::segment::{SegmentReader, Tombstones};
@@ -62,6 +63,8 @@ pub struct Question<'a> {
     pub filters: &'a [Vec<String>],
     /// A chunk passes when it has none of these values.
     pub excluded: &'a [String],
+    /// Documents that are searched as if they were not there; the index's statistics stay those of all.
+    pub excluded_documents: &'a [Id],
 }
 
 /// A chunk of a snapshot.
@@ -99,11 +102,9 @@ pub struct Found {
 pub struct Results {
     /// The hits, best first.
     pub found: Vec<Found>,
-    /// The share of the question's idf mass that the best hits contain, 0 to 1.
-    pub idf_coverage: f32,
-    /// The largest cosine among the hits.
-    pub best_cosine: Option<f32>,
-    /// Milliseconds by part: `lexical`, `dense`, `fuse`, `mmr`.
+    /// What all candidates say about whether any answers; the same for any `top_k`.
+    pub evidence: Evidence,
+    /// Milliseconds by part: `lexical`, `dense`, `fuse`, `evidence`, `mmr`.
     pub timings: Vec<(&'static str, f64)>,
 }
 
@@ -279,14 +280,14 @@ impl Snapshot {
             right.fused.total_cmp(&left.fused).then_with(|| left.order.cmp(&right.order))
         });
         clock.lap("fuse");
+        let evidence = search.evidence(&found)?;
+        clock.lap("evidence");
         let found = match options.mmr_lambda {
             Some(lambda) if lambda < 1.0 => search.diversify(found, lambda)?,
             _ => found.into_iter().take(options.top_k).collect(),
         };
         clock.lap("mmr");
-        let idf_coverage = search.coverage(&found)?;
-        let best_cosine = found.iter().filter_map(|found| found.cosine).max_by(f32::total_cmp);
-        Ok(Results { found, idf_coverage, best_cosine, timings: clock.laps })
+        Ok(Results { found, evidence, timings: clock.laps })
     }
 
     /// Why a chunk, and its document, have their BM25F for these words.
@@ -309,13 +310,17 @@ impl Snapshot {
     /// The rows that pass, by segment; remembered, because most questions share their filters.
     fn allowed(&self, question: &Question<'_>) -> Result<Arc<Vec<Allowed>>> {
         let lock = || self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        let memorable = question.excluded_documents.is_empty();
         let same = |known: &&Remembered| known.filters == question.filters && known.excluded == question.excluded;
-        if let Some(known) = lock().iter().find(same) {
+        if memorable && let Some(known) = lock().iter().find(same) {
             return Ok(Arc::clone(&known.allowed));
         }
         // Two threads may both come here and find the same; neither waits for the other.
         let allowed: Vec<Allowed> = self.views.iter().map(|view| view.allowed(question)).collect::<Result<_>>()?;
         let allowed = Arc::new(allowed);
+        if !memorable {
+            return Ok(allowed);
+        }
         let mut remembered = lock();
         if remembered.len() >= REMEMBERED_FILTERS {
             remembered.clear();
@@ -347,6 +352,11 @@ impl View {
             chunks.subtract(&dead.chunks);
         }
         let records = self.reader.records()?;
+        for id in question.excluded_documents {
+            if let Some(document) = records.find_document(id)? {
+                records.chunk_rows(document)?.for_each(|chunk| chunks.remove(chunk));
+            }
+        }
         let mut documents = Bitmap::empty(lexical.documents());
         for row in 0..lexical.documents() {
             if records.chunk_rows(row)?.any(|chunk| chunks.contains(chunk)) {
@@ -381,7 +391,7 @@ struct Clock {
 
 impl Clock {
     fn start() -> Self {
-        Self { last: Instant::now(), laps: Vec::with_capacity(4) }
+        Self { last: Instant::now(), laps: Vec::with_capacity(5) }
     }
 
     fn lap(&mut self, part: &'static str) {
@@ -553,9 +563,9 @@ impl<'a> Search<'a> {
                 place,
                 document,
                 bm25: known.get(&place).or_else(|| rescored.get(&place.row)).copied().unwrap_or(0.0),
-                cosine: evidence(&cosines, index),
+                cosine: told(&cosines, index),
                 document_bm25: document_scores.get(own).copied().unwrap_or(0.0),
-                document_cosine: evidence(&document_cosines, own),
+                document_cosine: told(&document_cosines, own),
                 fused: 0.0,
                 order: (records.document_id(document)?, place.row),
             });
@@ -582,8 +592,8 @@ impl<'a> Search<'a> {
         let (bm25, cosine) = (column(|found| found.bm25), column(|found| found.cosine.unwrap_or(0.0)));
         let document_bm25 = column(|found| found.document_bm25);
         let document_cosine = column(|found| found.document_cosine.unwrap_or(0.0));
-        let chunks = Evidence { bm25: &bm25, cosine: &cosine, bm25_max };
-        let documents = Evidence { bm25: &document_bm25, cosine: &document_cosine, bm25_max: document_max };
+        let chunks = fusion::Evidence { bm25: &bm25, cosine: &cosine, bm25_max };
+        let documents = fusion::Evidence { bm25: &document_bm25, cosine: &document_cosine, bm25_max: document_max };
         let fused = fusion::with_documents(chunks, documents, self.options.dense_weight, self.options.document_weight)?;
         found.iter_mut().zip(fused).for_each(|(found, fused)| found.fused = fused);
         Ok(())
@@ -623,23 +633,47 @@ impl<'a> Search<'a> {
         Ok(picks.into_iter().filter_map(|pick| slots.get_mut(pick)?.take()).collect())
     }
 
-    /// The share of the question's idf mass that one of the best hits contains, the largest of them: an answer stands in one
-    /// place, and what several places have between them is found for questions that nothing answers too.
+    /// What the candidates, best first, say about whether any of them answers.
+    fn evidence(&self, found: &[Found]) -> Result<Evidence> {
+        let (idf_coverage, title_coverage) = self.coverage(found)?;
+        let mass: f32 = self.words.iter().map(|word| self.word_idf(&word.forms)).sum();
+        let candidate = |found: &Found| Candidate {
+            document: (found.place.segment, found.document),
+            bm25: found.bm25,
+            cosine: found.cosine,
+        };
+        let candidates: Vec<Candidate> = found.iter().map(candidate).collect();
+        let cosines = evidence::cosines(&candidates);
+        Ok(Evidence {
+            idf_coverage,
+            title_coverage,
+            covered_mass: idf_coverage * mass / bm25::idf(0, self.snapshot.chunks.rows),
+            lexical_margin: evidence::lexical_margin(&candidates, (self.options.parameters.k1 + 1.0) * mass),
+            best_cosine: cosines.map(|(best, _)| best),
+            cosine_margin: cosines.map(|(_, margin)| margin),
+            agreement: cosines.map(|_| evidence::agreement(&candidates)),
+        })
+    }
+
+    /// The share of the question's idf mass that one of the best chunks contains, the largest of them, and the same for titles:
+    /// an answer stands in one place, and what several places have between them is found for questions that nothing answers too.
     ///
     /// A word's forms count as one: it has the smallest idf of those the index knows, the idf of an unknown term when it
     /// knows none, and is contained when one of them is. An identifier that is not contained as a whole counts as its parts:
     /// `status` alone is no evidence for `ServeStatusSchema`.
-    fn coverage(&self, found: &[Found]) -> Result<f32> {
+    fn coverage(&self, found: &[Found]) -> Result<(f32, f32)> {
         let mut hits: Vec<Place> = found.iter().take(EVIDENCE_HITS).map(|hit| hit.place).collect();
         hits.sort_unstable();
-        let mut best = 0f32;
+        let mut best = (0f32, 0f32);
         for group in hits.chunk_by(|left, right| left.segment == right.segment) {
-            let contained = self.contained(group)?;
+            let frequencies = self.frequencies(group)?;
             for hit in 0..group.len() {
-                let holds = |forms: &[usize]| {
-                    forms.iter().any(|&form| contained.get(form).and_then(|rows| rows.get(hit)) == Some(&true))
-                };
-                best = best.max(self.share(holds));
+                let of =
+                    |form: &usize| frequencies.get(*form).and_then(|rows| rows.get(hit)).copied().unwrap_or_default();
+                let anywhere = |forms: &[usize]| forms.iter().any(|form| of(form).iter().any(|&count| count > 0));
+                let in_title =
+                    |forms: &[usize]| forms.iter().any(|form| of(form).first().is_some_and(|&count| count > 0));
+                best = (best.0.max(self.share(anywhere)), best.1.max(self.share(in_title)));
             }
         }
         Ok(best)
@@ -660,19 +694,13 @@ impl<'a> Search<'a> {
         if mass > 0.0 { held / mass } else { 0.0 }
     }
 
-    /// For each term of the question, whether each of these chunks of one segment, which ascend, contains it.
-    fn contained(&self, places: &[Place]) -> Result<Vec<Vec<bool>>> {
+    /// For each term of the question, how often each of these chunks of one segment, which ascend, has it.
+    fn frequencies(&self, places: &[Place]) -> Result<Vec<Vec<PerField<u32>>>> {
         let Some(segment) = places.first().map(|place| place.segment) else { return Ok(Vec::new()) };
         let postings = self.snapshot.view(segment)?.reader.lexical.postings();
         let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
         let (terms, _) = self.terms_of(segment);
-        terms
-            .iter()
-            .map(|term| {
-                let scores = bm25::score_rows(postings, std::slice::from_ref(term), &self.chunk_scorer, &rows)?;
-                Ok(scores.iter().map(|&score| score > 0.0).collect())
-            })
-            .collect()
+        terms.iter().map(|term| bm25::frequencies(postings, term, Level::Chunks, &rows)).collect()
     }
 
     fn word_idf(&self, forms: &[usize]) -> f32 {
@@ -716,7 +744,7 @@ fn numbered(words: &[QuestionWord]) -> (Vec<String>, Vec<Asked>) {
 }
 
 /// A cosine as evidence: a row of zeros, which stands for no vector, says nothing.
-fn evidence(cosines: &[f32], index: usize) -> Option<f32> {
+fn told(cosines: &[f32], index: usize) -> Option<f32> {
     cosines.get(index).copied().filter(|&cosine| cosine != 0.0)
 }
 

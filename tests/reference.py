@@ -29,6 +29,7 @@ COMMANDS = (
     ("ask",),
     ("explain",),
     ("eval",),
+    ("calibrate",),
     ("show",),
     ("documents",),
     ("info",),

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clockify_rag import _core, retrieval
+from clockify_rag import _core
+from clockify_rag.calibration import refusal
 from clockify_rag.contracts import Draft, Evidence, Hit, Scores, SearchResult, Source
 from clockify_rag.errors import (
     BackendUnavailable,
@@ -738,7 +739,7 @@ def test_an_empty_index_refuses(tmp_path: Path) -> None:
         assert writer.publish() == 1
     answer = pipeline.ask("gate")
     assert (answer.refused, answer.reason) == (True, "empty_index")
-    assert retrieval.refusal(pipeline.search("gate", lexical=True)) == "empty_index"
+    assert refusal(pipeline.search("gate", lexical=True)) == "empty_index"
 
 
 class Writer:

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from clockify_rag import retrieval
-from clockify_rag.contracts import Embedder, Evidence, Hit, Query, Retriever, SearchResult
+from clockify_rag.contracts import Embedder, Query, Retriever, SearchResult
 from clockify_rag.errors import QueryError
 from clockify_rag.index import EmbedderEntry
 from clockify_rag.pipeline import Pipeline
 from clockify_rag.retrieval import HybridRetriever
 from folders import source_of, write
-from passages import chunk_of, hit_of
 from pipelines import GARDEN, pipeline_of, settings_of
 
 HUB = "# Overview\n\n" + "\n".join(f"* [The page of number {n}](p{n}.html)" for n in range(20))
@@ -152,31 +150,7 @@ def test_vectors_of_an_embedder_in_python_rank_as_the_core_s(pipeline: Pipeline)
         assert {"embed", "lexical", "dense", "fuse"} <= set(one.timings_ms) & set(other.timings_ms)
 
 
-# Refusals.
-
-
-def result(hits: int, coverage: float, cosine: float | None, documents: int = 3) -> SearchResult:
-    found: tuple[Hit, ...] = tuple(hit_of(chunk_of("Text."), rank) for rank in range(1, hits + 1))
-    evidence = Evidence(idf_coverage=coverage, best_cosine=cosine, documents=documents)
-    return SearchResult(question="q", generation=1, hits=found, evidence=evidence)
-
-
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
-        (result(0, 0.0, None, documents=0), "empty_index"),
-        (result(0, 0.0, None), "no_evidence"),
-        (result(0, 1.0, 1.0), "no_evidence"),
-        (result(1, retrieval.MINIMUM_COVERAGE - 0.01, None), "weak_evidence"),
-        (result(1, 0.5, retrieval.MINIMUM_EVIDENCE - 0.51), "weak_evidence"),
-        (result(1, 1.0, -0.2), "weak_evidence"),
-        (result(1, 0.5, retrieval.MINIMUM_EVIDENCE - 0.5), None),
-        (result(1, 0.0, 1.0), None),
-        (result(1, retrieval.MINIMUM_COVERAGE, None), None),
-    ],
-)
-def test_what_is_refused(given: SearchResult, reason: str | None) -> None:
-    assert retrieval.refusal(given) == reason
+# Evidence.
 
 
 @pytest.mark.parametrize(
@@ -194,10 +168,11 @@ def test_coverage_is_the_share_of_the_question_that_is_found(
     assert least <= pipeline.search(question).evidence.idf_coverage <= most
 
 
-def test_the_best_cosine_is_that_of_the_hits(pipeline: Pipeline) -> None:
+def test_evidence_is_that_of_all_candidates(pipeline: Pipeline) -> None:
     found = pipeline.search("when is the gate locked", 50)
     cosines = [hit.scores.cosine for hit in found.hits if hit.scores.cosine is not None]
     assert found.evidence.best_cosine == max(cosines)
+    assert pipeline.search("when is the gate locked", 1).evidence == found.evidence
     assert found.evidence.documents == pipeline.index.info()["documents"]
 
 

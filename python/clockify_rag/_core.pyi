@@ -176,9 +176,8 @@ class Found:
     @property
     def rows(self) -> list[_FoundRow]: ...
     @property
-    def idf_coverage(self) -> float: ...
-    @property
-    def best_cosine(self) -> float | None: ...
+    def evidence(self) -> tuple[float, float, float, float, float | None, float | None, float | None]:
+        """Coverage, coverage of titles, covered mass, lexical margin, best cosine, cosine margin, agreement."""
     @property
     def timings_ms(self) -> dict[str, float]: ...
 
@@ -227,10 +226,12 @@ class Snapshot:
         options: SearchOptions,
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
+        excluded_documents: Sequence[str] = (),
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
-        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``.
+        A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``, and is of none of
+        ``excluded_documents``, which are ids.
         """
     def explain(
         self,

@@ -225,6 +225,21 @@ class VerificationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fiel
     arguments: Annotated[Arguments, Meta(description="Arguments of the verifier")] = {}
 
 
+class CalibrationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[calibration]``: when a question is refused an answer."""
+
+    file: Annotated[
+        str | None,
+        Meta(
+            description="File that `calibrate` wrote; relative to this file. "
+            "Default: `calibration.json` in the folder of the index, else the one that is shipped",
+        ),
+    ] = None
+    threshold: Annotated[
+        Share | None, Meta(description="Confidence below which a question is refused; by default the calibration's")
+    ] = None
+
+
 class ExecutionSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[execution]``: how the machine is used."""
 
@@ -247,6 +262,7 @@ class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     packing: PackingSettings = PackingSettings()
     generation: GenerationSettings = GenerationSettings()
     verification: VerificationSettings = VerificationSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     execution: ExecutionSettings = ExecutionSettings()
 
 
@@ -624,6 +640,8 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
     """Make the paths that a file names relative to the file."""
     if "index.path" in merged.origins:
         merged.tables["index"]["path"] = str(folder / Path(merged.tables["index"]["path"]).expanduser())
+    if "calibration.file" in merged.origins:
+        merged.tables["calibration"]["file"] = str(folder / Path(merged.tables["calibration"]["file"]).expanduser())
     if "sources" in merged.origins:
         merged.tables["sources"] = tuple(
             msgspec.structs.replace(source, location=str(folder / Path(source.location).expanduser()))

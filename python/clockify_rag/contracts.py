@@ -169,6 +169,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     language: str = ""
     filters: Mapping[str, tuple[str, ...]] = {}
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
+    excluded_documents: tuple[str, ...] = ()
+    """Ids of documents that are searched as if they were not there."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -259,7 +261,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool = False
     reason: RefusalReason | None = None
     confidence: float | None = None
-    """The calibrated probability that the documentation answers; ``None`` until there is a calibration."""
+    """The calibrated probability that the documentation answers; ``None`` where the retriever tells too little."""
+    calibration: str = ""
+    """The name of the calibration that the confidence is from."""
     citations: tuple[Citation, ...] = ()
     hits: tuple[Hit, ...] = ()
     generation: int = 0
@@ -283,15 +287,34 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence
     lexical_only: bool = False
     """Whether vectors were not used although the index has them."""
+    confidence: float | None = None
+    """The calibrated probability that the documentation answers; ``None`` where the retriever tells too little."""
+    threshold: float = 0.0
+    """The confidence below which the question is refused an answer."""
+    calibration: str = ""
+    """The name of the calibration that both are from."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the best chunks cover a question: what refusal is decided on."""
+    """What all candidates say about whether any answers, however many are returned: what the confidence is made of.
+
+    What a retriever does not tell is ``None``.
+    """
 
     idf_coverage: float = 0.0
-    """The largest share of the question's idf mass that one of the best chunks contains, 0 to 1."""
+    """The largest share of the question's idf mass that one of the three best chunks contains, 0 to 1."""
+    title_coverage: float | None = None
+    """The same for the titles of their pages."""
+    covered_mass: float | None = None
+    """How much idf mass ``idf_coverage`` is, in words that no chunk has."""
+    lexical_margin: float | None = None
+    """BM25F of the best document's best chunk less the tenth document's, as a share of the most a chunk can have."""
     best_cosine: float | None = None
-    """The largest cosine among the hits."""
+    """The largest cosine; ``None`` without vectors."""
+    cosine_margin: float | None = None
+    """That cosine less the tenth document's."""
+    agreement: float | None = None
+    """The share of the ten best chunks by words that are among the ten best by meaning."""
     documents: int = 0
     """Documents in the generation."""
 

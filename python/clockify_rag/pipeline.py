@@ -16,6 +16,9 @@ from typing import Any, Generic, Self, TypeVar, overload
 import msgspec
 
 from clockify_rag import _core, plugins
+from clockify_rag.calibration import FILE as CALIBRATION_FILE
+from clockify_rag.calibration import Calibration, refusal, shipped
+from clockify_rag.calibration import load as load_calibration
 from clockify_rag.config import (
     MAXIMUM_TOP_K,
     EmbeddingSettings,
@@ -49,7 +52,7 @@ from clockify_rag.contracts import (
 )
 from clockify_rag.errors import BackendError, ClockifyRagError, IndexNotFound, InvalidSetting, QueryError, SourceError
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex, OpenGeneration
-from clockify_rag.retrieval import HybridRetriever, refusal
+from clockify_rag.retrieval import HybridRetriever
 from clockify_rag.telemetry import stage
 
 BATCH_DOCUMENTS = 256
@@ -216,6 +219,7 @@ class Pipeline:
         filters: Mapping[str, Sequence[str]] | None = None,
         *,
         lexical: bool = False,
+        excluded_documents: Sequence[str] = (),
     ) -> SearchResult:
         """Return the chunks that answer ``question`` best.
 
@@ -224,12 +228,14 @@ class Pipeline:
             top_k: hits at most; by default the configuration's.
             filters: field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values allowed.
             lexical: search by words only.
+            excluded_documents: ids of documents that are searched as if they were not there; the index's statistics of words
+                stay those of all.
 
         Raises:
             QueryError: the question cannot be searched, or not for that many hits.
             StoreError: the index cannot be read.
         """
-        return self._search(question, top_k, filters, lexical=lexical)[1]
+        return self._search(question, top_k, filters, lexical=lexical, excluded_documents=excluded_documents)[1]
 
     def _search(
         self,
@@ -239,6 +245,7 @@ class Pipeline:
         *,
         lexical: bool,
         opened: OpenGeneration | None = None,
+        excluded_documents: Sequence[str] = (),
     ) -> tuple[Query, SearchResult]:
         """Understand, retrieve and rerank; ``opened`` is the generation to search, by default the one that is open."""
         timings: dict[str, float] = {}
@@ -247,6 +254,8 @@ class Pipeline:
             raise QueryError(f"{count:,} hits cannot be asked for", hint=f"ask for 1 to {MAXIMUM_TOP_K:,}", top_k=count)
         with stage("search", timings):
             query = self.understander.understand(question, filters=filters)
+            if excluded_documents:
+                query = msgspec.structs.replace(query, excluded_documents=tuple(excluded_documents))
             by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
             retriever = self._lexical_retriever if by_words else self.retriever
             rerankers = self.rerankers
@@ -262,7 +271,21 @@ class Pipeline:
                 result = msgspec.structs.replace(result, hits=hits)
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
-        return query, msgspec.structs.replace(result, timings_ms=timings)
+        confidence, threshold = self._confidence(result)
+        return query, msgspec.structs.replace(
+            result,
+            timings_ms=timings,
+            confidence=confidence,
+            threshold=threshold,
+            calibration="" if confidence is None else self.calibration.name,
+        )
+
+    def _confidence(self, result: SearchResult) -> tuple[float | None, float]:
+        """The probability that the documentation answers, and the threshold below which it does not count as answered."""
+        recorded = None if result.lexical_only or not result.hits else self.index.snapshot.embedder
+        confidence, threshold = self.calibration.judge(result.evidence, None if recorded is None else recorded[1])
+        chosen = self.settings.calibration.threshold
+        return confidence if result.hits else 0.0, threshold if chosen is None else chosen
 
     def ask(
         self,
@@ -299,6 +322,8 @@ class Pipeline:
             hits=result.hits,
             generation=result.generation,
             generator=name,
+            confidence=result.confidence,
+            calibration=result.calibration,
             sent_to=self._asked(result),
             timings_ms=timings,
         )
@@ -378,6 +403,9 @@ class Pipeline:
                 "lexical_only": result.lexical_only,
             },
             "evidence": msgspec.to_builtins(result.evidence),
+            "confidence": result.confidence,
+            "threshold": result.threshold,
+            "calibration": result.calibration,
             "refusal": refusal(result),
             "hits": [
                 {
@@ -536,6 +564,14 @@ class Pipeline:
 
         reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
         return reranker, MmrReranker(table.mmr_lambda, vectors=self.index.vectors)
+
+    @_once
+    def calibration(self) -> Calibration:
+        """Turns evidence into a probability: the configuration's, else the one beside the index, else the shipped one."""
+        if self.settings.calibration.file is not None:
+            return load_calibration(Path(self.settings.calibration.file))
+        own = self.path / CALIBRATION_FILE
+        return load_calibration(own) if own.is_file() else shipped()
 
     @_once
     def packer(self) -> Packer:

@@ -2,9 +2,6 @@
 
 Everything a question costs happens in one call into the core, without the interpreter's lock: analysis, both retrievers,
 fusion with the whole document's evidence, and MMR where it is the only reranker. What is left here is to turn rows into hits.
-
-A question is refused by one rule on evidence until there is a calibration: there must be chunks at all, and the share of the
-question's idf mass that the best one contains and the best cosine must add up to enough. ``refusal`` has the figures.
 """
 
 from __future__ import annotations
@@ -14,11 +11,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clockify_rag import _core
-from clockify_rag.contracts import Evidence, Hit, Query, RefusalReason, Scores, SearchResult
+from clockify_rag.contracts import Evidence, Hit, Query, Scores, SearchResult
 from clockify_rag.index import EmbedderEntry, LocalIndex, OpenGeneration, check_compatible, decode_chunk
 
 if TYPE_CHECKING:
-    from clockify_rag._core import _FoundRow
+    from clockify_rag._core import Found, _FoundRow
     from clockify_rag.contracts import Embedder
 
 EXCLUDED = ("kind=hub",)
@@ -26,12 +23,6 @@ EXCLUDED = ("kind=hub",)
 
 DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.8, "minilm": 2.3}
 """The weight of the cosine in fusion, by embedder; 1 for those that were not measured."""
-
-MINIMUM_EVIDENCE = 0.9
-"""What coverage and cosine must add up to for a question to be answered."""
-
-MINIMUM_COVERAGE = 0.45
-"""What the coverage alone must be where a question or its hits have no vectors."""
 
 
 class HybridRetriever:
@@ -118,7 +109,14 @@ class HybridRetriever:
         groups = [[f"{field}={value}" for value in values] for field, values in query.filters.items()]
         excluded = [] if "kind" in query.filters else list(EXCLUDED)
         found = snapshot.search(
-            query.text, query.language, groups, excluded, self.options(top_k), embedder=embedder, vector=vector
+            query.text,
+            query.language,
+            groups,
+            excluded,
+            self.options(top_k),
+            embedder=embedder,
+            vector=vector,
+            excluded_documents=query.excluded_documents,
         )
         hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
         timings = found.timings_ms
@@ -129,40 +127,23 @@ class HybridRetriever:
             generation=snapshot.generation,
             hits=hits,
             timings_ms=timings,
-            evidence=Evidence(
-                idf_coverage=found.idf_coverage, best_cosine=found.best_cosine, documents=snapshot.documents
-            ),
+            evidence=_evidence(found, snapshot.documents),
             lexical_only=embedder is None and vector is None,
         )
 
 
-def refusal(result: SearchResult) -> RefusalReason | None:
-    """Return why a question should not be answered from ``result``, or ``None`` where it may be.
-
-    ``empty_index`` when there are no documents, ``no_evidence`` when nothing was found, and ``weak_evidence`` when
-
-        coverage + cosine < MINIMUM_EVIDENCE
-
-    where the coverage is the largest share of the question's idf mass that one of the three best chunks contains, and the
-    cosine the largest of the hits'; without vectors, when coverage < ``MINIMUM_COVERAGE``.
-
-    The limit is the lowest of those tried that refuses 95 % of 500 questions about another product, with the static embedder on
-    development questions (``benches/refusal.py``). Refused of the answerable and of the unanswerable: of the reference help
-    centre's own questions 1 of 46 and 2 of 5, of the other product's 95 %; where every document that answers was taken out of a
-    collection of support threads 7 % and 30 %, of abstracts 10 % and 22 %. By words alone: 3 of 46 and 3 of 5, 95 %, 25 % and
-    56 %, 13 % and 32 %. Area under the curve of coverage, cosine and sum: own questions .91, .84, .95 (of five unanswerable
-    ones), threads .72, .75, .77, abstracts .71, .61, .70.
-
-    It does not carry over well: of the golden questions of ``examples/help-center``, held out, it refuses 55 of 138 answerable
-    and 26 of 40 unanswerable ones. The limit was not chosen by them; calibration has to mend it.
-    """
-    if result.evidence.documents == 0:
-        return "empty_index"
-    if not result.hits:
-        return "no_evidence"
-    coverage, cosine = result.evidence.idf_coverage, result.evidence.best_cosine
-    weak = coverage < MINIMUM_COVERAGE if cosine is None else coverage + cosine < MINIMUM_EVIDENCE
-    return "weak_evidence" if weak else None
+def _evidence(found: Found, documents: int) -> Evidence:
+    coverage, title_coverage, mass, lexical_margin, cosine, cosine_margin, agreement = found.evidence
+    return Evidence(
+        idf_coverage=coverage,
+        title_coverage=title_coverage,
+        covered_mass=mass,
+        lexical_margin=lexical_margin,
+        best_cosine=cosine,
+        cosine_margin=cosine_margin,
+        agreement=agreement,
+        documents=documents,
+    )
 
 
 def _hit(opened: OpenGeneration, rank: int, row: _FoundRow) -> Hit:

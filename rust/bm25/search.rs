@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use super::{QueryTerm, Scorer};
 use crate::bitmap::Bitmap;
 use crate::error::Result;
-use crate::lexical::{BLOCK, FIELDS, List, Lists, PerField, Postings, Skip, tf_of_code};
+use crate::lexical::{BLOCK, FIELDS, Level, List, Lists, PerField, Postings, Skip, tf_of_code};
 
 /// Rows of a window: its scores fill half of a first-level cache.
 const WINDOW: usize = 8192;
@@ -80,6 +80,18 @@ pub fn score_rows(segment: &Postings, terms: &[QueryTerm], scorer: &Scorer, rows
         })?;
     }
     Ok(scores)
+}
+
+/// How often each of `rows`, which ascend, has `term` in each field.
+///
+/// # Errors
+/// [`Error::IndexCorrupt`](crate::error::Error::IndexCorrupt) when the term's list cannot be read.
+pub fn frequencies(segment: &Postings, term: &QueryTerm, level: Level, rows: &[u32]) -> Result<Vec<PerField<u32>>> {
+    let mut found = vec![PerField::default(); rows.len()];
+    if let Some(ordinal) = term.ordinal {
+        find(&segment.lists(level)?.list(ordinal)?, rows, |index, frequencies| found[index] = frequencies)?;
+    }
+    Ok(found)
 }
 
 /// Calls `sink` with the index and the frequencies of each of `rows`, which ascend, that `list` has.

@@ -14,6 +14,7 @@ use super::{Border, parse_id};
 use crate::analysis::Language;
 use crate::bm25::{Explanation, Parameters};
 use crate::error::{Error, Result};
+use crate::evidence::Evidence;
 use crate::snapshot::{self, Options, Question};
 use crate::storage::Layout;
 
@@ -53,10 +54,7 @@ struct Row {
 #[pyclass(frozen, module = "clockify_rag._core")]
 pub(super) struct Found {
     rows: Vec<Row>,
-    #[pyo3(get)]
-    idf_coverage: f32,
-    #[pyo3(get)]
-    best_cosine: Option<f32>,
+    evidence: Evidence,
     timings: Vec<(&'static str, f64)>,
 }
 
@@ -81,6 +79,20 @@ impl Found {
             rows.append(items)?;
         }
         Ok(rows)
+    }
+
+    #[getter]
+    fn evidence(&self) -> (f32, f32, f32, f32, Option<f32>, Option<f32>, Option<f32>) {
+        let Evidence {
+            idf_coverage,
+            title_coverage,
+            covered_mass,
+            lexical_margin,
+            best_cosine,
+            cosine_margin,
+            agreement,
+        } = self.evidence;
+        (idf_coverage, title_coverage, covered_mass, lexical_margin, best_cosine, cosine_margin, agreement)
     }
 
     #[getter]
@@ -259,7 +271,7 @@ impl Snapshot {
         Ok(PyBytes::new(py, &rows))
     }
 
-    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None))]
+    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None, excluded_documents = Vec::new()))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
     fn search(
         &self,
@@ -271,8 +283,10 @@ impl Snapshot {
         options: &SearchOptions,
         embedder: Option<&StaticEmbedder>,
         vector: Option<PyReadonlyArray1<'_, f32>>,
+        excluded_documents: Vec<String>,
     ) -> PyResult<Found> {
         let options = options.0;
+        let excluded_documents = excluded_documents.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
         let embedder = embedder.map(|embedder| &embedder.0);
         let given = vector.as_ref().map(|vector| vector.to_vec()).transpose()?;
         py.enter(|| {
@@ -291,6 +305,7 @@ impl Snapshot {
                 vector: vector.as_deref(),
                 filters: &filters,
                 excluded: &excluded,
+                excluded_documents: &excluded_documents,
             };
             let results = self.0.search(&question, &options)?;
             let mut rows = Vec::with_capacity(results.found.len());
@@ -307,7 +322,7 @@ impl Snapshot {
             if embedder.is_some() {
                 timings.insert(0, ("embed", embedded));
             }
-            Ok(Found { rows, idf_coverage: results.idf_coverage, best_cosine: results.best_cosine, timings })
+            Ok(Found { rows, evidence: results.evidence, timings })
         })
     }
 
@@ -325,7 +340,14 @@ impl Snapshot {
             let missing = || Error::InvalidArgument(format!("there is no chunk {chunk_id}"));
             let place = self.0.find_chunk(&id)?.ok_or_else(missing)?;
             let language = Language::from_code(language);
-            let question = Question { text: question, language, vector: None, filters: &[], excluded: &[] };
+            let question = Question {
+                text: question,
+                language,
+                vector: None,
+                filters: &[],
+                excluded: &[],
+                excluded_documents: &[],
+            };
             let explained = self.0.explain(&question, &options, place)?;
             Ok(json!({
                 "chunk": explanation(&explained.chunk, &explained.terms),

@@ -135,16 +135,16 @@ fn options() -> Options {
 }
 
 fn question(text: &str) -> Question<'_> {
-    Question { text, language: Language::English, vector: None, filters: &[], excluded: &[] }
+    Question { text, language: Language::English, vector: None, filters: &[], excluded: &[], excluded_documents: &[] }
 }
 
 fn coverage(pages: &[Page], text: &str) -> f32 {
     let index = Index::of(pages.iter().enumerate().map(|(number, page)| (id(number as u32), page.clone())).collect());
-    index.open().search(&question(text), &options()).unwrap().idf_coverage
+    index.open().search(&question(text), &options()).unwrap().evidence.idf_coverage
 }
 
 /// Everything of an answer that may not depend on how the index is cut into segments.
-type Answer = (Vec<(Id, u32, u32, Option<u32>, u32, Option<u32>)>, u32, Option<u32>);
+type Answer = (Vec<(Id, u32, u32, Option<u32>, u32, Option<u32>)>, Evidence);
 
 fn answer(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Answer {
     let results = snapshot.search(question, options).unwrap();
@@ -154,7 +154,7 @@ fn answer(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> An
         let document = (found.document_bm25.to_bits(), bits(found.document_cosine));
         (id, found.fused.to_bits(), found.bm25.to_bits(), bits(found.cosine), document.0, document.1)
     });
-    (found.collect(), results.idf_coverage.to_bits(), results.best_cosine.map(f32::to_bits))
+    (found.collect(), results.evidence)
 }
 
 fn words(least: usize, most: usize) -> impl Strategy<Value = String> {
@@ -195,13 +195,46 @@ proptest! {
             for (filters, excluded) in [(&area[..0], &excluded[..0]), (&area[..], &excluded[..0]), (&area[..0], &excluded[..])] {
                 for vector in [None, Some(&vector[..])] {
                     for mmr_lambda in [None, Some(0.6)] {
-                        let question = Question { text, language: Language::English, vector, filters, excluded };
+                        let question = Question { text, language: Language::English, vector, filters, excluded, excluded_documents: &[] };
                         let options = Options { mmr_lambda, ..options() };
                         prop_assert_eq!(answer(&grown, &question, &options), answer(&fresh, &question, &options));
                     }
                 }
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn documents_that_are_left_out_are_searched_as_if_filtered_away(
+        pages in prop::collection::btree_map((0u32..24).prop_map(id), pages(), 1..16),
+        question_text in words(1, 5),
+    ) {
+        let without: Vec<Id> = pages.iter().filter(|(_, page)| page.area == 2).map(|(&id, _)| id).collect();
+        let snapshot = Index::of(pages).open();
+        let vector = vector(&question_text);
+        let asked = Question { vector: Some(&vector), ..question(&question_text) };
+        let filtered = Question { excluded: &["area=2".to_owned()], ..asked };
+        let left_out = Question { excluded_documents: &without, ..asked };
+        prop_assert_eq!(answer(&snapshot, &left_out, &options()), answer(&snapshot, &filtered, &options()));
+    }
+
+    #[test]
+    fn evidence_does_not_depend_on_how_many_hits_are_returned(
+        pages in prop::collection::btree_map((0u32..24).prop_map(id), pages(), 1..16),
+        question_text in words(1, 5),
+    ) {
+        let snapshot = Index::of(pages).open();
+        let vector = vector(&question_text);
+        let asked = Question { vector: Some(&vector), ..question(&question_text) };
+        let evidence = |top_k, mmr_lambda| answer(&snapshot, &asked, &Options { top_k, mmr_lambda, ..options() }).1;
+        let all = evidence(12, None);
+        prop_assert_eq!((evidence(1, None), evidence(2, Some(0.5))), (all, all));
+        prop_assert!((0.0..=1.0).contains(&all.idf_coverage) && all.title_coverage <= all.idf_coverage + 1e-6);
+        prop_assert!(all.covered_mass >= 0.0 && all.lexical_margin >= 0.0);
     }
 }
 
@@ -219,7 +252,7 @@ fn coverage_counts_a_word_by_any_of_its_forms() {
     drop(publisher);
     let results = index.open().search(&question("running"), &options()).unwrap();
     assert_eq!(results.found.len(), 1);
-    assert!((results.idf_coverage - 1.0).abs() < 1e-6, "{}", results.idf_coverage);
+    assert!((results.evidence.idf_coverage - 1.0).abs() < 1e-6, "{:?}", results.evidence);
 }
 
 #[test]

@@ -329,6 +329,35 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each is an option
 
 
 @app.command(cls=PlainCommand)
+def calibrate(
+    questions: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUESTIONS", help="File of golden questions, or folder in BEIR's layout.", show_default=False
+        ),
+    ],
+    index: IndexFolder = None,
+    false_refusal_rate: Annotated[
+        str, typer.Option("--false-refusal-rate", metavar="SHARE", help="Answerable questions that may be refused.")
+    ] = "0.05",
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Where to write. [default: calibration.json in the index folder]"
+        ),
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE.svg", help="Draw reliability and risk by coverage.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the probability that the documentation answers, and the threshold of refusal, to labelled questions."""
+    from clockify_rag.cli import calibrating
+
+    calibrating.calibrate(questions, index=index, rate=false_refusal_rate, file=file, plot=plot, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
 def show(
     document: Annotated[
         str, typer.Argument(metavar="DOCUMENT[#ANCHOR]", help="Id, path, source/path or address.", show_default=False)

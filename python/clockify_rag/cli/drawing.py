@@ -1,4 +1,4 @@
-"""Dot plots as SVG: means with their intervals, one row a name, one colour a series.
+"""Plots as SVG: means with their intervals, one row a name, one colour a series; and probabilities against what came true.
 
 Written by hand because a picture of dots and lines needs no plotting library, which would be the largest dependency of the package.
 """
@@ -6,13 +6,16 @@ Written by hand because a picture of dots and lines needs no plotting library, w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
 import msgspec
 
 from clockify_rag.cli import output
+
+if TYPE_CHECKING:
+    from clockify_rag.calibrating import Figures
 
 WIDTH: Final = 760
 LEFT: Final = 230
@@ -72,16 +75,57 @@ def dot_plot(title: str, subtitle: str, series: Sequence[str], panels: Sequence[
     for panel in panels:
         shapes += _panel(panel, top)
         top += HEADING * bool(panel.title) + ROW * len(panel.rows) + GAP
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top}" width="{WIDTH}" height="{top}" role="img">',
-            f"<title>{_escaped(title)}</title>",
-            STYLE,
-            f'<rect width="{WIDTH}" height="{top}" fill="#ffffff"/>',
-            *shapes,
-            "</svg>\n",
-        ]
-    )
+    return "\n".join([*_opened(title, top), *shapes, "</svg>\n"])
+
+
+def reliability_plot(title: str, kinds: Mapping[str, Figures]) -> str:
+    """Return an SVG document: how often questions of a probability are answerable, and how risk grows with what is answered.
+
+    Args:
+        title: its first line.
+        kinds: at most two series by name.
+    """
+    left, right, side, top = 70.0, 430.0, 270.0, 110.0
+    shapes = [_text(20, 32, title, "title"), _text(20, 52, "bars are 95 % intervals", "note"), *_legend(list(kinds))]
+    shapes += _square(left, top, side, "probability", "share answerable")
+    shapes.append(f'<line class="zero" x1="{left}" y1="{top + side}" x2="{left + side}" y2="{top}"/>')
+    shapes += _square(right, top, side, "share answered", "share of those that nothing answers")
+    for colour, figures in zip(COLOURS, kinds.values(), strict=False):
+        for part in figures.reliability:
+            x = left + side * part.probability
+            low, high = (top + side * (1 - end) for end in (part.answerable.low, part.answerable.high))
+            y = top + side * (1 - part.answerable.count / part.answerable.of)
+            shapes.append(
+                f'<line x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" y2="{high:.1f}" stroke="{colour}" stroke-opacity="0.55"/>'
+            )
+            shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+        points = " ".join(f"{right + side * x:.1f},{top + side * (1 - y):.1f}" for x, y in figures.risk_coverage)
+        shapes.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    height = top + side + 60
+    return "\n".join([*_opened(title, height), *shapes, "</svg>\n"])
+
+
+def _square(left: float, top: float, side: float, across: str, up: str) -> Iterator[str]:
+    """Yield the grid of two axes from 0 to 1."""
+    for number in range(6):
+        share = number / 5
+        x, y = left + side * share, top + side * (1 - share)
+        yield f'<line class="grid" x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{top + side}"/>'
+        yield f'<line class="grid" x1="{left}" y1="{y:.1f}" x2="{left + side}" y2="{y:.1f}"/>'
+        yield _text(x, top + side + 16, f"{share:.1g}", "tick")
+        yield _text(left - 14, y + 4, f"{share:.1g}", "tick")
+    yield _text(left, top - 10, up, "heading")
+    yield _text(left + side / 2, top + side + 36, across, "tick")
+
+
+def _opened(title: str, height: float) -> list[str]:
+    """Return what every picture begins with."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" height="{height:g}" role="img">',
+        f"<title>{_escaped(title)}</title>",
+        STYLE,
+        f'<rect width="{WIDTH}" height="{height:g}" fill="#ffffff"/>',
+    ]
 
 
 def _legend(series: Sequence[str]) -> Iterator[str]:

@@ -164,6 +164,9 @@ def search_fields(result: SearchResult) -> dict[str, Any]:
         "generation": result.generation,
         "hits": [hit_fields(hit) for hit in result.hits],
         "evidence": result.evidence,
+        "confidence": result.confidence,
+        "threshold": result.threshold,
+        "calibration": result.calibration,
         "lexical_only": result.lexical_only,
         "timings_ms": result.timings_ms,
     }
@@ -177,6 +180,7 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "refused": answer.refused,
         "reason": answer.reason,
         "confidence": answer.confidence,
+        "calibration": answer.calibration,
         "citations": answer.citations,
         "hits": [hit_fields(hit) for hit in answer.hits],
         "generation": answer.generation,
