@@ -18,8 +18,9 @@ fn options(dense: Mode) -> Options {
         top_k: 12,
         candidates: 100,
         parameters: Parameters::default(),
-        dense_weight: 1.25,
-        document_weight: 0.5,
+        dense_weight: 1.8,
+        document_weight: 0.3,
+        repeat_weight: 0.85,
         mmr_lambda: Some(0.98),
         dense,
     }

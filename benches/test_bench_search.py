@@ -90,8 +90,9 @@ def test_bench_core_search(benchmark: Any, pipeline: Pipeline, dense: str) -> No
         k1=1.2,
         b=(0.75, 0.75, 0.75),
         weights=(5.0, 1.0, 1.0),
-        dense_weight=1.25,
-        document_weight=0.5,
+        dense_weight=1.8,
+        document_weight=0.3,
+        repeat_weight=0.85,
         mmr_lambda=0.98,
         dense=dense,
     )

@@ -47,6 +47,8 @@ pub struct Options {
     pub dense_weight: f32,
     /// The weight of the whole document's evidence, 0 to 1.
     pub document_weight: f32,
+    /// What each further chunk of a section counts, as a share of the one before, 0 to 1.
+    pub repeat_weight: f32,
     /// The trade-off of MMR, 1 for relevance only; `None` for no MMR.
     pub mmr_lambda: Option<f32>,
     /// Which way the nearest chunks are found.
@@ -96,6 +98,10 @@ pub struct Found {
     pub document_cosine: Option<f32>,
     /// The relevance that all this was fused to.
     pub fused: f32,
+    /// The relevance that is left where better chunks are of the same section.
+    pub score: f32,
+    /// The number of its section in the document.
+    section: u32,
 }
 
 /// The answer to one question.
@@ -283,6 +289,7 @@ impl Snapshot {
         clock.lap("fuse");
         let evidence = search.evidence(&found, &held);
         clock.lap("evidence");
+        search.discount_repeats(&mut found)?;
         let found = match options.mmr_lambda {
             Some(lambda) if lambda < 1.0 => search.diversify(found, lambda)?,
             _ => found.into_iter().take(options.top_k).collect(),
@@ -615,6 +622,8 @@ impl<'a> Search<'a> {
                     document_bm25: 0.0,
                     document_cosine: None,
                     fused: 0.0,
+                    score: 0.0,
+                    section: 0,
                 });
             }
         }
@@ -656,7 +665,7 @@ impl<'a> Search<'a> {
             let mut documents = Vec::with_capacity(group.len());
             for found in &mut *group {
                 found.cosine = told(found.cosine);
-                found.document = part.records.document_of(found.place.row)?;
+                (found.document, found.section) = part.records.place_of(found.place.row)?;
                 if documents.last() != Some(&found.document) {
                     documents.push(found.document);
                 }
@@ -709,6 +718,16 @@ impl<'a> Search<'a> {
         });
     }
 
+    /// Lets a section's further chunks count less, and orders the candidates by what is left.
+    fn discount_repeats(&self, found: &mut [Found]) -> Result<()> {
+        let relevance: Vec<f32> = found.iter().map(|found| found.fused).collect();
+        let sections: Vec<_> = found.iter().map(|found| (found.place.segment, found.document, found.section)).collect();
+        let counted = fusion::without_repeats(&relevance, &sections, self.options.repeat_weight)?;
+        found.iter_mut().zip(counted).for_each(|(found, counted)| found.score = counted);
+        found.sort_by(|left, right| right.score.total_cmp(&left.score));
+        Ok(())
+    }
+
     /// The hits in the order of maximal marginal relevance.
     fn diversify(&self, mut found: Vec<Found>, lambda: f32) -> Result<Vec<Found>> {
         found.truncate(self.options.candidates.max(self.options.top_k));
@@ -720,7 +739,7 @@ impl<'a> Search<'a> {
             };
             vectors.push((segment, candidate.place.row));
         }
-        let relevance: Vec<f32> = found.iter().map(|candidate| candidate.fused).collect();
+        let relevance: Vec<f32> = found.iter().map(|candidate| candidate.score).collect();
         let kernels = dense::kernels_in_use()?;
         let stored = |candidate: usize| {
             let found = vectors.get(candidate).map(|(segment, row)| segment.stored(*row)).transpose();

@@ -166,6 +166,7 @@ class SearchOptions:
         weights: tuple[float, float, float],
         dense_weight: float,
         document_weight: float,
+        repeat_weight: float,
         mmr_lambda: float | None,
         dense: str = "auto",
     ) -> SearchOptions:

@@ -177,6 +177,9 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     document_weight: Annotated[
         Weight, Meta(description="Weight of the whole document's evidence in a chunk's score")
     ] = 0.3
+    repeat_weight: Annotated[
+        Share, Meta(description="What each further chunk of a section counts, as a share of the one before it")
+    ] = 0.85
     dense: Annotated[
         Literal["auto", "exact", "cascade"],
         Meta(

@@ -194,8 +194,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     """From 1."""
     score: float
-    """The relevance that the last reranker gave, else the retriever's fused one. Ranks need not follow it: MMR orders hits by how
-    much they add to those before."""
+    """The relevance that the last reranker gave, else the retriever's: the fused one, less for chunks of a section that better chunks
+    are of. Ranks need not follow it: MMR orders hits by how much they add to those before."""
     chunk: Chunk
     document: Document
     scores: Scores

@@ -296,7 +296,7 @@ def _ablation(pipeline: Pipeline, measuring: _Measuring, configured: _Run) -> It
 
 def _variants(settings: Settings, *, vectors: bool) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Yield the name and the settings of every other ranking: stages from the first on, then options taken away."""
-    plain: dict[str, Any] = {"reranking.reranker": "none"}
+    plain: dict[str, Any] = {"reranking.reranker": "none", "retrieval.repeat_weight": 1.0}
     alone = {"retrieval.document_weight": 0.0, **plain}
     yield "lexical", {"retrieval.lexical": True, **alone}, True
     if vectors and not settings.retrieval.lexical:
@@ -304,6 +304,8 @@ def _variants(settings: Settings, *, vectors: bool) -> Iterator[tuple[str, dict[
         yield "fused", alone, True
     if settings.retrieval.document_weight:
         yield "+ document evidence", plain, True
+    if settings.retrieval.repeat_weight < 1 and settings.reranking.reranker != "none":
+        yield "+ repeats discounted", {"reranking.reranker": "none"}, True
     if settings.reranking.reranker != "none":
         yield f"+ {settings.reranking.reranker} (as configured)", {}, True
     for name, value in _options(settings.retrieval):
@@ -321,8 +323,11 @@ def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
             kind = kind.type
         if isinstance(kind, inspect.BoolType) and field.name != "lexical":
             yield field.name, not value
-        elif isinstance(kind, inspect.FloatType) and kind.ge == 0 and value:
-            yield field.name, 0
+        elif isinstance(kind, inspect.FloatType) and kind.ge == 0:
+            # A share of what came before does nothing when it is whole.
+            off = 1 if field.name == "repeat_weight" else 0
+            if value != off:
+                yield field.name, off
 
 
 def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:

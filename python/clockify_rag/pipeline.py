@@ -399,6 +399,7 @@ class Pipeline:
                 "rule": "bm25 / bm25_max + w * cos",
                 "dense_weight": None if result.lexical_only else retriever.dense_weight,
                 "document_weight": settings.document_weight,
+                "repeat_weight": settings.repeat_weight,
                 "candidates": settings.candidates,
                 "lexical_only": result.lexical_only,
             },

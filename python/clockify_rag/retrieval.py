@@ -69,6 +69,7 @@ class HybridRetriever:
             weights=(settings.title_weight, settings.heading_weight, settings.body_weight),
             dense_weight=self.dense_weight,
             document_weight=settings.document_weight,
+            repeat_weight=settings.repeat_weight,
             mmr_lambda=self._mmr_lambda,
             dense=settings.dense,
         )

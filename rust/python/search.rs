@@ -26,7 +26,7 @@ pub(super) struct SearchOptions(Options);
 #[pymethods]
 impl SearchOptions {
     #[new]
-    #[pyo3(signature = (*, top_k, candidates, k1, b, weights, dense_weight, document_weight, mmr_lambda, dense = "auto"))]
+    #[pyo3(signature = (*, top_k, candidates, k1, b, weights, dense_weight, document_weight, repeat_weight, mmr_lambda, dense = "auto"))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -37,12 +37,22 @@ impl SearchOptions {
         weights: (f32, f32, f32),
         dense_weight: f32,
         document_weight: f32,
+        repeat_weight: f32,
         mmr_lambda: Option<f32>,
         dense: &str,
     ) -> PyResult<Self> {
         let parameters = Parameters { k1, b: b.into(), weights: weights.into() };
         let dense = py.enter(|| dense.parse())?;
-        Ok(Self(Options { top_k, candidates, parameters, dense_weight, document_weight, mmr_lambda, dense }))
+        Ok(Self(Options {
+            top_k,
+            candidates,
+            parameters,
+            dense_weight,
+            document_weight,
+            repeat_weight,
+            mmr_lambda,
+            dense,
+        }))
     }
 }
 
@@ -75,7 +85,7 @@ impl Found {
                 PyBytes::new(py, &row.chunk),
                 row.text.as_str(),
                 PyBytes::new(py, &row.document),
-                found.fused,
+                found.score,
                 found.fused,
                 Some(found.bm25).filter(|&score| score > 0.0),
                 found.cosine,

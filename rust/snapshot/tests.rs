@@ -130,6 +130,7 @@ fn options() -> Options {
         parameters: Parameters::default(),
         dense_weight: 1.25,
         document_weight: 0.3,
+        repeat_weight: 0.85,
         mmr_lambda: None,
         dense: Mode::Auto,
     }
@@ -145,7 +146,7 @@ fn coverage(pages: &[Page], text: &str) -> f32 {
 }
 
 /// Everything of an answer that may not depend on how the index is cut into segments.
-type Answer = (Vec<(Id, u32, u32, Option<u32>, u32, Option<u32>)>, Evidence);
+type Answer = (Vec<(Id, (u32, u32), u32, Option<u32>, u32, Option<u32>)>, Evidence);
 
 fn answer(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Answer {
     let results = snapshot.search(question, options).unwrap();
@@ -153,9 +154,26 @@ fn answer(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> An
         let id = snapshot.records(found.place.segment).unwrap().chunk_id(found.place.row).unwrap();
         let bits = |number: Option<f32>| number.map(f32::to_bits);
         let document = (found.document_bm25.to_bits(), bits(found.document_cosine));
-        (id, found.fused.to_bits(), found.bm25.to_bits(), bits(found.cosine), document.0, document.1)
+        (
+            id,
+            (found.fused.to_bits(), found.score.to_bits()),
+            found.bm25.to_bits(),
+            bits(found.cosine),
+            document.0,
+            document.1,
+        )
     });
     (found.collect(), results.evidence)
+}
+
+/// What is left of each relevance where better chunks are of the same section.
+fn discounted(relevance: &[(f32, (u32, u32, u32))], options: &Options) -> Vec<f32> {
+    let left = |(place, &(own, section))| {
+        let before = relevance.iter().take(place).filter(|(_, other)| *other == section).count();
+        let factor = (0..before).fold(1.0, |factor, _| factor * options.repeat_weight);
+        if own > 0.0 { own * factor } else { own }
+    };
+    relevance.iter().enumerate().map(left).collect()
 }
 
 /// The answer by the definition: every chunk scored by everything, then sorted and cut, with no bound and no shared work.
@@ -166,6 +184,7 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
         scores: [f32; 4],
         holds: Vec<(bool, bool)>,
         document: (u32, u32),
+        section: (u32, u32, u32),
         vector: Vec<f32>,
     }
     let search = Search::new(snapshot, question, options).unwrap();
@@ -194,6 +213,7 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
                     scores: [score(terms), cosine(vectors.cosines(&[row], &asked).unwrap()), own, near],
                     holds: terms.iter().map(has).collect(),
                     document: (number as u32, document),
+                    section: (number as u32, document, records.place_of(row).unwrap().1),
                     vector: vectors.vector(row).unwrap(),
                 });
             }
@@ -244,9 +264,12 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
         cosine_margin: cosines.map(|cosines| cosines.1),
         agreement: cosines.map(|_| evidence::agreement(&candidates)),
     };
+    let relevance: Vec<(f32, (u32, u32, u32))> = pool.iter().map(|row| (fused[row], rows[*row].section)).collect();
+    let scores: FxHashMap<usize, f32> = pool.iter().copied().zip(discounted(&relevance, options)).collect();
+    pool.sort_by(|a, b| scores[b].total_cmp(&scores[a]));
     if let Some(lambda) = options.mmr_lambda.filter(|&lambda| lambda < 1.0) {
         pool.truncate(options.candidates.max(options.top_k));
-        let relevance: Vec<f32> = pool.iter().map(|row| fused[row]).collect();
+        let relevance: Vec<f32> = pool.iter().map(|row| scores[row]).collect();
         let vectors: Vec<f32> = pool.iter().flat_map(|&row| rows[row].vector.clone()).collect();
         let picks = mmr::select(&relevance, &vectors, DIMENSION, lambda, options.top_k).unwrap();
         pool = picks.into_iter().map(|pick| pool[pick]).collect();
@@ -255,7 +278,8 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
     let found = pool.iter().map(|&row| {
         let [bm25, cosine, document_bm25, document_cosine] = rows[row].scores;
         let document = (document_bm25.to_bits(), known(document_cosine).map(f32::to_bits));
-        (rows[row].id, fused[&row].to_bits(), bm25.to_bits(), known(cosine).map(f32::to_bits), document.0, document.1)
+        let relevance = (fused[&row].to_bits(), scores[&row].to_bits());
+        (rows[row].id, relevance, bm25.to_bits(), known(cosine).map(f32::to_bits), document.0, document.1)
     });
     (found.collect(), evidence)
 }
@@ -352,6 +376,7 @@ proptest! {
         candidates in prop_oneof![1usize..12, Just(1000)], top_k in prop_oneof![1usize..12, Just(1000)],
         lambda in prop_oneof![Just(None), Just(Some(0.98)), (0u8..9).prop_map(|eighths| Some(f32::from(eighths) / 8.0))],
         document_weight in prop_oneof![Just(0.0f32), Just(0.5), Just(1.0)],
+        repeat_weight in prop_oneof![Just(0.0f32), Just(0.85), Just(1.0)],
     ) {
         let mut index = Index::new();
         let numbered = parts.concat().into_iter().enumerate().map(|(number, page)| (id(number as u32), Some(page)));
@@ -369,7 +394,7 @@ proptest! {
             for filters in [&area[..0], &area[..]] {
                 for vector in [None, Some(&vector[..])] {
                     let question = Question { text, language: Language::English, vector, filters, excluded: &[], excluded_documents: &[] };
-                    let options = Options { candidates, top_k, mmr_lambda: lambda, document_weight, ..options() };
+                    let options = Options { candidates, top_k, mmr_lambda: lambda, document_weight, repeat_weight, ..options() };
                     prop_assert_eq!(answer(&snapshot, &question, &options), naive(&snapshot, &question, &options));
                 }
             }

@@ -28,7 +28,8 @@ class Clockify(Contender):
 
     name = "clockify-rag"
     notes = "hands over texts, records and scores; whole documents' evidence is in the hybrid score"
-    document_weight: ClassVar[float] = 0.5
+    document_weight: ClassVar[float] = 0.3
+    repeat_weight: ClassVar[float] = 0.85
     mode: ClassVar[str] = "auto"
 
     @property
@@ -69,7 +70,7 @@ class Clockify(Contender):
     def open(self) -> None:
         """Open and verify the snapshot."""
         self._snapshot = self._core.Snapshot.open(str(self.store / "index"))
-        self._hybrid = self._options(top_k=PICKED, dense_weight=1.25, mmr_lambda=MMR_LAMBDA)
+        self._hybrid = self._options(top_k=PICKED, dense_weight=1.8, mmr_lambda=MMR_LAMBDA)
         self._lexical = self._options(top_k=TOP, dense_weight=0.0, document_weight=0.0)
         self._dense = self._options(top_k=TOP, dense_weight=1.0, document_weight=0.0)
 
@@ -85,6 +86,7 @@ class Clockify(Contender):
             weights=(5.0, 1.0, 1.0),
             dense_weight=dense_weight,
             document_weight=self.document_weight if document_weight is None else document_weight,
+            repeat_weight=self.repeat_weight if document_weight is None else 1.0,
             mmr_lambda=mmr_lambda,
             **extra,
         )
@@ -117,8 +119,9 @@ class ChunksOnly(Clockify):
     """What the peers compute: no evidence of whole documents."""
 
     name = "clockify-rag chunks only"
-    notes = "without whole documents' evidence, which no peer has"
+    notes = "without whole documents' evidence and sections, which no peer has"
     document_weight = 0.0
+    repeat_weight = 1.0
 
 
 class Exact(Clockify):

@@ -92,7 +92,7 @@ def fused_and_picked(
     near: NDArray[numpy.int64],
     matrix: Vectors,
     vector: Vectors,
-    weight: float = 1.25,
+    weight: float = 1.8,
 ) -> NDArray[numpy.int64]:
     """Fuse two lists, each candidate with its cosine, and pick 12 by MMR from the best 100."""
     import numpy
