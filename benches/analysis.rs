@@ -5,7 +5,7 @@
 
 #![allow(missing_docs, clippy::expect_used)]
 
-mod corpus;
+mod seeded;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -18,10 +18,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn text() -> String {
     let named = std::env::var_os("TEXT").map(|path| std::fs::read_to_string(path).expect("TEXT names a file of text"));
-    named.unwrap_or_else(|| corpus::text(&corpus::pages(corpus::chunks() / 10)))
+    named.unwrap_or_else(|| seeded::text(&seeded::pages(seeded::chunks() / 10)))
 }
 
-fn analysis(criterion: &mut Criterion<corpus::ThreadTime>) {
+fn analysis(criterion: &mut Criterion<seeded::ThreadTime>) {
     let text = text();
     let mut group = criterion.benchmark_group("analysis");
     group.throughput(Throughput::Bytes(text.len() as u64));
@@ -50,7 +50,7 @@ fn analysis(criterion: &mut Criterion<corpus::ThreadTime>) {
     println!("the analyser's fingerprint took {:?}", start.elapsed());
 }
 
-fn model(criterion: &mut Criterion<corpus::ThreadTime>) {
+fn model(criterion: &mut Criterion<seeded::ThreadTime>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/clockify_rag/models/docs-static-256-int8");
     let wordpiece = WordPiece::open(&folder.join("tokenizer.json")).expect("the model ships");
     let embedding = StaticEmbedding::open(&folder).expect("the model ships");
@@ -116,5 +116,5 @@ fn model(criterion: &mut Criterion<corpus::ThreadTime>) {
     });
 }
 
-criterion_group! { name = benches; config = corpus::short(); targets = analysis, model }
+criterion_group! { name = benches; config = seeded::short(); targets = analysis, model }
 criterion_main!(benches);

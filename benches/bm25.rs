@@ -3,7 +3,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod corpus;
+mod seeded;
 
 use std::hint::black_box;
 
@@ -21,7 +21,7 @@ use tantivy::{Index, ReloadPolicy, Term};
 
 const QUESTIONS: usize = 200;
 
-fn documents(pages: &[corpus::Page]) -> Vec<DocumentText<'_>> {
+fn documents(pages: &[seeded::Page]) -> Vec<DocumentText<'_>> {
     let mut documents = Vec::with_capacity(pages.len());
     for (number, page) in pages.iter().enumerate() {
         let chunks = page.sections.iter().map(|(headings, body)| ChunkText {
@@ -41,7 +41,7 @@ fn documents(pages: &[corpus::Page]) -> Vec<DocumentText<'_>> {
 
 /// The terms of each question.
 fn questions() -> Vec<Vec<String>> {
-    corpus::questions(QUESTIONS).iter().map(|question| question_terms(question, Language::Unknown)).collect()
+    seeded::questions(QUESTIONS).iter().map(|question| question_terms(question, Language::Unknown)).collect()
 }
 
 fn query(segment: &LexicalSegment, scorer: &Scorer, words: &[String]) -> Vec<QueryTerm> {
@@ -56,10 +56,10 @@ fn query(segment: &LexicalSegment, scorer: &Scorer, words: &[String]) -> Vec<Que
     words.iter().map(term).collect()
 }
 
-fn benchmark(criterion: &mut Criterion<corpus::ThreadTime>) {
+fn benchmark(criterion: &mut Criterion<seeded::ThreadTime>) {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("segment");
-    let pages = corpus::pages(corpus::chunks());
+    let pages = seeded::pages(seeded::chunks());
     let documents = documents(&pages);
     let started = std::time::Instant::now();
     let mut writer = SegmentWriter::create(&folder).unwrap();
@@ -116,7 +116,7 @@ fn benchmark(criterion: &mut Criterion<corpus::ThreadTime>) {
 
 /// tantivy's own search, and exhaustive scoring over its blocks with our lengths.
 fn tantivy_blocks(
-    criterion: &mut Criterion<corpus::ThreadTime>,
+    criterion: &mut Criterion<seeded::ThreadTime>,
     reader: &tantivy::IndexReader,
     segment: &LexicalSegment,
     questions: &[Vec<String>],
@@ -176,5 +176,5 @@ fn tantivy_blocks(
     });
 }
 
-criterion_group! { name = benches; config = corpus::short(); targets = benchmark }
+criterion_group! { name = benches; config = seeded::short(); targets = benchmark }
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::expect_used)]
 
-mod corpus;
+mod seeded;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -12,11 +12,11 @@ use clockify_rag::markup::{Options, Page, parse_html, parse_markdown};
 use clockify_rag::wordpiece::WordPiece;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-fn benchmark(criterion: &mut Criterion<corpus::ThreadTime>) {
+fn benchmark(criterion: &mut Criterion<seeded::ThreadTime>) {
     let tokenizer = "python/clockify_rag/models/docs-static-256-int8/tokenizer.json";
     let wordpiece = WordPiece::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(tokenizer)).expect("the model ships");
     // One page with the sections of twenty.
-    let mut pages = corpus::pages(200).into_iter();
+    let mut pages = seeded::pages(200).into_iter();
     let mut page = pages.next().expect("there are pages");
     page.sections.extend(pages.flat_map(|page| page.sections));
     let (html, markdown) = (page.html(), page.markdown());
@@ -34,5 +34,5 @@ fn benchmark(criterion: &mut Criterion<corpus::ThreadTime>) {
     group.finish();
 }
 
-criterion_group! { name = benches; config = corpus::short(); targets = benchmark }
+criterion_group! { name = benches; config = seeded::short(); targets = benchmark }
 criterion_main!(benches);

@@ -6,7 +6,7 @@
 
 #![allow(missing_docs, clippy::expect_used)]
 
-mod corpus;
+mod seeded;
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -52,11 +52,11 @@ fn recall(vectors: &VectorSegment, queries: &[f32]) {
     }
 }
 
-fn dense(criterion: &mut Criterion<corpus::ThreadTime>) {
+fn dense(criterion: &mut Criterion<seeded::ThreadTime>) {
     let (rows, queries) = if let (Some(rows), Some(queries)) = (read("VECTORS"), read("QUERIES")) {
         (rows, queries)
     } else {
-        let (rows, queries) = corpus::vectors(corpus::chunks(), DIMENSION);
+        let (rows, queries) = seeded::vectors(seeded::chunks(), DIMENSION);
         (rows, queries.concat())
     };
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -77,7 +77,7 @@ fn dense(criterion: &mut Criterion<corpus::ThreadTime>) {
     let some: Vec<u32> = (0..200).map(|row| row * 499 % vectors.rows()).collect();
 
     let mut group = criterion.benchmark_group("dense");
-    corpus::at_each_level(|name| {
+    seeded::at_each_level(|name| {
         let mut turn = 0;
         let mut next = || {
             turn = (turn + 1) % (queries.len() / DIMENSION);
@@ -95,5 +95,5 @@ fn dense(criterion: &mut Criterion<corpus::ThreadTime>) {
     group.finish();
 }
 
-criterion_group! { name = benches; config = corpus::short(); targets = dense }
+criterion_group! { name = benches; config = seeded::short(); targets = dense }
 criterion_main!(benches);

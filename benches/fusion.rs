@@ -2,7 +2,7 @@
 
 #![allow(missing_docs)]
 
-mod corpus;
+mod seeded;
 
 use std::hint::black_box;
 
@@ -12,8 +12,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 const DIMENSION: usize = 256;
 
-fn fusion(criterion: &mut Criterion<corpus::ThreadTime>) {
-    let mut random = corpus::Random::new(3);
+fn fusion(criterion: &mut Criterion<seeded::ThreadTime>) {
+    let mut random = seeded::Random::new(3);
     let mut floats = |count: usize| -> Vec<f32> { (0..count).map(|_| random.float().abs()).collect() };
     let (bm25, cosine, document_bm25, document_cosine) = (floats(200), floats(200), floats(200), floats(200));
     let mut group = criterion.benchmark_group("fusion");
@@ -32,7 +32,7 @@ fn fusion(criterion: &mut Criterion<corpus::ThreadTime>) {
     group.finish();
 
     // The chunks around one centre in fifty, as the candidates of one question are.
-    let (mut vectors, _) = corpus::vectors(100, DIMENSION);
+    let (mut vectors, _) = seeded::vectors(100, DIMENSION);
     for row in vectors.chunks_mut(DIMENSION) {
         let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt();
         for value in row {
@@ -41,7 +41,7 @@ fn fusion(criterion: &mut Criterion<corpus::ThreadTime>) {
     }
     let relevance: Vec<f32> = (0..100).map(|rank| 2.0 / (1.0 + 0.05 * rank as f32)).collect();
     let mut group = criterion.benchmark_group("mmr");
-    corpus::at_each_level(|level| {
+    seeded::at_each_level(|level| {
         for lambda in [0.98, 0.7, 0.3] {
             group.bench_function(format!("12 of 100, lambda {lambda}/{level}"), |bench| {
                 bench.iter(|| mmr::select(black_box(&relevance), &vectors, DIMENSION, lambda, 12));
@@ -51,5 +51,5 @@ fn fusion(criterion: &mut Criterion<corpus::ThreadTime>) {
     group.finish();
 }
 
-criterion_group! { name = benches; config = corpus::short(); targets = fusion }
+criterion_group! { name = benches; config = seeded::short(); targets = fusion }
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 
 #![allow(missing_docs)]
 
-mod corpus;
+mod seeded;
 
 use std::hint::black_box;
 
@@ -22,7 +22,7 @@ fn page(characters: usize) -> String {
     text
 }
 
-fn quotes(criterion: &mut Criterion<corpus::ThreadTime>) {
+fn quotes(criterion: &mut Criterion<seeded::ThreadTime>) {
     let mut group = criterion.benchmark_group("quotes");
     for characters in [3_000, 30_000] {
         let text = page(characters);
@@ -37,5 +37,5 @@ fn quotes(criterion: &mut Criterion<corpus::ThreadTime>) {
     group.finish();
 }
 
-criterion_group! { name = benches; config = corpus::short(); targets = quotes }
+criterion_group! { name = benches; config = seeded::short(); targets = quotes }
 criterion_main!(benches);

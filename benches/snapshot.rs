@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::expect_used)]
 
-mod corpus;
+mod seeded;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -39,10 +39,10 @@ fn ask(snapshot: &Snapshot, text: &str, vector: Option<&[f32]>, dense: Mode) -> 
     snapshot.search(&question, &options(dense)).expect("the index is sound")
 }
 
-fn snapshot(criterion: &mut Criterion<corpus::ThreadTime>) {
-    let questions = corpus::questions(100);
+fn snapshot(criterion: &mut Criterion<seeded::ThreadTime>) {
+    let questions = seeded::questions(100);
     for dimension in [256, 384] {
-        let (_folder, snapshot, vectors) = corpus::index(dimension);
+        let (_folder, snapshot, vectors) = seeded::index(dimension);
         let mut group = criterion.benchmark_group(format!("snapshot, {dimension} dimensions"));
         let mut turn = 0;
         let mut next = move || {
@@ -50,7 +50,7 @@ fn snapshot(criterion: &mut Criterion<corpus::ThreadTime>) {
             turn % 100
         };
         let cascade = Mode::Cascade { oversample: clockify_rag::dense::OVERSAMPLE };
-        corpus::at_each_level(|level| {
+        seeded::at_each_level(|level| {
             for (name, mode) in [("hybrid", Mode::Auto), ("hybrid, exact", Mode::Exact), ("hybrid, cascade", cascade)] {
                 group.bench_function(format!("{name}/{level}"), |bencher| {
                     bencher.iter(|| {
@@ -86,5 +86,5 @@ fn snapshot(criterion: &mut Criterion<corpus::ThreadTime>) {
     }
 }
 
-criterion_group! { name = benches; config = corpus::short(); targets = snapshot }
+criterion_group! { name = benches; config = seeded::short(); targets = snapshot }
 criterion_main!(benches);
