@@ -35,10 +35,11 @@ def small(harness: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     (folder / "pages").mkdir(parents=True)
     for path in PAGES.rglob("*.md"):
         (page,) = _core.parse("markdown", [path.read_bytes()])
-        if isinstance(page, _core.Page) and not page.hub:
+        if isinstance(page, _core.Page) and not page.hub and corpus.is_english(page):
             shutil.copyfile(path, folder / "pages" / f"{path.parent.name}-{path.name}")
     corpus.build(folder / "pages", folder / "index-256")
     corpus.export(folder / "index-256", folder)
+    numpy.save(folder / "vectors-384.npy", corpus.expanded(numpy.load(folder / "vectors-256.npy")))
     corpus.write_questions(folder, [{"kind": "question", "text": text} for text in QUESTIONS])
     return folder
 

@@ -9,7 +9,7 @@ folder. A corpus is a folder:
     pages/                what our own build reads
     texts.jsonl           what the peers index: title, headings and text of each chunk of that build, a JSON string a line
     ids.txt               our ids of those chunks
-    vectors-256.npy       the shipped static table's vectors of those texts, float32
+    vectors-256.npy       the vectors of those chunks as our index holds them (16 bits, by the shipped static table), float32
     vectors-384.npy       the same, expanded to 384 numbers: see ``expanded``
     queries.jsonl         questions: headings and sentences of pages that were held out, and questions of ``RAG_TEST_DATA``
     queries-256.npy, queries-384.npy
@@ -31,7 +31,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-    from clockify_rag._core import Page, Snapshot
+    from clockify_rag._core import Page
 
 SEED = 20_261
 SIZES = {"1k": 1_000, "10k": 10_000, "30k": 30_000, "100k": 100_000, "300k": 300_000, "1m": 1_000_000}
@@ -51,6 +51,8 @@ HELD_OUT = 50
 """Every so many pages one is kept out of the corpus, for questions."""
 
 QUESTIONS = 300
+
+SUFFIXES = (".html", ".htm")
 
 BATCH = 256
 
@@ -65,13 +67,18 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clockify-rag-bench"
 
 
+def dimensions(size: str) -> Sequence[int]:
+    """Return the widths of a corpus's vectors: the largest has one, for the room that it takes."""
+    return DIMENSIONS[:1] if size == "1m" else DIMENSIONS
+
+
 def corpus_folder(size: str) -> Path:
     """Return the folder of a corpus."""
     return cache_folder() / "corpora" / size
 
 
 def unpacked(package: str) -> Path:
-    """Return a folder with the files of a package, downloaded and unpacked if it was not before."""
+    """Return a folder with the HTML files of a package, downloaded and unpacked if it was not before."""
     folder = cache_folder() / "unpacked" / package
     if folder.is_dir():
         return folder
@@ -85,6 +92,9 @@ def unpacked(package: str) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     subprocess.run(["dpkg-deb", "-x", archive, partial], check=True)
+    for path in partial.rglob("*"):
+        if path.is_file() and path.suffix not in SUFFIXES:
+            path.unlink()
     partial.rename(folder)
     return folder
 
@@ -94,7 +104,7 @@ def pages_of(packages: Sequence[str]) -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = []
     for package in packages:
         root = unpacked(package)
-        pages = [path for path in root.rglob("*.htm*") if path.suffix in (".html", ".htm") and path.is_file()]
+        pages = [path for path in root.rglob("*.htm*") if path.suffix in SUFFIXES and path.is_file()]
         found += [(package, path) for path in pages if not path.is_symlink() and 0 < path.stat().st_size < LARGEST_PAGE]
     found.sort(key=lambda page: (page[0], str(page[1])))
     random.Random(SEED).shuffle(found)
@@ -121,7 +131,7 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
         read = [
             (package, path, page)
             for (package, path), page in zip(batch, parsed, strict=True)
-            if isinstance(page, _core.Page) and not page.hub and _is_english(page)
+            if isinstance(page, _core.Page) and not page.hub and is_english(page)
         ]
         counts = [len(pieces) for pieces in _core.chunk([page for *_, page in read], tokenizer, 400, 800, 0.15)]
         for (package, path, page), count in zip(read, counts, strict=True):
@@ -137,7 +147,7 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
     return total, held_out
 
 
-def _is_english(page: Page) -> bool:
+def is_english(page: Page) -> bool:
     """Whether the loader will say so: pages of other languages get no vectors from the shipped table."""
     from clockify_rag import _core
 
@@ -264,47 +274,27 @@ def build(pages: Path, index: Path) -> None:
 
 
 def export(index: Path, folder: Path) -> int:
-    """Write the texts and vectors that the peers index; return how many chunks there are."""
+    """Write the texts and vectors that the peers index, as our index holds them; return how many chunks there are."""
     import numpy
 
     from clockify_rag import _core
-    from clockify_rag.embedding import StaticEmbedder
+    from clockify_rag.index import decode_chunk, stored_documents
+    from clockify_rag.pipeline import embedded_text
 
-    embedder = StaticEmbedder()
     snapshot = _core.Snapshot.open(str(index))
     vectors = numpy.empty((snapshot.chunks, 256), numpy.float32)
     row = 0
     with (folder / "texts.jsonl").open("w") as texts, (folder / "ids.txt").open("w") as ids:
-        for batch in _batches(_texts(snapshot), 4096):
-            embedded = embedder.embed([text for _, text in batch])
-            vectors[row : row + len(batch)] = embedded
-            row += len(batch)
-            texts.writelines(json.dumps(text) + "\n" for _, text in batch)
-            ids.writelines(chunk_id + "\n" for chunk_id, _ in batch)
+        for document in stored_documents(snapshot):
+            rows = numpy.frombuffer(snapshot.vectors_of(document.id), "<f4").reshape(-1, 256)
+            vectors[row : row + len(rows)] = rows
+            row += len(rows)
+            for record, text in snapshot.chunks_of(document.id):
+                chunk = decode_chunk(record, text)
+                texts.write(json.dumps(embedded_text(document, chunk)) + "\n")
+                ids.write(chunk.id + "\n")
     numpy.save(folder / "vectors-256.npy", vectors)
-    numpy.save(folder / "vectors-384.npy", expanded(vectors))
     return row
-
-
-def _texts(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    from clockify_rag.index import decode_chunk, stored_documents
-    from clockify_rag.pipeline import embedded_text
-
-    for document in stored_documents(snapshot):
-        for record, text in snapshot.chunks_of(document.id):
-            chunk = decode_chunk(record, text)
-            yield chunk.id, embedded_text(document, chunk)
-
-
-def _batches(items: Iterator[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    batch: list[tuple[str, str]] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def index_with(folder: Path, dimension: int) -> None:
@@ -330,10 +320,33 @@ def index_with(folder: Path, dimension: int) -> None:
         writer.publish()
 
 
+def _is_of_this_engine(index: Path) -> bool:
+    """Whether this engine would make the same chunks, terms and vectors of the pages, in the same format."""
+    from clockify_rag import _core
+    from clockify_rag.config import Settings
+    from clockify_rag.errors import StoreError
+    from clockify_rag.pipeline import Pipeline
+
+    try:
+        snapshot = _core.Snapshot.open(str(index))
+    except StoreError as failure:
+        print(f"made anew: {failure}", file=sys.stderr)
+        return False
+    pipeline = Pipeline(index, Settings())
+    entry = pipeline.embedder_entry
+    mine = (_core.analyser_fingerprint(), pipeline.chunker_fingerprint, entry and (entry.name, entry.fingerprint))
+    found = (snapshot.analyser, snapshot.chunker, snapshot.embedder and snapshot.embedder[:2])
+    if mine != found:
+        print(f"made anew: made by {found}, now it would be by {mine}", file=sys.stderr)
+    return mine == found
+
+
 def make(size: str) -> None:
     """Make the corpus of one size, unless it is there."""
+    import numpy
+
     folder = corpus_folder(size)
-    if (folder / "corpus.json").is_file():
+    if (folder / "corpus.json").is_file() and _is_of_this_engine(folder / "index-256"):
         print(f"{size}: {folder} is there")
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -347,7 +360,8 @@ def make(size: str) -> None:
     print(f"{size}: {counted} chunks of real pages, {mixed} mixed, {time.perf_counter() - started:.0f} s", flush=True)
     build(folder / "pages", folder / "index-256")
     chunks = export(folder / "index-256", folder)
-    for dimension in DIMENSIONS[1:]:
+    for dimension in dimensions(size)[1:]:
+        numpy.save(folder / f"vectors-{dimension}.npy", expanded(numpy.load(folder / "vectors-256.npy", mmap_mode="r")))
         index_with(folder, dimension)
     questions = questions_of(held_out)
     write_questions(folder, questions)

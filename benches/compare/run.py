@@ -27,7 +27,7 @@ from statistics import median
 from typing import Any
 
 from contender import CONTENDERS, SEARCHES, STAGES, TOP, Corpus
-from corpus import DIMENSIONS, corpus_folder, make
+from corpus import DIMENSIONS, corpus_folder, dimensions, make
 from process import HERE, Failed, Process
 
 REFERENCE = {"search": "clockify-rag", "stage": "clockify-rag stages"}
@@ -45,9 +45,8 @@ class Run:
 
     def __init__(self, size: str, dimension: int, names: Sequence[str], passes: int, questions: int) -> None:
         self.size, self.dimension, self.passes, self.questions = size, dimension, passes, questions
-        large = size == "1m"
-        self.names = [name for name in names if not (large and CONTENDERS[name].slow)]
-        self.searching = [name for name in self.names if CONTENDERS[name].module != "stages"]
+        self.names = names
+        self.searching = [name for name in names if CONTENDERS[name].module != "stages"]
         self.corpus = Corpus(corpus_folder(size), dimension)
         self.about: dict[str, dict[str, Any]] = {}
         self.figures: dict[str, dict[str, Any]] = {}
@@ -75,16 +74,16 @@ class Run:
 
     def build(self, *, again: bool) -> None:
         """Build the indexes that are missing, or all of them, on all threads."""
-        for name in self.searching:
-            if CONTENDERS[name].in_memory or CONTENDERS[name].shares or name in self.failed:
+        for name in dict.fromkeys(CONTENDERS[name].shares or name for name in self.searching):
+            if CONTENDERS[name].in_memory:
                 continue
             with self.guarded(name), Process(name, self.size, self.dimension, all_threads=True) as process:
-                finished = process.store.with_name(process.store.name + ".json")
-                if again or not finished.is_file():
+                finished = process.store.with_name(process.store.name + ".made-by")
+                maker = commit() if CONTENDERS[name].family is None else process.do("about")["version"]
+                if again or not finished.is_file() or finished.read_text() != maker:
                     finished.unlink(missing_ok=True)
-                    figure = process.do("build")
-                    finished.write_text(json.dumps(figure))
-                    self.note("build", name, figure)
+                    self.note("build", name, process.do("build"))
+                    finished.write_text(maker)
 
     def open(self, repeat: int) -> None:
         """Measure first answers and memory in fresh processes, in turns."""
@@ -289,9 +288,7 @@ def main() -> None:
         "--dimensions", type=lambda text: [int(part) for part in listed(text)], default=list(DIMENSIONS)
     )
     parser.add_argument("--tasks", type=listed, default=list(TASKS))
-    parser.add_argument(
-        "--contenders", type=listed, default=list(CONTENDERS), help="separated by ; where a name has a comma"
-    )
+    parser.add_argument("--contenders", type=listed, default=[], help="separated by ; where a name has a comma")
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--opens", type=int, default=3)
     parser.add_argument("--questions", type=int, default=300)
@@ -304,12 +301,13 @@ def main() -> None:
         for name in given:
             if name not in known:
                 parser.error(f"there is no {what} {name!r}; there are {', '.join(known)}")
-    names = list(dict.fromkeys([REFERENCE["search"], *arguments.contenders]))
     for size in arguments.sizes:
+        everybody = [name for name, entry in CONTENDERS.items() if entry.large or size != "1m"]
+        names = list(dict.fromkeys([REFERENCE["search"], *(arguments.contenders or everybody)]))
         make(size)
         corpus = json.loads((corpus_folder(size) / "corpus.json").read_text())
         path = arguments.results / f"{corpus['name']}-{commit()}.json"
-        for dimension in arguments.dimensions:
+        for dimension in [width for width in arguments.dimensions if width in dimensions(size)]:
             started = time.time()
             run = Run(size, dimension, names, arguments.passes, arguments.questions)
             measured(run, arguments, arguments.tasks)
