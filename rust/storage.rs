@@ -481,7 +481,7 @@ fn hash_of_blocks(hashes: &[u64]) -> String {
 /// Gives freed memory back to the system, where the allocator does not do so by itself.
 ///
 /// glibc keeps what each thread's part of the heap had at its fullest: after eight segments, a build of a million chunks held
-/// 1,129 MB at its peak instead of the 740 that its largest segment takes.
+/// 1,129 MB at its peak instead of the 996 that its largest segment takes.
 pub fn return_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
