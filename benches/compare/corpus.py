@@ -265,12 +265,10 @@ def expanded(vectors: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
 
 def build(pages: Path, index: Path) -> None:
     """Build our index of a folder of pages with the command line, as a user would."""
-    subprocess.run(
-        [sys.executable, "-m", "clockify_rag", "build", str(pages), "--index", str(index)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    words = [sys.executable, "-m", "clockify_rag", "build", str(pages), "--index", str(index)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"clockify-rag build ended with {done.returncode}: {done.stderr[-400:]}")
 
 
 def export(index: Path, folder: Path) -> int:
