@@ -22,7 +22,7 @@ PYTHON_SOURCES := pyproject.toml $(shell find python -type f -not -path '*/__pyc
 
 .PHONY: help
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed"; exit 1; }
@@ -75,16 +75,22 @@ test-rust: ## Tests of the core, with line coverage where cargo-llvm-cov is inst
 		cargo test --quiet; \
 		echo "line coverage of Rust: not measured, cargo-llvm-cov is not installed"; \
 	fi
+	cargo test --quiet --benches > /dev/null
 
 .PHONY: test-python
 test-python: build ## Tests of the built wheel, with branch coverage
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest benches -q
 
 .PHONY: bench
-bench: build ## Measure speed
+bench: build ## Measure speed, on both sides of the border
 	cargo bench
 	$(BIN)/python -m pytest benches --benchmark-enable --benchmark-only
+
+.PHONY: bench-core
+bench-core: ## Measure the core, in about two minutes and against the last run: before and after a change of it
+	cargo bench --bench analysis --bench bm25 --bench dense --bench fusion --bench snapshot
 
 .PHONY: format
 format: $(VENV)/ready ## Format everything and write the generated reference

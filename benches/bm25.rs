@@ -1,17 +1,17 @@
-//! Top-100 of 100,000 chunks of about 150 words: ours, pruned and not, against the blocks that tantivy keeps.
-//!
-//! The corpus is drawn from a Zipf law with a fixed seed; questions have 5 to 12 words drawn from the middle of it, where
-//! the words of real questions lie once stop words are gone. `CHUNKS` in the environment changes the size.
+//! Top-100 of the corpus: ours, pruned and not, against the blocks that tantivy keeps. `CHUNKS=100000` in the environment is the
+//! size that decisions were taken at.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod corpus;
 
 use std::hint::black_box;
 
+use clockify_rag::analysis::{Language, question_terms};
 use clockify_rag::bitmap::Bitmap;
 use clockify_rag::bm25::{Parameters, QueryTerm, Scorer, top_k};
 use clockify_rag::lexical::{self, ChunkText, DocumentText, Level, LexicalSegment, Piece};
 use clockify_rag::storage::{Segment, SegmentWriter};
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tantivy::collector::TopDocs;
 use tantivy::directory::MmapDirectory;
@@ -19,124 +19,29 @@ use tantivy::query::{BooleanQuery, Occur, TermQuery};
 use tantivy::schema::IndexRecordOption;
 use tantivy::{Index, ReloadPolicy, Term};
 
-const WORDS: usize = 150;
-const VOCABULARY: usize = 200_000;
-const CHUNKS_PER_DOCUMENT: usize = 10;
 const QUESTIONS: usize = 200;
 
-/// `SplitMix64`: the same corpus on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// Words by a Zipf-Mandelbrot law: rank r with weight 1 / (r + 2.7).
-struct Zipf {
-    cumulative: Vec<f64>,
-}
-
-impl Zipf {
-    fn new() -> Self {
-        let mut sum = 0.0;
-        let cumulative = (0..VOCABULARY).map(|rank| {
-            sum += 1.0 / (rank as f64 + 3.7);
-            sum
+fn documents(pages: &[corpus::Page]) -> Vec<DocumentText<'_>> {
+    let mut documents = Vec::with_capacity(pages.len());
+    for (number, page) in pages.iter().enumerate() {
+        let chunks = page.sections.iter().map(|(headings, body)| ChunkText {
+            headings,
+            body: vec![Piece { text: body, repeated: false }],
+            filters: Vec::new(),
         });
-        Self { cumulative: cumulative.collect() }
-    }
-
-    fn draw(&self, random: &mut Random) -> usize {
-        let at = random.unit() * self.cumulative[VOCABULARY - 1];
-        self.cumulative.partition_point(|&sum| sum < at)
-    }
-}
-
-/// A word of letters only, which the analyser leaves whole.
-fn word(mut rank: usize) -> String {
-    let mut word = String::from("x");
-    while rank > 0 {
-        word.push(char::from(b'a' + (rank % 16) as u8));
-        rank /= 16;
-    }
-    word
-}
-
-struct Corpus {
-    titles: Vec<String>,
-    headings: Vec<String>,
-    bodies: Vec<String>,
-}
-
-fn corpus(chunks: usize) -> Corpus {
-    let zipf = Zipf::new();
-    let mut random = Random(7);
-    let mut text = |words: usize, skip: usize| {
-        let mut text = String::new();
-        for _ in 0..words {
-            // Each passage dwells on some words of its own, as real ones do.
-            let rank = zipf.draw(&mut random);
-            let rank = if rank < skip { rank + skip } else { rank };
-            text.push_str(&word(rank.min(VOCABULARY - 1)));
-            text.push(' ');
-        }
-        text
-    };
-    let titles = (0..chunks.div_ceil(CHUNKS_PER_DOCUMENT)).map(|_| text(4, 60)).collect();
-    let headings = (0..chunks).map(|_| text(5, 60)).collect();
-    let mut lengths = Random(11);
-    let bodies = (0..chunks).map(|_| {
-        let words = WORDS / 3 + (lengths.next() as usize % (WORDS * 4 / 3));
-        let own = text(4, 60);
-        let mut body = text(words, 0);
-        for _ in 0..lengths.next() % 4 {
-            body.push_str(&own);
-        }
-        body
-    });
-    Corpus { titles, headings, bodies: bodies.collect() }
-}
-
-fn documents(corpus: &Corpus) -> Vec<DocumentText<'_>> {
-    let mut documents: Vec<DocumentText<'_>> = Vec::new();
-    for (row, (body, headings)) in corpus.bodies.iter().zip(&corpus.headings).enumerate() {
-        let index = row / CHUNKS_PER_DOCUMENT;
-        if row % CHUNKS_PER_DOCUMENT == 0 {
-            let filters = vec![format!("source=s{}", index % 3)];
-            documents.push(DocumentText { title: &corpus.titles[index], filters, ..DocumentText::default() });
-        }
-        let body = vec![Piece { text: body, repeated: false }];
-        documents[index].chunks.push(ChunkText { headings, body, filters: Vec::new() });
+        documents.push(DocumentText {
+            title: &page.title,
+            filters: vec![format!("source=s{}", number % 3)],
+            chunks: chunks.collect(),
+            ..DocumentText::default()
+        });
     }
     documents
 }
 
-/// Questions of 5 to 12 words: most by the law beyond its first sixty ranks, which stop words take.
+/// The terms of each question.
 fn questions() -> Vec<Vec<String>> {
-    let zipf = Zipf::new();
-    let mut random = Random(23);
-    let question = |_| {
-        let mut words: Vec<String> = Vec::new();
-        let length = 5 + random.next() as usize % 8;
-        while words.len() < length {
-            let rank = zipf.draw(&mut random);
-            if (60..20_000).contains(&rank) && !words.contains(&word(rank)) {
-                words.push(word(rank));
-            }
-        }
-        words
-    };
-    (0..QUESTIONS).map(question).collect()
+    corpus::questions(QUESTIONS).iter().map(|question| question_terms(question, Language::Unknown)).collect()
 }
 
 fn query(segment: &LexicalSegment, scorer: &Scorer, words: &[String]) -> Vec<QueryTerm> {
@@ -151,11 +56,11 @@ fn query(segment: &LexicalSegment, scorer: &Scorer, words: &[String]) -> Vec<Que
     words.iter().map(term).collect()
 }
 
-fn benchmark(criterion: &mut Criterion<ThreadTime>) {
-    let chunks: usize = std::env::var("CHUNKS").ok().map_or(100_000, |value| value.parse().unwrap());
-    let folder = std::env::temp_dir().join(format!("bm25-bench-{chunks}-{}", std::process::id()));
-    let corpus = corpus(chunks);
-    let documents = documents(&corpus);
+fn benchmark(criterion: &mut Criterion<corpus::ThreadTime>) {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("segment");
+    let pages = corpus::pages(corpus::chunks());
+    let documents = documents(&pages);
     let started = std::time::Instant::now();
     let mut writer = SegmentWriter::create(&folder).unwrap();
     let statistics = lexical::write(&mut writer, &documents).unwrap();
@@ -198,7 +103,7 @@ fn benchmark(criterion: &mut Criterion<ThreadTime>) {
         rows.for_each(|row| bitmap.insert(row));
         bitmap
     };
-    let (rows, pages) = (deleted(500..510, segment.chunks()), deleted(50..51, segment.documents()));
+    let (rows, pages) = (deleted(300..310, segment.chunks()), deleted(30..31, segment.documents()));
     criterion.bench_function("corrections for one deleted document", |bencher| {
         bencher.iter(|| black_box(segment.frequency_corrections(&rows, &pages).unwrap()));
     });
@@ -207,12 +112,11 @@ fn benchmark(criterion: &mut Criterion<ThreadTime>) {
     let index = Index::open(MmapDirectory::open(folder.join("lexical")).unwrap()).unwrap();
     let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().unwrap();
     tantivy_blocks(criterion, &reader, &segment, &questions);
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// tantivy's own search, and exhaustive scoring over its blocks with our lengths.
 fn tantivy_blocks(
-    criterion: &mut Criterion<ThreadTime>,
+    criterion: &mut Criterion<corpus::ThreadTime>,
     reader: &tantivy::IndexReader,
     segment: &LexicalSegment,
     questions: &[Vec<String>],
@@ -272,46 +176,5 @@ fn tantivy_blocks(
     });
 }
 
-/// Time on the processor rather than on the wall, so that a busy machine disturbs little.
-struct ThreadTime;
-
-fn thread_nanoseconds() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    text.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-impl Measurement for ThreadTime {
-    type Intermediate = u64;
-    type Value = std::time::Duration;
-
-    fn start(&self) -> u64 {
-        thread_nanoseconds()
-    }
-
-    fn end(&self, start: u64) -> Self::Value {
-        std::time::Duration::from_nanos(thread_nanoseconds() - start)
-    }
-
-    fn add(&self, left: &Self::Value, right: &Self::Value) -> Self::Value {
-        *left + *right
-    }
-
-    fn zero(&self) -> Self::Value {
-        std::time::Duration::ZERO
-    }
-
-    fn to_f64(&self, value: &Self::Value) -> f64 {
-        value.as_nanos() as f64
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
-
-criterion_group! {
-    name = benches;
-    config = Criterion::default().with_measurement(ThreadTime).sample_size(10).warm_up_time(std::time::Duration::from_millis(500)).measurement_time(std::time::Duration::from_secs(2));
-    targets = benchmark
-}
+criterion_group! { name = benches; config = corpus::short(); targets = benchmark }
 criterion_main!(benches);

@@ -1,8 +1,9 @@
 //! Parsing and chunking of a page of HTML and of the same text as Markdown, per byte.
 
-#![allow(clippy::expect_used)]
+#![allow(missing_docs, clippy::expect_used)]
 
-use std::fmt::Write as _;
+mod corpus;
+
 use std::hint::black_box;
 use std::path::Path;
 
@@ -11,30 +12,14 @@ use clockify_rag::markup::{Options, Page, parse_html, parse_markdown};
 use clockify_rag::wordpiece::WordPiece;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// A page of `sections` sections, each with a paragraph, a list and a table.
-fn pages(sections: usize) -> (String, String) {
-    let (mut html, mut markdown) = (String::from("<main><h1>Rounds</h1>"), String::from("# Rounds\n\n"));
-    for section in 0..sections {
-        let sentence = "Each bed is visited once, and the shortest path is taken between the beds. ".repeat(6);
-        let _ = write!(
-            html,
-            "<section id=\"s{section}\"><h2>Section {section} <a class=\"headerlink\" href=\"#s{section}\">#</a></h2>\
-             <p>{sentence}</p><ul><li>Open <b>Beds</b></li><li>Tick <a href=\"beds.html\">each bed</a></li></ul>\
-             <table><tr><th>Bed</th><th>Litres</th></tr><tr><td>Fern</td><td>{section}</td></tr></table></section>"
-        );
-        let _ = write!(
-            markdown,
-            "## Section {section} [\\#](#s{section})\n\n{sentence}\n\n- Open **Beds**\n- Tick [each bed](beds.html)\n\n\
-             | Bed | Litres |\n|---|---|\n| Fern | {section} |\n\n"
-        );
-    }
-    (html, markdown)
-}
-
-fn benchmark(criterion: &mut Criterion) {
+fn benchmark(criterion: &mut Criterion<corpus::ThreadTime>) {
     let tokenizer = "python/clockify_rag/models/docs-static-256-int8/tokenizer.json";
     let wordpiece = WordPiece::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(tokenizer)).expect("the model ships");
-    let (html, markdown) = pages(200);
+    // One page with the sections of twenty.
+    let mut pages = corpus::pages(200).into_iter();
+    let mut page = pages.next().expect("there are pages");
+    page.sections.extend(pages.flat_map(|page| page.sections));
+    let (html, markdown) = (page.html(), page.markdown());
     let options = Options::default();
     let mut group = criterion.benchmark_group("markup");
     group.throughput(Throughput::Bytes(html.len() as u64));
@@ -49,5 +34,5 @@ fn benchmark(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, benchmark);
+criterion_group! { name = benches; config = corpus::short(); targets = benchmark }
 criterion_main!(benches);

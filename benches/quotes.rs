@@ -1,5 +1,9 @@
 //! Finding quotes in pages of 3,000 and 30,000 characters.
 
+#![allow(missing_docs)]
+
+mod corpus;
+
 use std::hint::black_box;
 
 use clockify_rag::quotes::{Case, closest, find};
@@ -18,7 +22,7 @@ fn page(characters: usize) -> String {
     text
 }
 
-fn quotes(criterion: &mut Criterion) {
+fn quotes(criterion: &mut Criterion<corpus::ThreadTime>) {
     let mut group = criterion.benchmark_group("quotes");
     for characters in [3_000, 30_000] {
         let text = page(characters);
@@ -33,5 +37,5 @@ fn quotes(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, quotes);
+criterion_group! { name = benches; config = corpus::short(); targets = quotes }
 criterion_main!(benches);

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from clockify_rag import _core
@@ -77,3 +78,50 @@ def test_bench_embed(benchmark: Any, contents: list[bytes]) -> None:
 def test_bench_detect_language(benchmark: Any) -> None:
     """The language of one question."""
     assert benchmark(_core.detect_language, QUESTION, "en") == "en"
+
+
+@pytest.mark.parametrize("dense", ["exact", "cascade"])
+def test_bench_core_search(benchmark: Any, pipeline: Pipeline, dense: str) -> None:
+    """One question, its vector given, without what Python makes of the hits; the processor's instruction set is in the figures."""
+    benchmark.extra_info["simd"] = _core.simd()
+    options = _core.SearchOptions(
+        top_k=12,
+        candidates=100,
+        k1=1.2,
+        b=(0.75, 0.75, 0.75),
+        weights=(5.0, 1.0, 1.0),
+        dense_weight=1.25,
+        document_weight=0.5,
+        mmr_lambda=0.98,
+        dense=dense,
+    )
+    snapshot = _core.Snapshot.open(str(pipeline.path))
+    vector = StaticEmbedder().core.embed([QUESTION])[0]
+    found = benchmark(snapshot.search, QUESTION, "en", [], ["kind=hub"], options, None, vector)
+    assert found.dense_path == ("exact" if dense == "exact" or snapshot.chunks <= 10_000 else "cascade")
+
+
+def test_bench_mmr(benchmark: Any) -> None:
+    """Twelve picks of a hundred candidates."""
+    random = numpy.random.default_rng(1)
+    vectors = random.standard_normal((100, 256), dtype=numpy.float32)
+    vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
+    relevance = [1 / (1 + rank) for rank in range(100)]
+    assert len(benchmark(_core.mmr, relevance, vectors, 0.7, 12)) == 12
+
+
+def test_bench_analyse(benchmark: Any, contents: list[bytes]) -> None:
+    """All pages to terms."""
+    text = b"".join(contents).decode()
+    assert benchmark(_core.analyse, text, "en")
+
+
+def test_bench_count_tokens(benchmark: Any, contents: list[bytes]) -> None:
+    """All pages to numbers of tokens."""
+    texts = [content.decode() for content in contents]
+    assert sum(benchmark(shipped_tokenizer().count, texts)) > 10_000
+
+
+def test_bench_question_terms(benchmark: Any) -> None:
+    """The terms of one question."""
+    assert benchmark(_core.question_terms, QUESTION, "en")

@@ -45,6 +45,19 @@ impl Bitmap {
         self.words.iter().map(|word| word.count_ones()).sum()
     }
 
+    /// Whether no more than `rows` rows are in the set: counted only that far.
+    #[must_use]
+    pub fn has_at_most(&self, rows: u32) -> bool {
+        let mut left = u64::from(rows);
+        self.words.iter().all(|word| match left.checked_sub(u64::from(word.count_ones())) {
+            Some(rest) => {
+                left = rest;
+                true
+            }
+            None => false,
+        })
+    }
+
     /// Whether `row` is in the set; rows beyond the size are not.
     #[inline]
     #[must_use]
@@ -133,6 +146,7 @@ mod tests {
             let mut rest = Bitmap::full(len);
             rest.subtract(&left);
             prop_assert_eq!(rest.count() + left.count(), len);
+            prop_assert!((0..90).all(|rows| left.has_at_most(rows) == (left.count() <= rows)));
             prop_assert!((0..400).all(|row| left.contains(row) == (row < len && a.contains(&row))));
         }
     }

@@ -19,7 +19,8 @@ mod search;
 use crate::error::{Error, Result};
 use crate::lexical::{FIELDS, Level, Lists, PerField, Postings, Statistics, length_of_code};
 
-pub use search::{frequencies, score_rows, top_k};
+pub(crate) use search::TermLists;
+pub use search::{score_rows, top_k};
 
 /// What BM25F can be tuned by; fields are title, headings, body.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,6 +7,8 @@
 //!
 //! Everything is computed in single precision in the order written, so the same input gives the same bits everywhere.
 
+use rustc_hash::FxHashMap;
+
 use crate::error::{Error, Result};
 
 /// The constant of reciprocal rank fusion that its paper recommends.
@@ -53,6 +55,33 @@ pub fn with_documents(chunks: Evidence<'_>, documents: Evidence<'_>, weight: f32
     same_length("documents", chunks.bm25.len(), documents.bm25.len())?;
     let (chunks, documents) = (default_rule(chunks, weight)?, default_rule(documents, weight)?);
     Ok(chunks.iter().zip(&documents).map(|(chunk, document)| (1.0 - share) * chunk + share * document).collect())
+}
+
+/// What candidates count when a section that is repeated counts less: `relevance · weight^n` for a candidate whose section `n`
+/// candidates before it have.
+///
+/// Without it the chunks of one long section fill the first hits, and the second best section is not among them. `relevance` is
+/// best first; what is not positive stays.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] when the slices differ in length or `weight` is not within 0 and 1.
+pub fn without_repeats<S: Copy + Eq + std::hash::Hash>(
+    relevance: &[f32],
+    sections: &[S],
+    weight: f32,
+) -> Result<Vec<f32>> {
+    if !(0.0..=1.0).contains(&weight) {
+        return Err(Error::InvalidArgument(format!("the weight of repeats is {weight}, not within 0 and 1")));
+    }
+    same_length("sections", relevance.len(), sections.len())?;
+    let mut factors: FxHashMap<S, f32> = FxHashMap::default();
+    let counted = relevance.iter().zip(sections).map(|(&relevance, &section)| {
+        let factor = factors.entry(section).or_insert(1.0);
+        let counted = if relevance > 0.0 { relevance * *factor } else { relevance };
+        *factor *= weight;
+        counted
+    });
+    Ok(counted.collect())
 }
 
 /// One retriever's ranking of the candidates.
@@ -177,6 +206,16 @@ mod tests {
             assert!(with_documents(CHUNKS, documents, 2.0, share).is_err());
         }
         assert!(with_documents(CHUNKS, Evidence { bm25: &[], bm25_max: 1.0, cosine: &[] }, 2.0, 0.5).is_err());
+    }
+
+    #[test]
+    fn repeats_count_less_each_time() {
+        let relevance = [8.0, 6.0, 4.0, 2.0, -1.0, 0.0];
+        assert_eq!(without_repeats(&relevance, &[1, 1, 2, 1, 1, 2], 0.5).unwrap(), [8.0, 3.0, 4.0, 0.5, -1.0, 0.0]);
+        assert_eq!(without_repeats(&relevance, &[1; 6], 1.0).unwrap(), relevance);
+        assert_eq!(without_repeats(&relevance, &[1, 2, 3, 4, 5, 6], 0.0).unwrap(), relevance);
+        assert!(without_repeats(&relevance, &[1; 5], 0.5).is_err());
+        assert!([-0.1, 1.1, f32::NAN].iter().all(|&weight| without_repeats(&relevance, &[1; 6], weight).is_err()));
     }
 
     #[test]

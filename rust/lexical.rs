@@ -29,7 +29,7 @@ pub use corrections::Corrections;
 pub use postings::{FIELDS, Level, PerField, Postings, Statistics};
 pub use writing::{AnalyzerTokenizer, ChunkText, DocumentText, LexicalStatistics, Piece, write};
 
-pub(crate) use postings::{BLOCK, List, Lists, Skip, length_of_code, tf_of_code};
+pub(crate) use postings::{BLOCK, List, Lists, Skip, is_too_long, length_of_code, tf_of_code, unpacked};
 
 /// The sub-folder of a segment that holds tantivy's files.
 pub const LEXICAL_FOLDER: &str = "lexical";

@@ -3,7 +3,7 @@
 //! Carbonell & Goldstein (1998): the next pick maximises `λ · relevance − (1 − λ) · s`, where `s` is its largest cosine to any
 //! earlier pick, and 0 for the first. A candidate's `s` only grows, so its value only falls: a candidate is compared
 //! with further picks only while its last known value still beats all others. The picks are those of the plain algorithm,
-//! with a fraction of its cosines.
+//! with a fraction of its cosines, and most candidates' vectors are never read.
 
 use crate::dense;
 use crate::error::{Error, Result};
@@ -19,34 +19,58 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::InvalidArgument`] when the vectors do not have a row per candidate, a relevance is NaN, or λ is not within 0 and 1.
 pub fn select(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32, k: usize) -> Result<Vec<usize>> {
-    check(relevance, vectors, dimension, lambda)?;
-    if lambda >= 1.0 {
-        return Ok(by_relevance(relevance, k));
+    if relevance.len().checked_mul(dimension) != Some(vectors.len()) {
+        let (numbers, candidates) = (vectors.len(), relevance.len());
+        return Err(Error::InvalidArgument(format!(
+            "{numbers} numbers are not one vector of {dimension} for each of {candidates} candidates"
+        )));
     }
     let dot = dense::kernels_in_use()?.dot_floats;
     let row = |candidate: usize| vectors.get(candidate * dimension..(candidate + 1) * dimension).unwrap_or_default();
+    select_by(relevance, lambda, k, |candidate, pick| dot(row(candidate), row(pick.candidate)))
+}
+
+/// A candidate that was picked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pick {
+    /// How many were picked before it.
+    pub rank: usize,
+    /// Its position among the candidates.
+    pub candidate: usize,
+}
+
+/// As [`select`], with the cosine of a candidate to a pick asked for where it matters; it is within ±[`LARGEST_COSINE`] or NaN.
+///
+/// # Errors
+/// As [`select`].
+pub(crate) fn select_by(
+    relevance: &[f32],
+    lambda: f32,
+    k: usize,
+    mut cosine: impl FnMut(usize, Pick) -> f32,
+) -> Result<Vec<usize>> {
+    check(relevance, lambda)?;
+    if lambda >= 1.0 {
+        return Ok(by_relevance(relevance, k));
+    }
     let mut open: Vec<Open> = scaled(relevance)
         .enumerate()
-        .map(|(position, relevance)| Open {
-            position,
-            gain: lambda * relevance,
-            nearest: f32::NEG_INFINITY,
-            compared: 0,
-        })
+        .map(|(position, relevance)| Open { position, gain: lambda * relevance, nearest: -LARGEST_COSINE, compared: 0 })
         .collect();
-    let value = |candidate: &Open| {
-        if candidate.compared == 0 { candidate.gain } else { candidate.gain - (1.0 - lambda) * candidate.nearest }
-    };
     let mut picks: Vec<usize> = Vec::with_capacity(k.min(open.len()));
     while picks.len() < k && !open.is_empty() {
         let mut best: Option<(usize, f32)> = None;
         for (index, candidate) in open.iter_mut().enumerate() {
-            // The first comparison may raise a value, as the cosine may be negative; later ones cannot.
-            while candidate.compared < picks.len()
-                && (candidate.compared == 0 || best.is_none_or(|(_, best)| value(candidate) > best))
-            {
-                let cosine = dot(row(candidate.position), row(picks[candidate.compared]));
-                candidate.nearest = candidate.nearest.max(if cosine.is_nan() { 0.0 } else { cosine });
+            // What is known of a value is at least the value: of a candidate that was never compared, that of the least cosine.
+            let value = |candidate: &Open| match picks.len() {
+                0 => candidate.gain,
+                _ => candidate.gain - (1.0 - lambda) * candidate.nearest,
+            };
+            while candidate.compared < picks.len() && best.is_none_or(|(_, best)| value(candidate) > best) {
+                let rank = candidate.compared;
+                let cosine = cosine(candidate.position, Pick { rank, candidate: picks[rank] });
+                let cosine = if cosine.is_nan() { 0.0 } else { cosine };
+                candidate.nearest = if rank == 0 { cosine } else { candidate.nearest.max(cosine) };
                 candidate.compared += 1;
             }
             let value = value(candidate);
@@ -60,22 +84,19 @@ pub fn select(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32,
     Ok(picks)
 }
 
+/// No two unit vectors in half precision have a larger product.
+const LARGEST_COSINE: f32 = 1.01;
+
 /// A candidate that was not picked yet.
 struct Open {
     position: usize,
     gain: f32,
-    /// The largest cosine to the first `compared` picks.
+    /// The largest cosine to the first `compared` picks; the least there is when there are none.
     nearest: f32,
     compared: usize,
 }
 
-fn check(relevance: &[f32], vectors: &[f32], dimension: usize, lambda: f32) -> Result<()> {
-    if relevance.len().checked_mul(dimension) != Some(vectors.len()) {
-        let (numbers, candidates) = (vectors.len(), relevance.len());
-        return Err(Error::InvalidArgument(format!(
-            "{numbers} numbers are not one vector of {dimension} for each of {candidates} candidates"
-        )));
-    }
+fn check(relevance: &[f32], lambda: f32) -> Result<()> {
     if !(0.0..=1.0).contains(&lambda) {
         return Err(Error::InvalidArgument(format!("mmr_lambda is {lambda}, not within 0 and 1")));
     }

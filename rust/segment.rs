@@ -14,7 +14,7 @@ use crate::dense::{self, Halves, VectorSegment};
 use crate::error::{Error, Result};
 use crate::lexical::{self, ChunkText, Corrections, DocumentText, LexicalSegment, Piece};
 use crate::records::{self, ChunkRecord, DocumentRecord, Id, Records, Span};
-use crate::storage::{BlockFile, Publisher, Segment, SegmentEntry};
+use crate::storage::{self, BlockFile, Publisher, Segment, SegmentEntry};
 
 /// A chunk on its way into a segment.
 #[derive(Clone, Debug)]
@@ -95,6 +95,9 @@ fn another_count(values: usize, dimension: usize, chunks: usize) -> Error {
     Error::InvalidArgument(format!("{} vectors were given for {chunks} chunks", values / dimension.max(1)))
 }
 
+/// From this size on, a draft's memory is given back to the system when it was written.
+const LARGE_BYTES: usize = 32 << 20;
+
 /// What a chunk and a document take in memory beside their texts, records and vectors.
 const OVERHEAD_BYTES: usize = 400;
 
@@ -151,7 +154,16 @@ impl Draft {
     /// # Errors
     /// [`Error::InvalidArgument`] for a document that comes twice or spans outside their text; [`Error::Io`] when a file
     /// cannot be written.
-    pub fn write(mut self, publisher: &mut Publisher) -> Result<SegmentEntry> {
+    pub fn write(self, publisher: &mut Publisher) -> Result<SegmentEntry> {
+        let large = self.bytes >= LARGE_BYTES;
+        let entry = self.write_files(publisher)?;
+        if large {
+            storage::return_freed_memory();
+        }
+        Ok(entry)
+    }
+
+    fn write_files(mut self, publisher: &mut Publisher) -> Result<SegmentEntry> {
         self.documents.sort_by_key(|(document, _)| document.id);
         let (documents, vectors): (Vec<_>, Vec<_>) = self.documents.into_iter().unzip();
         let chunks: usize = documents.iter().map(|document: &DocumentInput| document.chunks.len()).sum();

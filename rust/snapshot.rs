@@ -8,6 +8,7 @@
 //! chunk's place in its document.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -16,12 +17,12 @@ use rustc_hash::FxHashMap;
 
 use crate::analysis::{self, Language, QuestionWord};
 use crate::bitmap::Bitmap;
-use crate::bm25::{self, Explanation, Parameters, QueryTerm, Scorer};
+use crate::bm25::{self, Explanation, Parameters, QueryTerm, Scorer, TermLists};
 use crate::dense::{self, Mode, VectorSegment};
 use crate::error::{Error, Result};
 use crate::evidence::{self, Candidate, Evidence};
 use crate::fusion;
-use crate::lexical::{Level, PerField, Statistics};
+use crate::lexical::{Level, Statistics};
 use crate::mmr;
 use crate::records::{Id, Records};
 use crate::segment::{SegmentReader, Tombstones};
@@ -48,6 +49,8 @@ pub struct Options {
     pub document_weight: f32,
     /// The trade-off of MMR, 1 for relevance only; `None` for no MMR.
     pub mmr_lambda: Option<f32>,
+    /// Which way the nearest chunks are found.
+    pub dense: Mode,
 }
 
 /// A question to one generation.
@@ -93,8 +96,6 @@ pub struct Found {
     pub document_cosine: Option<f32>,
     /// The relevance that all this was fused to.
     pub fused: f32,
-    /// What equal relevance is ordered by: the document's id and the chunk's row.
-    order: (Id, u32),
 }
 
 /// The answer to one question.
@@ -104,6 +105,8 @@ pub struct Results {
     pub found: Vec<Found>,
     /// What all candidates say about whether any answers; the same for any `top_k`.
     pub evidence: Evidence,
+    /// Which way the nearest chunks were found; `None` when the question has no vector, or the index.
+    pub dense: Option<dense::Path>,
     /// Milliseconds by part: `lexical`, `dense`, `fuse`, `evidence`, `mmr`.
     pub timings: Vec<(&'static str, f64)>,
 }
@@ -270,24 +273,23 @@ impl Snapshot {
     pub fn search(&self, question: &Question<'_>, options: &Options) -> Result<Results> {
         let mut clock = Clock::start();
         let search = Search::new(self, question, options)?;
-        let lexical = search.lexical()?;
+        let parts = search.parts()?;
+        let survivors = search.lexical(&parts)?;
         clock.lap("lexical");
-        let dense = search.dense()?;
+        let (nearest, path) = search.dense(&parts)?;
         clock.lap("dense");
-        let mut found = search.union(&lexical, &dense)?;
-        search.fuse(&mut found, lexical.first().map_or(0.0, |best| best.1))?;
-        found.sort_unstable_by(|left, right| {
-            right.fused.total_cmp(&left.fused).then_with(|| left.order.cmp(&right.order))
-        });
+        let (mut found, held) = search.pool(&parts, &survivors, &nearest)?;
+        search.sort(&parts, &mut found);
         clock.lap("fuse");
-        let evidence = search.evidence(&found)?;
+        let evidence = search.evidence(&found, &held);
         clock.lap("evidence");
         let found = match options.mmr_lambda {
             Some(lambda) if lambda < 1.0 => search.diversify(found, lambda)?,
             _ => found.into_iter().take(options.top_k).collect(),
         };
         clock.lap("mmr");
-        Ok(Results { found, evidence, timings: clock.laps })
+        search.sound()?;
+        Ok(Results { found, evidence, dense: path, timings: clock.laps })
     }
 
     /// Why a chunk, and its document, have their BM25F for these words.
@@ -404,15 +406,52 @@ impl Clock {
 /// One question while it is being answered.
 struct Search<'a> {
     snapshot: &'a Snapshot,
-    question: &'a Question<'a>,
     options: &'a Options,
     allowed: Arc<Vec<Allowed>>,
     terms: Vec<String>,
     words: Vec<Asked>,
     /// By segment: the terms with their chunk statistics, and with their document statistics.
     query: Vec<(Vec<QueryTerm>, Vec<QueryTerm>)>,
+    vector: Option<dense::Query>,
     chunk_scorer: Scorer,
     document_scorer: Scorer,
+    /// What went wrong where two places were put in order.
+    damage: RefCell<Option<Error>>,
+}
+
+/// One segment as a question sees it.
+struct Part<'a> {
+    vectors: Option<&'a VectorSegment>,
+    records: Records<'a>,
+    allowed: &'a Allowed,
+    chunks: TermLists<'a>,
+    documents: TermLists<'a>,
+}
+
+/// Chunks with their scores by one retriever.
+type Ranked = Vec<(Place, f32)>;
+
+/// Which of the question's terms each candidate has, and which in its title: a bit for each term.
+struct Held {
+    places: Vec<Place>,
+    /// How many words hold a bit for each term.
+    words: usize,
+    anywhere: Vec<u64>,
+    titles: Vec<u64>,
+}
+
+impl Held {
+    /// The bits of the candidate at `place`, anywhere and in the title.
+    fn of(&self, place: Place) -> (&[u64], &[u64]) {
+        let row = self.places.binary_search(&place).unwrap_or(self.places.len());
+        let range = row * self.words..(row + 1) * self.words;
+        (self.anywhere.get(range.clone()).unwrap_or_default(), self.titles.get(range).unwrap_or_default())
+    }
+}
+
+/// Whether the bit of a term is set.
+fn has(bits: &[u64], term: usize) -> bool {
+    bits.get(term / 64).is_some_and(|word| word >> (term % 64) & 1 == 1)
 }
 
 impl<'a> Search<'a> {
@@ -444,12 +483,13 @@ impl<'a> Search<'a> {
         };
         Ok(Self {
             snapshot,
-            question,
             options,
             allowed: snapshot.allowed(question)?,
             query: ordinals.iter().map(weighted).collect(),
             terms,
             words,
+            vector: question.vector.map(dense::Query::new).transpose()?.flatten(),
+            damage: RefCell::default(),
             chunk_scorer: Scorer::new(options.parameters, Level::Chunks, snapshot.chunks)?,
             document_scorer: Scorer::new(options.parameters, Level::Documents, snapshot.documents)?,
         })
@@ -459,135 +499,198 @@ impl<'a> Search<'a> {
         self.query.get(segment as usize).map_or((&[], &[]), |(chunks, documents)| (chunks, documents))
     }
 
-    /// The best chunks by BM25F over all segments.
-    fn lexical(&self) -> Result<Vec<(Place, f32)>> {
-        let mut ranked = Vec::new();
-        for (segment, view) in self.snapshot.views.iter().enumerate() {
-            let postings = view.reader.lexical.postings();
-            let allowed = self.allowed.get(segment).and_then(|allowed| allowed.chunks.as_ref());
-            let (terms, _) = self.terms_of(segment as u32);
-            let best = bm25::top_k(postings, terms, &self.chunk_scorer, allowed, self.options.candidates)?;
-            ranked.extend(best.into_iter().map(|(row, score)| (Place { segment: segment as u32, row }, score)));
-        }
-        if self.snapshot.views.len() > 1 {
-            let mut ordered = ranked
-                .into_iter()
-                .map(|(place, score)| Ok((self.order(place)?, place, score)))
-                .collect::<Result<Vec<_>>>()?;
-            ordered.sort_unstable_by(|left, right| right.2.total_cmp(&left.2).then_with(|| left.0.cmp(&right.0)));
-            ordered.truncate(self.options.candidates);
-            ranked = ordered.into_iter().map(|(_, place, score)| (place, score)).collect();
-        }
-        Ok(ranked)
+    /// Each segment with the lists of the question's terms.
+    fn parts(&self) -> Result<Vec<Part<'_>>> {
+        let views = self.snapshot.views.iter().zip(self.allowed.iter()).zip(&self.query);
+        views
+            .map(|((view, allowed), (chunk_terms, document_terms))| {
+                let postings = view.reader.lexical.postings();
+                Ok(Part {
+                    vectors: view.reader.vectors.as_ref(),
+                    records: view.reader.records()?,
+                    allowed,
+                    chunks: TermLists::new(postings, chunk_terms, &self.chunk_scorer)?,
+                    documents: TermLists::new(postings, document_terms, &self.document_scorer)?,
+                })
+            })
+            .collect()
     }
 
-    /// What chunks of equal score are ordered by.
-    fn order(&self, place: Place) -> Result<(Id, u32)> {
-        let records = self.snapshot.records(place.segment)?;
-        Ok((records.document_id(records.document_of(place.row)?)?, place.row))
+    /// By segment: every row that may be among the best by BM25F, and few others.
+    fn lexical(&self, parts: &[Part<'_>]) -> Result<Vec<Vec<u32>>> {
+        let survivors =
+            |part: &Part<'_>| part.chunks.survivors(part.allowed.chunks.as_ref(), self.options.candidates, 0.0);
+        parts.iter().map(survivors).collect()
     }
 
-    /// The nearest chunks over all segments.
-    fn dense(&self) -> Result<Vec<(Place, f32)>> {
-        let Some(vector) = self.question.vector else { return Ok(Vec::new()) };
-        let mut segments = Vec::with_capacity(self.snapshot.views.len());
-        let mut numbers = Vec::with_capacity(self.snapshot.views.len());
-        for (number, view) in self.snapshot.views.iter().enumerate() {
-            if let Some(vectors) = &view.reader.vectors {
-                segments.push((vectors, self.allowed.get(number).and_then(|allowed| allowed.chunks.as_ref())));
+    /// What chunks of equal score are ordered by: their documents' ids, then their places in the document. Rows of a segment
+    /// are in that order.
+    fn order(&self, parts: &[Part<'_>], left: Place, right: Place) -> Ordering {
+        if left.segment == right.segment {
+            return left.row.cmp(&right.row);
+        }
+        self.id_of(parts, left).cmp(&self.id_of(parts, right))
+    }
+
+    /// The id of the document that a chunk belongs to.
+    fn id_of(&self, parts: &[Part<'_>], place: Place) -> Id {
+        let id = |part: &Part<'_>| part.records.document_id(part.records.document_of(place.row)?);
+        parts.get(place.segment as usize).map_or(Ok([u8::MAX; 16]), id).unwrap_or_else(|failure| {
+            self.damage.replace(Some(failure));
+            [u8::MAX; 16]
+        })
+    }
+
+    /// Fails when something was damaged that only an order needed.
+    fn sound(&self) -> Result<()> {
+        self.damage.take().map_or(Ok(()), Err)
+    }
+
+    /// The nearest chunks over all segments by place, and the way they were found.
+    fn dense(&self, parts: &[Part<'_>]) -> Result<(Ranked, Option<dense::Path>)> {
+        let Some(query) = &self.vector else { return Ok((Vec::new(), None)) };
+        let mut segments = Vec::with_capacity(parts.len());
+        let mut numbers = Vec::with_capacity(parts.len());
+        for (number, part) in parts.iter().enumerate() {
+            if let Some(vectors) = part.vectors {
+                segments.push((vectors, part.allowed.chunks.as_ref()));
                 numbers.push(number as u32);
             }
         }
-        let damage = RefCell::new(None);
+        if segments.is_empty() {
+            return Ok((Vec::new(), None));
+        }
+        let place =
+            |segment: u32, row| Place { segment: numbers.get(segment as usize).copied().unwrap_or(segment), row };
         let order = |segment: u32, row: u32| {
-            let place = Place { segment: numbers.get(segment as usize).copied().unwrap_or(segment), row };
-            let (id, row) = self.order(place).unwrap_or_else(|failure| {
-                damage.replace(Some(failure));
-                ([u8::MAX; 16], row)
-            });
-            let (high, low) = (u128::from_be_bytes(id) >> 64, u128::from_be_bytes(id));
-            [high as u64, low as u64, u64::from(row)]
+            let id = u128::from_be_bytes(self.id_of(parts, place(segment, row)));
+            [(id >> 64) as u64, id as u64, u64::from(row)]
         };
-        let nearest = dense::top_k(&segments, vector, self.options.candidates, Mode::Auto, order)?;
-        if let Some(failure) = damage.take() {
-            return Err(failure);
-        }
-        let place = |neighbor: &dense::Neighbor| {
-            let segment = numbers.get(neighbor.segment as usize).copied().unwrap_or(neighbor.segment);
-            (Place { segment, row: neighbor.row }, neighbor.cosine)
-        };
-        Ok(nearest.neighbors.iter().map(place).collect())
+        let found = dense::top_k_of(&segments, query, self.options.candidates, self.options.dense, order)?;
+        let mut nearest: Ranked =
+            found.neighbors.iter().map(|near| (place(near.segment, near.row), near.cosine)).collect();
+        nearest.sort_unstable_by_key(|(place, _)| *place);
+        Ok((nearest, Some(found.path)))
     }
 
-    /// The candidates of both retrievers, each with its score by both.
-    fn union(&self, lexical: &[(Place, f32)], dense: &[(Place, f32)]) -> Result<Vec<Found>> {
-        let bm25: FxHashMap<Place, f32> = lexical.iter().copied().collect();
-        let mut places: Vec<Place> = lexical.iter().chain(dense).map(|(place, _)| *place).collect();
-        places.sort_unstable();
-        places.dedup();
-        let mut found = Vec::with_capacity(places.len());
-        for group in places.chunk_by(|left, right| left.segment == right.segment) {
-            let Some(segment) = group.first().map(|place| place.segment) else { continue };
-            self.score_group(segment, group, &bm25, &mut found)?;
+    /// The best candidates of both retrievers, each with its score by both, its document's, and what they are fused to.
+    fn pool(&self, parts: &[Part<'_>], survivors: &[Vec<u32>], nearest: &[(Place, f32)]) -> Result<(Vec<Found>, Held)> {
+        let words = self.terms.len().div_ceil(64);
+        let mut held = Held { places: Vec::new(), words, anywhere: Vec::new(), titles: Vec::new() };
+        let mut found = Vec::with_capacity(nearest.len() + survivors.iter().map(Vec::len).sum::<usize>());
+        let mut ranked: Vec<(f32, Place)> = Vec::with_capacity(found.capacity());
+        for (segment, (part, survivors)) in parts.iter().zip(survivors).enumerate() {
+            let segment = segment as u32;
+            let near = nearest.partition_point(|(place, _)| place.segment < segment);
+            let near = nearest.get(near..).unwrap_or_default();
+            let near = near.split_at(near.partition_point(|(place, _)| place.segment == segment)).0;
+            let mut rows = survivors.clone();
+            rows.extend(near.iter().map(|(place, _)| place.row));
+            rows.sort_unstable();
+            rows.dedup();
+            let mut scores = vec![0f32; rows.len()];
+            let first = held.anywhere.len();
+            held.anywhere.resize(first + rows.len() * words, 0);
+            held.titles.resize(held.anywhere.len(), 0);
+            let (anywhere, titles) = (&mut held.anywhere[first..], &mut held.titles[first..]);
+            part.chunks.for_each(&rows, |index, share| {
+                scores[index] += share.score;
+                let (word, bit) = (index * words + share.term / 64, share.term % 64);
+                anywhere[word] |= 1 << bit;
+                titles[word] |= u64::from(share.in_title) << bit;
+            })?;
+            for (&row, &bm25) in rows.iter().zip(&scores) {
+                let place = Place { segment, row };
+                if bm25 > 0.0 && survivors.binary_search(&row).is_ok() {
+                    ranked.push((bm25, place));
+                }
+                let cosine = near.binary_search_by_key(&place, |(place, _)| *place).ok();
+                let cosine = cosine.and_then(|index| near.get(index)).map(|(_, cosine)| *cosine);
+                held.places.push(place);
+                found.push(Found {
+                    place,
+                    document: 0,
+                    bm25,
+                    cosine,
+                    document_bm25: 0.0,
+                    document_cosine: None,
+                    fused: 0.0,
+                });
+            }
         }
-        Ok(found)
+        let bm25_max = self.keep_best(parts, &mut ranked);
+        found.retain(|found| {
+            found.cosine.is_some() || ranked.binary_search_by_key(&found.place, |(_, place)| *place).is_ok()
+        });
+        let document_max = self.add_evidence(parts, &mut found)?;
+        self.fuse(&mut found, bm25_max, document_max)?;
+        Ok((found, held))
     }
 
-    fn score_group(
-        &self,
-        segment: u32,
-        places: &[Place],
-        known: &FxHashMap<Place, f32>,
-        found: &mut Vec<Found>,
-    ) -> Result<()> {
-        let view = self.snapshot.view(segment)?;
-        let records = view.reader.records()?;
-        let postings = view.reader.lexical.postings();
-        let (terms, document_terms) = self.terms_of(segment);
-        let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
-        let unknown: Vec<u32> =
-            places.iter().filter(|place| !known.contains_key(place)).map(|place| place.row).collect();
-        let scores = bm25::score_rows(postings, terms, &self.chunk_scorer, &unknown)?;
-        let rescored: FxHashMap<u32, f32> = unknown.into_iter().zip(scores).collect();
-        let cosines = self.cosines(view, &rows, VectorSegment::cosines)?;
-
-        let owners = rows.iter().map(|&row| records.document_of(row)).collect::<Result<Vec<_>>>()?;
-        let mut documents = owners.clone();
-        documents.dedup();
-        let document_scores = bm25::score_rows(postings, document_terms, &self.document_scorer, &documents)?;
-        let document_cosines = self.cosines(view, &documents, VectorSegment::document_cosines)?;
-
-        for (index, (&place, &document)) in places.iter().zip(&owners).enumerate() {
-            let own = documents.partition_point(|&other| other < document);
-            found.push(Found {
-                place,
-                document,
-                bm25: known.get(&place).or_else(|| rescored.get(&place.row)).copied().unwrap_or(0.0),
-                cosine: told(&cosines, index),
-                document_bm25: document_scores.get(own).copied().unwrap_or(0.0),
-                document_cosine: told(&document_cosines, own),
-                fused: 0.0,
-                order: (records.document_id(document)?, place.row),
+    /// Keeps as many of the best as there are to be candidates, by place, and returns the largest score.
+    fn keep_best(&self, parts: &[Part<'_>], ranked: &mut Vec<(f32, Place)>) -> f32 {
+        let candidates = self.options.candidates;
+        if candidates < ranked.len() {
+            ranked.select_nth_unstable_by(candidates, |left, right| {
+                right.0.total_cmp(&left.0).then_with(|| self.order(parts, left.1, right.1))
             });
+            ranked.truncate(candidates);
         }
-        Ok(())
+        ranked.sort_unstable_by_key(|(_, place)| *place);
+        ranked.iter().fold(0.0, |largest, (score, _)| largest.max(*score))
     }
 
-    fn cosines(
-        &self,
-        view: &View,
-        rows: &[u32],
-        cosines: impl Fn(&VectorSegment, &[u32], &[f32]) -> Result<Vec<f32>>,
-    ) -> Result<Vec<f32>> {
-        match (self.question.vector, &view.reader.vectors) {
-            (Some(vector), Some(vectors)) => cosines(vectors, rows, vector),
-            _ => Ok(Vec::new()),
+    /// Adds the cosines that are missing and what is known of the documents; returns the largest BM25F of any document within
+    /// the filter.
+    fn add_evidence(&self, parts: &[Part<'_>], found: &mut [Found]) -> Result<f32> {
+        let mut largest = 0f32;
+        for group in found.chunk_by_mut(|left, right| left.place.segment == right.place.segment) {
+            let part = group.first().and_then(|first| parts.get(first.place.segment as usize));
+            let Some(part) = part else { continue };
+            let missing = |found: &&mut Found| found.cosine.is_none();
+            if let (Some(query), Some(vectors)) = (&self.vector, part.vectors) {
+                let rows: Vec<u32> = group.iter_mut().filter(missing).map(|found| found.place.row).collect();
+                let cosines = vectors.cosines_of(&rows, query)?;
+                group.iter_mut().filter(missing).zip(cosines).for_each(|(found, cosine)| found.cosine = Some(cosine));
+            }
+            let mut documents = Vec::with_capacity(group.len());
+            for found in &mut *group {
+                found.cosine = told(found.cosine);
+                found.document = part.records.document_of(found.place.row)?;
+                if documents.last() != Some(&found.document) {
+                    documents.push(found.document);
+                }
+            }
+            let scores = part.documents.scores(&documents)?;
+            let cosines = match (&self.vector, part.vectors) {
+                (Some(query), Some(vectors)) => vectors.document_cosines_of(&documents, query)?,
+                _ => Vec::new(),
+            };
+            for found in group {
+                let own = documents.partition_point(|&other| other < found.document);
+                found.document_bm25 = scores.get(own).copied().unwrap_or(0.0);
+                found.document_cosine = told(cosines.get(own).copied());
+                largest = largest.max(found.document_bm25);
+            }
         }
+        self.document_maximum(parts, largest)
     }
 
-    /// Fuses every candidate's evidence; `bm25_max` is the largest score within the filter.
-    fn fuse(&self, found: &mut [Found], bm25_max: f32) -> Result<()> {
-        let document_max = self.document_maximum()?;
+    /// The largest BM25F of a document within the filter, given that of the candidates' documents.
+    fn document_maximum(&self, parts: &[Part<'_>], known: f32) -> Result<f32> {
+        if self.options.document_weight == 0.0 {
+            return Ok(0.0);
+        }
+        let mut maximum = known;
+        for part in parts {
+            let rows = part.documents.survivors(part.allowed.documents.as_ref(), 1, maximum)?;
+            maximum = part.documents.scores(&rows)?.into_iter().fold(maximum, f32::max);
+        }
+        Ok(maximum)
+    }
+
+    /// Fuses every candidate's evidence; `bm25_max` and `document_max` are the largest scores within the filter.
+    fn fuse(&self, found: &mut [Found], bm25_max: f32, document_max: f32) -> Result<()> {
         let column = |value: fn(&Found) -> f32| found.iter().map(value).collect::<Vec<_>>();
         let (bm25, cosine) = (column(|found| found.bm25), column(|found| found.cosine.unwrap_or(0.0)));
         let document_bm25 = column(|found| found.document_bm25);
@@ -599,43 +702,47 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// The largest BM25F of a document within the filter.
-    fn document_maximum(&self) -> Result<f32> {
-        let mut maximum = 0f32;
-        if self.options.document_weight == 0.0 {
-            return Ok(maximum);
-        }
-        for (segment, view) in self.snapshot.views.iter().enumerate() {
-            let allowed = self.allowed.get(segment).and_then(|allowed| allowed.documents.as_ref());
-            let (_, terms) = self.terms_of(segment as u32);
-            let best = bm25::top_k(view.reader.lexical.postings(), terms, &self.document_scorer, allowed, 1)?;
-            maximum = best.first().map_or(maximum, |&(_, score)| maximum.max(score));
-        }
-        Ok(maximum)
+    /// Orders the candidates, best first.
+    fn sort(&self, parts: &[Part<'_>], found: &mut [Found]) {
+        found.sort_unstable_by(|left, right| {
+            right.fused.total_cmp(&left.fused).then_with(|| self.order(parts, left.place, right.place))
+        });
     }
 
     /// The hits in the order of maximal marginal relevance.
     fn diversify(&self, mut found: Vec<Found>, lambda: f32) -> Result<Vec<Found>> {
         found.truncate(self.options.candidates.max(self.options.top_k));
-        let relevance: Vec<f32> = found.iter().map(|candidate| candidate.fused).collect();
-        let mut dimension = 0;
-        let mut vectors = Vec::new();
+        let mut vectors = Vec::with_capacity(found.len());
         for candidate in &found {
             let Some(segment) = self.snapshot.vectors(candidate.place.segment)? else {
                 found.truncate(self.options.top_k);
                 return Ok(found);
             };
-            dimension = segment.dimension();
-            vectors.extend(segment.vector(candidate.place.row)?);
+            vectors.push((segment, candidate.place.row));
         }
-        let picks = mmr::select(&relevance, &vectors, dimension, lambda, self.options.top_k)?;
-        let mut slots: Vec<Option<Found>> = found.into_iter().map(Some).collect();
-        Ok(picks.into_iter().filter_map(|pick| slots.get_mut(pick)?.take()).collect())
+        let relevance: Vec<f32> = found.iter().map(|candidate| candidate.fused).collect();
+        let kernels = dense::kernels_in_use()?;
+        let stored = |candidate: usize| {
+            let found = vectors.get(candidate).map(|(segment, row)| segment.stored(*row)).transpose();
+            found.unwrap_or_else(|failure| {
+                self.damage.replace(Some(failure));
+                None
+            })
+        };
+        let mut picked: Vec<Vec<f32>> = Vec::with_capacity(self.options.top_k);
+        let picks = mmr::select_by(&relevance, lambda, self.options.top_k, |candidate, pick| {
+            if picked.len() == pick.rank {
+                picked.push(stored(pick.candidate).map(dense::Stored::floats).unwrap_or_default());
+            }
+            let pick = picked.get(pick.rank).map_or(&[][..], Vec::as_slice);
+            stored(candidate).map_or(0.0, |own| own.cosine(pick, kernels))
+        })?;
+        Ok(picks.into_iter().filter_map(|pick| found.get(pick).cloned()).collect())
     }
 
     /// What the candidates, best first, say about whether any of them answers.
-    fn evidence(&self, found: &[Found]) -> Result<Evidence> {
-        let (idf_coverage, title_coverage) = self.coverage(found)?;
+    fn evidence(&self, found: &[Found], held: &Held) -> Evidence {
+        let (idf_coverage, title_coverage) = self.coverage(found, held);
         let mass: f32 = self.words.iter().map(|word| self.word_idf(&word.forms)).sum();
         let candidate = |found: &Found| Candidate {
             document: (found.place.segment, found.document),
@@ -644,7 +751,7 @@ impl<'a> Search<'a> {
         };
         let candidates: Vec<Candidate> = found.iter().map(candidate).collect();
         let cosines = evidence::cosines(&candidates);
-        Ok(Evidence {
+        Evidence {
             idf_coverage,
             title_coverage,
             covered_mass: idf_coverage * mass / bm25::idf(0, self.snapshot.chunks.rows),
@@ -652,7 +759,7 @@ impl<'a> Search<'a> {
             best_cosine: cosines.map(|(best, _)| best),
             cosine_margin: cosines.map(|(_, margin)| margin),
             agreement: cosines.map(|_| evidence::agreement(&candidates)),
-        })
+        }
     }
 
     /// The share of the question's idf mass that one of the best chunks contains, the largest of them, and the same for titles:
@@ -661,22 +768,14 @@ impl<'a> Search<'a> {
     /// A word's forms count as one: it has the smallest idf of those the index knows, the idf of an unknown term when it
     /// knows none, and is contained when one of them is. An identifier that is not contained as a whole counts as its parts:
     /// `status` alone is no evidence for `ServeStatusSchema`.
-    fn coverage(&self, found: &[Found]) -> Result<(f32, f32)> {
-        let mut hits: Vec<Place> = found.iter().take(EVIDENCE_HITS).map(|hit| hit.place).collect();
-        hits.sort_unstable();
+    fn coverage(&self, found: &[Found], held: &Held) -> (f32, f32) {
         let mut best = (0f32, 0f32);
-        for group in hits.chunk_by(|left, right| left.segment == right.segment) {
-            let frequencies = self.frequencies(group)?;
-            for hit in 0..group.len() {
-                let of =
-                    |form: &usize| frequencies.get(*form).and_then(|rows| rows.get(hit)).copied().unwrap_or_default();
-                let anywhere = |forms: &[usize]| forms.iter().any(|form| of(form).iter().any(|&count| count > 0));
-                let in_title =
-                    |forms: &[usize]| forms.iter().any(|form| of(form).first().is_some_and(|&count| count > 0));
-                best = (best.0.max(self.share(anywhere)), best.1.max(self.share(in_title)));
-            }
+        for hit in found.iter().take(EVIDENCE_HITS) {
+            let (anywhere, titles) = held.of(hit.place);
+            let share = |bits: &[u64]| self.share(|forms| forms.iter().any(|&form| has(bits, form)));
+            best = (best.0.max(share(anywhere)), best.1.max(share(titles)));
         }
-        Ok(best)
+        best
     }
 
     /// The share of the question's idf mass in the words that `holds` says are there.
@@ -692,15 +791,6 @@ impl<'a> Search<'a> {
             }
         }
         if mass > 0.0 { held / mass } else { 0.0 }
-    }
-
-    /// For each term of the question, how often each of these chunks of one segment, which ascend, has it.
-    fn frequencies(&self, places: &[Place]) -> Result<Vec<Vec<PerField<u32>>>> {
-        let Some(segment) = places.first().map(|place| place.segment) else { return Ok(Vec::new()) };
-        let postings = self.snapshot.view(segment)?.reader.lexical.postings();
-        let rows: Vec<u32> = places.iter().map(|place| place.row).collect();
-        let (terms, _) = self.terms_of(segment);
-        terms.iter().map(|term| bm25::frequencies(postings, term, Level::Chunks, &rows)).collect()
     }
 
     fn word_idf(&self, forms: &[usize]) -> f32 {
@@ -744,8 +834,8 @@ fn numbered(words: &[QuestionWord]) -> (Vec<String>, Vec<Asked>) {
 }
 
 /// A cosine as evidence: a row of zeros, which stands for no vector, says nothing.
-fn told(cosines: &[f32], index: usize) -> Option<f32> {
-    cosines.get(index).copied().filter(|&cosine| cosine != 0.0)
+fn told(cosine: Option<f32>) -> Option<f32> {
+    cosine.filter(|&cosine| cosine != 0.0)
 }
 
 impl View {

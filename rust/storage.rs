@@ -478,6 +478,22 @@ fn hash_of_blocks(hashes: &[u64]) -> String {
     format!("{:032x}", xxh3_128(&bytes))
 }
 
+/// Gives freed memory back to the system, where the allocator does not do so by itself.
+///
+/// glibc keeps what each thread's part of the heap had at its fullest: after eight segments, a build of a million chunks held
+/// 1,129 MB at its peak instead of the 740 that its largest segment takes.
+pub fn return_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: the function of the C library that this target is linked with, of this signature; it may be called by any
+        // thread at any time and touches free memory only. Whether it freed any is of no interest.
+        let _ = unsafe { malloc_trim(0) };
+    }
+}
+
 /// Makes the entries of `directory` durable.
 ///
 /// # Errors

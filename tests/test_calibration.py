@@ -287,7 +287,7 @@ def test_too_few_questions_are_refused(labelled: tuple[Pipeline, Path], tmp_path
 
 
 def test_questions_that_share_a_document_share_a_fold() -> None:
-    groups = calibrating._groups({"a": ["1", "2"], "b": ["2", "3"], "c": ["4"], "d": ["3", "5"]})
+    groups = calibrating.groups_of({"a": ["1", "2"], "b": ["2", "3"], "c": ["4"], "d": ["3", "5"]})
     assert groups["a"] == groups["b"] == groups["d"] != groups["c"]
     asked = [
         Asked(question=str(n), answerable=True, group=str(n % 7), with_vectors=Evidence(), by_words=Evidence())

@@ -412,6 +412,26 @@ def test_many_small_updates_are_merged(pipeline: Pipeline, pages: Path, tmp_path
     as_fresh(pipeline, tmp_path / "fresh", pages)
 
 
+def test_full_segments_are_not_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clockify_rag.index.FULL_CHUNKS", 2)
+    pages = tmp_path / "pages"
+    write(pages, {f"large-{number}.md": f"# {number}\n\n## A\n\nOne.\n\n## B\n\nTwo.\n" for number in range(10)})
+    pipeline = pipeline_of(tmp_path / "index")
+    with monkeypatch.context() as small:
+        small.setattr("clockify_rag.index.SEGMENT_BYTES", 1)
+        pipeline.build([pages])
+    full = {segment["id"] for segment in pipeline.index.info()["segments"]}
+    assert len(full) == 10
+    for number in range(12):
+        write(pages, {f"small-{number}.md": "A line.\n"})
+        pipeline.build([pages])
+    segments = {segment["id"]: segment for segment in pipeline.index.info()["segments"]}
+    assert full < segments.keys()
+    assert len(segments) <= len(full) + 8
+    assert sum(segment["documents"] for segment in segments.values()) == 22
+    as_fresh(pipeline, tmp_path / "fresh", pages)
+
+
 def test_segments_too_dead_are_written_anew(pipeline: Pipeline, pages: Path, tmp_path: Path) -> None:
     (pages / "tools.md").unlink()
     (pages / "fees.md").unlink()

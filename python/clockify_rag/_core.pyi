@@ -167,7 +167,9 @@ class SearchOptions:
         dense_weight: float,
         document_weight: float,
         mmr_lambda: float | None,
-    ) -> SearchOptions: ...
+        dense: str = "auto",
+    ) -> SearchOptions:
+        """``dense`` is ``auto``, ``exact`` or ``cascade``."""
 
 @final
 class Found:
@@ -178,6 +180,9 @@ class Found:
     @property
     def evidence(self) -> tuple[float, float, float, float, float | None, float | None, float | None]:
         """Coverage, coverage of titles, covered mass, lexical margin, best cosine, cosine margin, agreement."""
+    @property
+    def dense_path(self) -> Literal["exact", "cascade"] | None:
+        """How the nearest chunks were found; ``None`` without vectors."""
     @property
     def timings_ms(self) -> dict[str, float]: ...
 

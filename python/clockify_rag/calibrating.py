@@ -7,6 +7,7 @@ from the other folds. Unanswerable questions that people wrote take no part in t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -136,7 +137,7 @@ def ask_twice(pipeline: Pipeline, labelled: LabelledQuestions, *, progress: Prog
         for question in labelled.judged
         if not any(str(label) in missing for label in question.labels)
     }
-    groups = _groups(relevant)
+    groups = groups_of(relevant)
     written = [question for question in labelled.questions if not question.answerable]
     total, done = 2 * len(relevant) + len(written), 0
 
@@ -170,7 +171,7 @@ def asked_once(
     )
 
 
-def _groups(relevant: Mapping[str, Iterable[str]]) -> dict[str, str]:
+def groups_of(relevant: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Name for each question the group of those it shares a relevant document with, directly or by others."""
     above: dict[str, str] = {}
 
@@ -266,17 +267,24 @@ def _check(pool: Sequence[Asked], groups: int) -> None:
         )
 
 
-def folds_of(pool: Sequence[Asked]) -> list[int]:
-    """Deal groups to folds, the largest first, each to the fold that has fewest questions; equals in the order of a hash."""
-    sizes: dict[str, int] = {}
-    for one in pool:
-        sizes[one.group] = sizes.get(one.group, 0) + 1
-    folds = [0] * min(FOLDS, max(1, len(sizes)))
+def folded(groups: Mapping[str, str], folds: int = FOLDS) -> dict[str, int]:
+    """Deal questions to folds by their groups.
+
+    A group stays together: the largest first, each to the fold that has fewest questions; equals in the order of a hash.
+    """
+    sizes = Counter(groups.values())
+    held = [0] * min(folds, max(1, len(sizes)))
     of: dict[str, int] = {}
     for group in sorted(sizes, key=lambda group: (-sizes[group], digest("fold", group))):
-        of[group] = folds.index(min(folds))
-        folds[of[group]] += sizes[group]
-    return [of[one.group] for one in pool]
+        of[group] = held.index(min(held))
+        held[of[group]] += sizes[group]
+    return {question: of[group] for question, group in groups.items()}
+
+
+def folds_of(pool: Sequence[Asked]) -> list[int]:
+    """Return the fold of each question that was asked, see ``folded``."""
+    folds = folded({str(number): one.group for number, one in enumerate(pool)})
+    return list(folds.values())
 
 
 class Fitting:

@@ -177,6 +177,13 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     document_weight: Annotated[
         Weight, Meta(description="Weight of the whole document's evidence in a chunk's score")
     ] = 0.3
+    dense: Annotated[
+        Literal["auto", "exact", "cascade"],
+        Meta(
+            description="How the nearest chunks are found: `exact`, by a full scan; `cascade`, by estimates first, which is "
+            "faster and may miss some; `auto`, exact where that is fast"
+        ),
+    ] = "auto"
     arguments: Annotated[Arguments, Meta(description="Arguments of the retriever")] = {}
 
 

@@ -317,6 +317,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The share of the ten best chunks by words that are among the ten best by meaning."""
     documents: int = 0
     """Documents in the generation."""
+    dense_path: Literal["exact", "cascade"] | None = None
+    """How the nearest chunks were found: by a full scan, or from a pool of estimates, which may miss some; ``None`` without
+    vectors."""
 
 
 # Stages. Constructors load no model and touch no network; the first call does.

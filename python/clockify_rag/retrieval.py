@@ -70,6 +70,7 @@ class HybridRetriever:
             dense_weight=self.dense_weight,
             document_weight=settings.document_weight,
             mmr_lambda=self._mmr_lambda,
+            dense=settings.dense,
         )
 
     @property
@@ -143,6 +144,7 @@ def _evidence(found: Found, documents: int) -> Evidence:
         cosine_margin=cosine_margin,
         agreement=agreement,
         documents=documents,
+        dense_path=found.dense_path,
     )
 
 

@@ -6,11 +6,12 @@
 //! rounding margin of it at the end is scored again in the question's order.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::{QueryTerm, Scorer};
 use crate::bitmap::Bitmap;
 use crate::error::Result;
-use crate::lexical::{BLOCK, FIELDS, Level, List, Lists, PerField, Postings, Skip, tf_of_code};
+use crate::lexical::{BLOCK, FIELDS, List, Lists, PerField, Postings, Skip, is_too_long, tf_of_code, unpacked};
 
 /// Rows of a window: its scores fill half of a first-level cache.
 const WINDOW: usize = 8192;
@@ -20,6 +21,8 @@ const LOOKUP_COST: usize = 16;
 const WORTH_COLLECTING: usize = WINDOW / 2;
 /// When no more rows than this are allowed, each is scored rather than searched for.
 const FEW_ROWS: u32 = 256;
+/// Rows of a block with a hit outside the body that are scored one by one; where there are more, all rows of it are together.
+const FEW_EXCEPTIONS: usize = 12;
 /// Terms that a thread keeps space for between searches.
 const KEPT_TERMS: usize = 32;
 /// Entries that a list of them keeps space for.
@@ -45,18 +48,9 @@ pub fn top_k(
     allowed: Option<&Bitmap>,
     k: usize,
 ) -> Result<Vec<(u32, f32)>> {
-    let lists = segment.lists(scorer.level)?;
-    let rows = match allowed {
-        _ if k == 0 => return Ok(Vec::new()),
-        Some(allowed) if allowed.count() <= FEW_ROWS => allowed.iter().take_while(|&row| row < lists.rows()).collect(),
-        _ => SCRATCH.with_borrow_mut(|scratch| {
-            let search = Search::prepare(scorer, lists, terms, scratch);
-            let rows = search.and_then(|search| search.candidates(allowed, k, scratch));
-            scratch.shrink();
-            rows
-        })?,
-    };
-    let scores = score_rows(segment, terms, scorer, &rows)?;
+    let lists = TermLists::new(segment, terms, scorer)?;
+    let rows = lists.survivors(allowed, k, 0.0)?;
+    let scores = lists.scores(&rows)?;
     let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
     ranked.sort_unstable_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
     ranked.truncate(k);
@@ -68,35 +62,150 @@ pub fn top_k(
 /// # Errors
 /// As [`top_k`].
 pub fn score_rows(segment: &Postings, terms: &[QueryTerm], scorer: &Scorer, rows: &[u32]) -> Result<Vec<f32>> {
-    let lists = segment.lists(scorer.level)?;
-    let mut scores = vec![0.0; rows.len()];
-    for term in terms {
-        let factor = scorer.factor(term)?;
-        let Some(ordinal) = term.ordinal else {
-            continue;
-        };
-        find(&lists.list(ordinal)?, rows, |index, frequencies| {
-            scores[index] += scorer.term_score(factor, frequencies, lists.lengths(rows[index]));
-        })?;
-    }
-    Ok(scores)
+    TermLists::new(segment, terms, scorer)?.scores(rows)
 }
 
-/// How often each of `rows`, which ascend, has `term` in each field.
-///
-/// # Errors
-/// [`Error::IndexCorrupt`](crate::error::Error::IndexCorrupt) when the term's list cannot be read.
-pub fn frequencies(segment: &Postings, term: &QueryTerm, level: Level, rows: &[u32]) -> Result<Vec<PerField<u32>>> {
-    let mut found = vec![PerField::default(); rows.len()];
-    if let Some(ordinal) = term.ordinal {
-        find(&segment.lists(level)?.list(ordinal)?, rows, |index, frequencies| found[index] = frequencies)?;
+/// A question's terms in one segment at one level: their lists checked, and their tails decoded and scored. Made once for a
+/// question, because search, scoring of other rows and evidence all need it.
+pub(crate) struct TermLists<'a> {
+    scorer: &'a Scorer,
+    lists: Lists<'a>,
+    terms: Vec<TermList<'a>>,
+    /// The rows and scores of all tails, one after another.
+    tails: Vec<(u32, f32)>,
+    /// For each of them, whether the term stands in the row's title.
+    titles: Vec<bool>,
+}
+
+/// What a term of a question is to a row that has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// The term's place in the question.
+    pub term: usize,
+    /// What it adds to the row's score.
+    pub score: f32,
+    /// Whether it stands in the title.
+    pub in_title: bool,
+}
+
+/// The list of a term that has any effect.
+struct TermList<'a> {
+    /// The term's place in the question.
+    number: usize,
+    list: List<'a>,
+    factor: f32,
+    tail: Range<usize>,
+}
+
+impl<'a> TermLists<'a> {
+    /// The lists of `terms` in `segment`, at the level of `scorer`.
+    ///
+    /// # Errors
+    /// As [`top_k`].
+    pub(crate) fn new(segment: &'a Postings, terms: &[QueryTerm], scorer: &'a Scorer) -> Result<Self> {
+        let lists = segment.lists(scorer.level)?;
+        let mut found = Vec::with_capacity(terms.len());
+        let mut tails = Vec::with_capacity(terms.len() * BLOCK / 2);
+        let mut titles = Vec::with_capacity(tails.capacity());
+        for (number, term) in terms.iter().enumerate() {
+            let factor = scorer.factor(term)?;
+            let Some(ordinal) = term.ordinal.filter(|_| factor > 0.0) else { continue };
+            let list = lists.list(ordinal)?;
+            let start = tails.len();
+            for posting in list.tail() {
+                let posting = posting?;
+                let score = scorer.term_score(factor, posting.frequencies, lists.lengths(posting.row));
+                tails.push((posting.row, score));
+                titles.push(posting.frequencies[0] > 0);
+            }
+            found.push(TermList { number, list, factor, tail: start..tails.len() });
+        }
+        Ok(Self { scorer, lists, terms: found, tails, titles })
     }
-    Ok(found)
+
+    /// Every row that may be among the best `k` and may reach `least`, ascending, and few others.
+    ///
+    /// # Errors
+    /// As [`top_k`].
+    pub(crate) fn survivors(&self, allowed: Option<&Bitmap>, k: usize, least: f32) -> Result<Vec<u32>> {
+        match allowed {
+            _ if k == 0 => Ok(Vec::new()),
+            Some(allowed) if allowed.has_at_most(FEW_ROWS) => {
+                Ok(allowed.iter().take_while(|&row| row < self.lists.rows()).collect())
+            }
+            _ => SCRATCH.with_borrow_mut(|scratch| {
+                let search = Search::prepare(self, scratch);
+                let rows = search.candidates(allowed, k, least, scratch);
+                scratch.shrink();
+                rows
+            }),
+        }
+    }
+
+    /// The score of each of `rows`, which ascend.
+    ///
+    /// # Errors
+    /// As [`top_k`].
+    pub(crate) fn scores(&self, rows: &[u32]) -> Result<Vec<f32>> {
+        let mut scores = vec![0.0; rows.len()];
+        self.for_each(rows, |index, share| scores[index] += share.score)?;
+        Ok(scores)
+    }
+
+    /// Calls `sink` with the index of a row and the share of a term, for each of `rows`, which ascend, and each term that it has:
+    /// term by term in the question's order.
+    ///
+    /// # Errors
+    /// As [`top_k`].
+    pub(crate) fn for_each(&self, rows: &[u32], mut sink: impl FnMut(usize, Share)) -> Result<()> {
+        let mut decoded = Decoded::default();
+        for TermList { number, list, factor, tail } in &self.terms {
+            decoded.forget();
+            let mut rest = find_in_blocks(list, rows, &mut decoded, |index, frequencies| {
+                let score = self.scorer.term_score(*factor, frequencies, self.lists.lengths(rows[index]));
+                sink(index, Share { term: *number, score, in_title: frequencies[0] > 0 });
+            })?;
+            for (&(row, score), &in_title) in self.tails[tail.clone()].iter().zip(&self.titles[tail.clone()]) {
+                while rows.get(rest).is_some_and(|&own| own < row) {
+                    rest += 1;
+                }
+                match rows.get(rest) {
+                    Some(&own) if own == row => sink(rest, Share { term: *number, score, in_title }),
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Calls `sink` with the index and the frequencies of each of `rows`, which ascend, that `list` has.
 pub(super) fn find(list: &List<'_>, rows: &[u32], mut sink: impl FnMut(usize, PerField<u32>)) -> Result<()> {
-    let mut decoded = Decoded::default();
+    let mut index = find_in_blocks(list, rows, &mut Decoded::default(), &mut sink)?;
+    let Some(&last) = rows.last().filter(|_| index < rows.len()) else {
+        return Ok(());
+    };
+    for posting in list.tail() {
+        let posting = posting?;
+        if posting.row > last {
+            break;
+        }
+        if let Ok(found) = rows[index..].binary_search(&posting.row) {
+            index += found;
+            sink(index, posting.frequencies);
+        }
+    }
+    Ok(())
+}
+
+/// As [`find`], but for the tail: returns the index of the first row that may be in it.
+fn find_in_blocks(
+    list: &List<'_>,
+    rows: &[u32],
+    decoded: &mut Decoded,
+    mut sink: impl FnMut(usize, PerField<u32>),
+) -> Result<usize> {
     let (mut index, mut block) = (0, 0);
     while let Some(&row) = rows.get(index) {
         block = list.find_block(block, row);
@@ -114,20 +223,7 @@ pub(super) fn find(list: &List<'_>, rows: &[u32], mut sink: impl FnMut(usize, Pe
             index += 1;
         }
     }
-    let Some(&last) = rows.last().filter(|_| index < rows.len()) else {
-        return Ok(());
-    };
-    for posting in list.tail() {
-        let posting = posting?;
-        if posting.row > last {
-            break;
-        }
-        if let Ok(found) = rows[index..].binary_search(&posting.row) {
-            index += found;
-            sink(index, posting.frequencies);
-        }
-    }
-    Ok(())
+    Ok(index)
 }
 
 /// One decoded block of a list.
@@ -182,8 +278,10 @@ impl Decoded {
         Ok(())
     }
 
-    fn frequencies(&mut self, list: &List<'_>, block: usize, at: usize) -> Result<PerField<u32>> {
-        self.all_frequencies(list, block)?;
+    fn frequencies(&self, list: &List<'_>, block: usize, at: usize) -> Result<PerField<u32>> {
+        if self.frequencies_of != block {
+            return list.frequencies_at(block, at);
+        }
         let outside = self.outside.binary_search_by_key(&at, |entry| usize::from(entry.0));
         let (title, headings) = outside.map_or((0, 0), |index| (self.outside[index].1, self.outside[index].2));
         Ok([title, headings, self.body[at]])
@@ -196,32 +294,74 @@ impl Decoded {
             return Ok(());
         }
         self.all_frequencies(list, block)?;
-        let mut lengths = [0.0; BLOCK];
+        let mut lengths = [0; BLOCK];
         for (length, &row) in lengths.iter_mut().zip(&self.rows) {
-            *length = lists.body_length(row) as i32 as f32;
+            *length = lists.packed(row);
         }
+        self.score_body(scorer, factor, &lengths);
+        if self.outside.len() > FEW_EXCEPTIONS {
+            self.score_all_fields(scorer, factor, &lengths);
+        } else {
+            for &(at, title, headings) in &self.outside {
+                let at = usize::from(at);
+                let frequencies = [title, headings, self.body[at]];
+                self.scores[at] = scorer.term_score(factor, frequencies, lists.lengths(self.rows[at]));
+            }
+        }
+        if lengths.iter().fold(false, |any, &length| any | is_too_long(length)) {
+            self.score_long_rows(scorer, lists, factor, &lengths);
+        }
+        self.scores_of = block;
+        Ok(())
+    }
+
+    /// Scores again those rows whose lengths are not in their packed words.
+    #[cold]
+    fn score_long_rows(&mut self, scorer: &Scorer, lists: &Lists<'_>, factor: f32, lengths: &[u32; BLOCK]) {
+        for (at, _) in lengths.iter().enumerate().filter(|(_, length)| is_too_long(**length)) {
+            let outside = self.outside.binary_search_by_key(&at, |entry| usize::from(entry.0));
+            let (title, headings) = outside.map_or((0, 0), |index| (self.outside[index].1, self.outside[index].2));
+            let frequencies = [title, headings, self.body[at]];
+            self.scores[at] = scorer.term_score(factor, frequencies, lists.lengths(self.rows[at]));
+        }
+    }
+
+    /// Scores each row by its body alone.
+    fn score_body(&mut self, scorer: &Scorer, factor: f32, lengths: &[u32; BLOCK]) {
         let body = FIELDS - 1;
         let k1 = scorer.parameters.k1;
         let (weight, fixed, slope) =
             (scorer.parameters.weights[body], k1 * scorer.fixed[body], k1 * scorer.slope[body]);
-        for ((score, &tf), &length) in self.scores.iter_mut().zip(&self.body).zip(&lengths) {
+        for ((score, &tf), &length) in self.scores.iter_mut().zip(&self.body).zip(lengths) {
             let frequency = weight * (tf as i32 as f32);
+            let length = unpacked(length)[body] as i32 as f32;
             *score = factor * frequency / (frequency + (fixed + slope * length)).max(f32::MIN_POSITIVE);
         }
-        for &(at, title, headings) in &self.outside {
-            let at = usize::from(at);
-            let frequencies = [title, headings, self.body[at]];
-            self.scores[at] = scorer.term_score(factor, frequencies, lists.lengths(self.rows[at]));
+    }
+
+    /// Scores each row by all fields, without a branch: for blocks of a word that stands in many titles or headings.
+    fn score_all_fields(&mut self, scorer: &Scorer, factor: f32, lengths: &[u32; BLOCK]) {
+        let (mut titles, mut headings) = ([0i32; BLOCK], [0i32; BLOCK]);
+        for &(at, title, heading) in &self.outside {
+            (titles[usize::from(at)], headings[usize::from(at)]) = (title as i32, heading as i32);
         }
-        self.scores_of = block;
-        Ok(())
+        let k1 = scorer.parameters.k1;
+        let others = titles.iter().zip(&headings).zip(&self.body).zip(lengths);
+        for (score, (((&title, &heading), &body), &length)) in self.scores.iter_mut().zip(others) {
+            let mut frequency = 0.0;
+            for (field, (tf, length)) in [title, heading, body as i32].into_iter().zip(unpacked(length)).enumerate() {
+                let normaliser = (scorer.fixed[field] + scorer.slope[field] * length as i32 as f32).max(1e-12);
+                frequency += scorer.parameters.weights[field] * tf as f32 / normaliser;
+            }
+            *score = factor * frequency / (frequency + k1).max(f32::MIN_POSITIVE);
+        }
     }
 }
 
 /// What one thread keeps from search to search.
 #[derive(Default)]
 struct Scratch {
-    /// Per term: the block decoded last, and the tail.
+    /// Per term: the block decoded last, and the bounds.
     terms: Vec<TermScratch>,
     /// Sums of the rows of a window; 0 between windows.
     sums: Vec<f32>,
@@ -256,7 +396,6 @@ impl Scratch {
 #[derive(Default)]
 struct TermScratch {
     decoded: Decoded,
-    tail: Vec<(u32, f32)>,
     /// The bound of each block.
     blocks: Vec<f32>,
     /// The bound of each window, and its first block.
@@ -265,38 +404,29 @@ struct TermScratch {
 
 /// One search of one segment.
 struct Search<'a> {
-    scorer: &'a Scorer,
-    lists: Lists<'a>,
-    /// Per term with any effect: its list and factor.
-    terms: Vec<(List<'a>, f32)>,
+    lists: &'a TermLists<'a>,
     windows: usize,
     /// 1 less the share by which two sums of the same scores may differ.
     margin: f32,
 }
 
 impl<'a> Search<'a> {
-    fn prepare(scorer: &'a Scorer, lists: Lists<'a>, terms: &[QueryTerm], scratch: &mut Scratch) -> Result<Self> {
-        let mut found = Vec::with_capacity(terms.len());
-        for term in terms {
-            let factor = scorer.factor(term)?;
-            if let Some(ordinal) = term.ordinal.filter(|_| factor > 0.0) {
-                found.push((lists.list(ordinal)?, factor));
-            }
-        }
-        let margin = 1.0 - (found.len() as f32 + 16.0) * f32::EPSILON * 4.0;
-        let search = Self { scorer, lists, terms: found, windows: (lists.rows() as usize).div_ceil(WINDOW), margin };
-        if scratch.terms.len() < search.terms.len() {
-            scratch.terms.resize_with(search.terms.len(), TermScratch::default);
+    fn prepare(lists: &'a TermLists<'a>, scratch: &mut Scratch) -> Self {
+        let margin = 1.0 - (lists.terms.len() as f32 + 16.0) * f32::EPSILON * 4.0;
+        let search = Self { lists, windows: (lists.lists.rows() as usize).div_ceil(WINDOW), margin };
+        if scratch.terms.len() < lists.terms.len() {
+            scratch.terms.resize_with(lists.terms.len(), TermScratch::default);
         }
         scratch.sums.resize(WINDOW, 0.0);
         scratch.sums.fill(0.0);
-        for ((list, factor), term) in search.terms.iter().zip(&mut scratch.terms) {
-            search.prepare_term(list, *factor, term)?;
+        for (index, term) in scratch.terms.iter_mut().enumerate().take(lists.terms.len()) {
+            search.prepare_term(index, term);
         }
-        Ok(search)
+        search
     }
 
-    fn prepare_term(&self, list: &List<'_>, factor: f32, term: &mut TermScratch) -> Result<()> {
+    fn prepare_term(&self, index: usize, term: &mut TermScratch) {
+        let TermList { list, factor, .. } = &self.lists.terms[index];
         term.decoded.forget();
         term.blocks.clear();
         term.windows.clear();
@@ -304,7 +434,7 @@ impl<'a> Search<'a> {
         let mut first = 0;
         for block in 0..list.blocks() {
             let skip = list.skip(block);
-            let bound = bound(self.scorer, skip, factor);
+            let bound = bound(self.lists.scorer, skip, *factor);
             let last = skip.last() as usize;
             for window in &mut term.windows[first / WINDOW..=last / WINDOW] {
                 window.0 = window.0.max(bound);
@@ -313,20 +443,20 @@ impl<'a> Search<'a> {
             term.blocks.push(bound);
             first = last + 1;
         }
-        term.tail.clear();
-        for posting in list.tail() {
-            let posting = posting?;
-            let score = self.scorer.term_score(factor, posting.frequencies, self.lists.lengths(posting.row));
-            let window = &mut term.windows[posting.row as usize / WINDOW];
+        for &(row, score) in self.tail(index) {
+            let window = &mut term.windows[row as usize / WINDOW];
             window.0 = window.0.max(score);
-            term.tail.push((posting.row, score));
         }
-        Ok(())
     }
 
-    /// Every row whose score may be among the best `k`, ascending, and few others.
-    fn candidates(&self, allowed: Option<&Bitmap>, k: usize, scratch: &mut Scratch) -> Result<Vec<u32>> {
-        let terms = &scratch.terms[..self.terms.len()];
+    /// The rows and scores of a term's tail.
+    fn tail(&self, index: usize) -> &'a [(u32, f32)] {
+        &self.lists.tails[self.lists.terms[index].tail.clone()]
+    }
+
+    /// Every row whose score may be among the best `k` and reach `least`, ascending, and few others.
+    fn candidates(&self, allowed: Option<&Bitmap>, k: usize, least: f32, scratch: &mut Scratch) -> Result<Vec<u32>> {
+        let terms = &scratch.terms[..self.lists.terms.len()];
         let reach = |window: usize| terms.iter().map(|term| term.windows[window].0).sum::<f32>();
         let mut order: Vec<(f32, usize)> = (0..self.windows).map(|window| (reach(window), window)).collect();
         // The most promising window first, for a threshold; then in order, so that a block on two windows is decoded once.
@@ -335,7 +465,7 @@ impl<'a> Search<'a> {
             order[1..].sort_unstable_by_key(|&(_, window)| window);
         }
         scratch.pool.clear();
-        let mut threshold = 0.0;
+        let mut threshold = least;
         for (reach, window) in order {
             let hopeless = reach <= 0.0 || reach < threshold * self.margin;
             if hopeless || allowed.is_some_and(|allowed| !any_in_window(allowed, window)) {
@@ -345,7 +475,7 @@ impl<'a> Search<'a> {
             let pool = &mut scratch.pool;
             if pool.len() > k {
                 pool.select_nth_unstable_by(k - 1, |left, right| right.1.total_cmp(&left.1));
-                threshold = pool[k - 1].1;
+                threshold = pool[k - 1].1.max(least);
                 pool.retain(|candidate| candidate.1 >= threshold * self.margin);
             }
         }
@@ -365,7 +495,9 @@ impl<'a> Search<'a> {
         let Scratch { terms, sums, candidates, pool, order } = scratch;
         let base = (window * WINDOW) as u32;
         order.clear();
-        order.extend(terms[..self.terms.len()].iter().enumerate().map(|(index, term)| (term.windows[window].0, index)));
+        order.extend(
+            terms[..self.lists.terms.len()].iter().enumerate().map(|(index, term)| (term.windows[window].0, index)),
+        );
         order.retain(|(bound, _)| *bound > 0.0);
         order.sort_unstable_by(|left, right| right.0.total_cmp(&left.0));
         let reach: f32 = order.iter().map(|(bound, _)| bound).sum();
@@ -406,7 +538,7 @@ impl<'a> Search<'a> {
     }
 
     fn postings_of_a_window(&self, index: usize) -> usize {
-        (self.terms[index].0.count() as usize * WINDOW) / self.lists.rows() as usize
+        (self.lists.terms[index].list.count() as usize * WINDOW) / self.lists.lists.rows() as usize
     }
 
     /// Adds the scores of one term's rows in the window; a block that cannot reach `needed` is left out.
@@ -418,15 +550,16 @@ impl<'a> Search<'a> {
         term: &mut TermScratch,
         sums: &mut [f32],
     ) -> Result<()> {
-        let (list, factor) = &self.terms[index];
-        let TermScratch { decoded, tail, blocks, windows } = term;
+        let TermList { list, factor, .. } = &self.lists.terms[index];
+        let TermScratch { decoded, blocks, windows } = term;
+        let tail = self.tail(index);
         let sums = &mut sums[..WINDOW];
         let base = (window * WINDOW) as u32;
         let end = base as usize + WINDOW;
         let mut block = windows[window].1 as usize;
         while block < list.blocks() && (list.first(block) as usize) < end {
             if blocks[block] >= needed {
-                decoded.scores(self.scorer, &self.lists, list, block, *factor)?;
+                decoded.scores(self.lists.scorer, &self.lists.lists, list, block, *factor)?;
                 for (row, score) in decoded.rows.iter().zip(&decoded.scores) {
                     if let Some(sum) = sums.get_mut(row.wrapping_sub(base) as usize) {
                         *sum += score;
@@ -454,8 +587,9 @@ impl<'a> Search<'a> {
         candidates: &[u32],
         sums: &mut [f32],
     ) -> Result<()> {
-        let (list, factor) = &self.terms[index];
-        let TermScratch { decoded, tail, windows, .. } = term;
+        let TermList { list, factor, .. } = &self.lists.terms[index];
+        let TermScratch { decoded, windows, .. } = term;
+        let tail = self.tail(index);
         let base = (window * WINDOW) as u32;
         let mut block = windows[window].1 as usize;
         let mut next = 0;
@@ -472,7 +606,8 @@ impl<'a> Search<'a> {
                 at += decoded.rows[at..].partition_point(|&own| own < row);
                 if decoded.rows[at] == row {
                     let frequencies = decoded.frequencies(list, block, at)?;
-                    sums[offset as usize] += self.scorer.term_score(*factor, frequencies, self.lists.lengths(row));
+                    let lengths = self.lists.lists.lengths(row);
+                    sums[offset as usize] += self.lists.scorer.term_score(*factor, frequencies, lengths);
                 }
                 next += 1;
             }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::analysis::{Analyzer, Language};
 use crate::bitmap::Bitmap;
-use crate::lexical::{AnalyzerTokenizer, ChunkText, Corrections, DocumentText, LexicalSegment, Piece, write};
+use crate::lexical::{AnalyzerTokenizer, BLOCK, ChunkText, Corrections, DocumentText, LexicalSegment, Piece, write};
 use crate::storage::{Segment, SegmentWriter};
 
 /// A document in owned strings: title, headings without text, chunks of (headings, pieces).
@@ -341,10 +341,14 @@ fn large(rows: usize) -> Vec<Page> {
         if row % 997 == 5 {
             body.push_str(&" w3".repeat(300 + row % 50));
         }
+        if row == 20_002 {
+            // More than the word of packed lengths holds.
+            body.push_str(&" w3 w17".repeat(40_000));
+        }
         (text(usize::from(row.is_multiple_of(7))), vec![(body, false)])
     };
     let page = |page: usize| Page {
-        title: if page.is_multiple_of(501) { "w1 ".repeat(20) } else { text(page % 3) },
+        title: if page.is_multiple_of(501) { "w1 ".repeat(20 + page / 8) } else { text(page % 3) },
         headings: Vec::new(),
         chunks: (page * 4..page * 4 + 4).map(|row| chunk(row, &mut text)).collect(),
     };
@@ -375,7 +379,7 @@ fn pruning_never_changes_a_result() {
             let terms = query(&opened.segment, level, &question, |term| df(&parts, level, term), &statistics);
             let scorer = Scorer::new(*parameters, level, statistics).unwrap();
             let allowed = (level == Level::Chunks).then_some(&every_third);
-            for k in [1, 10, 100, 5_000] {
+            for k in [1, 2, 10, 100, 1_000, 5_000] {
                 for allowed in [None, allowed] {
                     let best = top_k(postings, &terms, &scorer, allowed, k).unwrap();
                     assert_eq!(
@@ -383,6 +387,12 @@ fn pruning_never_changes_a_result() {
                         bits(&unpruned(postings, &terms, &scorer, allowed, k)),
                         "{words:?} {parameters:?} {k}"
                     );
+                    // A score that is known to be reached rules out nothing that reaches it.
+                    let Some(&(_, least)) = best.get(best.len() / 2) else { continue };
+                    let lists = TermLists::new(postings, &terms, &scorer).unwrap();
+                    let survivors = lists.survivors(allowed, k, least).unwrap();
+                    let reach = best.iter().filter(|(_, score)| *score >= least);
+                    assert!(reach.clone().all(|(row, _)| survivors.binary_search(row).is_ok()), "{words:?} {k}");
                 }
             }
         }
@@ -398,6 +408,16 @@ fn pruning_never_changes_a_result() {
             let expected: Vec<_> =
                 bags.iter().zip(0..).filter_map(|(bag, row)| Some((row, *bag.frequencies.get(word)?))).collect();
             assert_eq!(found, expected, "{word}");
+            for (index, (_, frequencies)) in found.iter().enumerate().take(list.blocks() * BLOCK) {
+                assert_eq!(list.frequencies_at(index / BLOCK, index % BLOCK).unwrap(), *frequencies, "{word} {index}");
+            }
+            for row in (0..postings.rows(level)).step_by(7) {
+                let expected = (0..list.blocks()).find(|&block| list.skip(block).last() >= row);
+                for from in [0, 1, 2, 5, list.blocks() / 2] {
+                    let expected = expected.unwrap_or(list.blocks()).max(from.min(list.blocks()));
+                    assert_eq!(list.find_block(from.min(list.blocks()), row), expected, "{word} {row} {from}");
+                }
+            }
         }
     }
 }

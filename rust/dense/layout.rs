@@ -383,6 +383,16 @@ impl<'a> HalfRows<'a> {
     }
 }
 
+/// One int8 row.
+#[derive(Clone, Copy)]
+pub(super) struct ByteRow<'a> {
+    pub codes: &'a [i8],
+    /// What one code is worth.
+    pub scale: &'a f32,
+    /// The residual bound; NaN for a zero row.
+    pub residual: &'a f32,
+}
+
 /// The int8 rows of a segment, block by block.
 #[derive(Clone, Copy)]
 pub(super) struct ByteRows<'a> {
@@ -404,9 +414,14 @@ impl<'a> ByteRows<'a> {
         })
     }
 
-    /// The codes of one row.
-    pub fn codes(&self, row: u32) -> Result<&'a [i8]> {
-        cast(self.file, HEADER_BYTES + self.padded * 8 + row as usize * self.stride, self.stride)
+    /// One row, given [`ByteRows::columns`].
+    pub fn row(&self, row: u32, (scales, residuals): (&'a [f32], &'a [f32])) -> Result<ByteRow<'a>> {
+        let start = HEADER_BYTES + self.padded * 8 + row as usize * self.stride;
+        let codes = cast(self.file, start, self.stride)?;
+        match (scales.get(row as usize), residuals.get(row as usize)) {
+            (Some(scale), Some(residual)) => Ok(ByteRow { codes, scale, residual }),
+            _ => Err(Error::InvalidArgument(format!("there is no vector {row}"))),
+        }
     }
 
     /// The scales and the residual bounds of all rows.

@@ -144,7 +144,7 @@ fn the_cascade_finds_nearly_all_and_says_so() {
     for query in rows(40, dimension, 5).chunks(dimension).filter(|query| layout::length(query).is_some()) {
         let of = |mode| top_k(&segments, query, k, mode, |_, row| scrambled(u64::from(row))).unwrap();
         let (exact, near) = (of(Mode::Exact), of(Mode::Cascade { oversample: 100 }));
-        assert!(matches!(near.path, Path::Cascade { pool: 2000.. }));
+        assert!(matches!(near.path, Path::Cascade { pool: 256..=2100 }), "{:?}", near.path);
         let rows = |answer: &Neighbors| answer.neighbors.iter().map(|n| n.row).collect::<BTreeSet<_>>();
         hits += rows(&exact).intersection(&rows(&near)).count();
         total += k;

@@ -299,6 +299,16 @@ fn packed_bytes(width: u8) -> usize {
     width as usize * BLOCK / 8
 }
 
+/// One value of a packed block. Values are dealt to four lanes in turn; each lane's lie one after another in every fourth word.
+#[inline]
+fn unpack_one(packed: &[u8], width: u8, at: usize) -> u32 {
+    let words = packed.as_chunks::<4>().0;
+    let bit = at / 4 * usize::from(width);
+    let first = bit / 32 * 4 + at % 4;
+    let pair = u64::from(word(words, first)) | u64::from(word(words, first + 4)) << 32;
+    (pair >> (bit % 32) & ((1 << width) - 1)) as u32
+}
+
 fn tf_code(tf: u32) -> u8 {
     tf.min(255) as u8
 }
@@ -449,6 +459,8 @@ struct LevelLayout {
     statistics: Statistics,
     /// The columns of lengths, one field after another.
     lengths: Range<usize>,
+    /// The lengths of each row in one word, see [`pack`].
+    packed: Vec<u32>,
     offsets: Range<usize>,
     data: Range<usize>,
 }
@@ -460,11 +472,14 @@ impl Postings {
     /// [`Error::IndexCorrupt`] when a block does not have its hash or the header does not describe the file.
     pub fn open(file: &Arc<BlockFile>) -> Result<Self> {
         let header = file.bytes(0..file.len().min(HEADER_BYTES))?;
-        let Some(postings) = Self::parse(file, header) else {
+        let Some(mut postings) = Self::parse(file, header) else {
             return Err(Error::corrupt(file.path(), "its header does not describe it"));
         };
         for level in [Level::Chunks, Level::Documents] {
             postings.lists(level)?.check()?;
+        }
+        for level in &mut postings.levels {
+            level.packed = pack(file.bytes(level.lengths.clone())?);
         }
         Ok(postings)
     }
@@ -492,11 +507,12 @@ impl Postings {
         if data1.end != file.len() || count(3) != 0 {
             return None;
         }
-        let level = |level: usize, lengths, offsets, data| LevelLayout {
+        let level = |level: usize, lengths: Range<usize>, offsets, data| LevelLayout {
             statistics: Statistics {
                 rows: u64::from(count(1 + level)),
                 totals: std::array::from_fn(|field| long(level * FIELDS + field)),
             },
+            packed: Vec::new(),
             lengths,
             offsets,
             data,
@@ -556,6 +572,40 @@ fn word(words: &[Word], index: usize) -> u32 {
     words.get(index).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
+const LONGEST_BODY: u32 = 0xffff;
+const LONGEST_OTHER: u32 = 0xff;
+
+/// The lengths of each row in one word: title and headings in a byte each, the body in two. A query looks lengths up for rows
+/// far apart, so what it waits for is memory: one line for all fields instead of one for each. What does not fit is the
+/// largest number, and stands for a look into the columns.
+fn pack(columns: &[u8]) -> Vec<u32> {
+    let words = columns.as_chunks::<4>().0;
+    let (title, rest) = words.split_at(words.len() / FIELDS);
+    let (headings, body) = rest.split_at(rest.len() / 2);
+    let length = |bytes: &Word| u32::from_le_bytes(*bytes);
+    let fields = title.iter().zip(headings).zip(body);
+    fields
+        .map(|((title, headings), body)| {
+            length(title).min(LONGEST_OTHER) << 24
+                | length(headings).min(LONGEST_OTHER) << 16
+                | length(body).min(LONGEST_BODY)
+        })
+        .collect()
+}
+
+/// The lengths in a packed word.
+#[inline]
+pub(crate) fn unpacked(packed: u32) -> PerField<u32> {
+    [packed >> 24, packed >> 16 & LONGEST_OTHER, packed & LONGEST_BODY]
+}
+
+/// Whether a packed word does not hold the lengths.
+#[inline]
+pub(crate) fn is_too_long(packed: u32) -> bool {
+    let [title, headings, body] = unpacked(packed);
+    title.max(headings) == LONGEST_OTHER || body == LONGEST_BODY
+}
+
 /// The lists of one level, borrowed from the map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lists<'a> {
@@ -571,14 +621,22 @@ impl<'a> Lists<'a> {
         self.rows
     }
 
+    /// The lengths of a row's fields.
     #[inline]
     pub(crate) fn lengths(&self, row: u32) -> PerField<u32> {
+        let packed = self.packed(row);
+        if is_too_long(packed) { self.exact_lengths(row) } else { unpacked(packed) }
+    }
+
+    #[cold]
+    fn exact_lengths(&self, row: u32) -> PerField<u32> {
         std::array::from_fn(|field| word(self.columns[field], row as usize))
     }
 
+    /// The lengths of a row's fields in one word, for [`unpacked`] unless [`is_too_long`].
     #[inline]
-    pub(crate) fn body_length(&self, row: u32) -> u32 {
-        word(self.columns[BODY], row as usize)
+    pub(crate) fn packed(&self, row: u32) -> u32 {
+        self.layout.packed.get(row as usize).copied().unwrap_or(0)
     }
 
     fn corrupt<T>(&self, reason: &str) -> Result<T> {
@@ -751,9 +809,19 @@ impl<'a> List<'a> {
     }
 
     /// The first block from `from` on whose last row is not before `row`, or the number of blocks.
+    ///
+    /// What is looked for is mostly near, so steps double from where the search begins.
+    #[inline]
     pub(crate) fn find_block(&self, from: usize, row: u32) -> usize {
         let rest = self.skips.get(from..).unwrap_or_default();
-        from + rest.partition_point(|skip| Skip(skip).last() < row)
+        let before = |skip: &[u8; SKIP_BYTES]| Skip(skip).last() < row;
+        let (mut low, mut step) = (0, 1);
+        while rest.get(low + step - 1).is_some_and(before) {
+            low += step;
+            step *= 2;
+        }
+        let high = rest.len().min(low + step - 1);
+        from + low + rest.get(low..high).unwrap_or_default().partition_point(before)
     }
 
     fn corrupt<T>(&self, reason: &str) -> Result<T> {
@@ -818,6 +886,44 @@ impl<'a> List<'a> {
                 Ok(Exceptions { mask: u128::from_le_bytes(*mask), bytes, path: Some(self.path) })
             }
             _ => self.corrupt("a block's exceptions do not fit"),
+        }
+    }
+
+    /// The frequencies of one row of a block, by its place there, without decoding the others.
+    #[inline]
+    pub(crate) fn frequencies_at(&self, block: usize, at: usize) -> Result<PerField<u32>> {
+        let skip = self.skip(block);
+        let width = skip.body_width();
+        let bytes = self.bytes(block).get(packed_bytes(skip.row_width())..).unwrap_or_default();
+        let Some((packed, rest)) = bytes.split_at_checked(packed_bytes(width)) else {
+            return self.corrupt("a block is shorter than its frequencies");
+        };
+        let body = unpack_one(packed, width, at) ^ 1;
+        if skip.exceptions() == 0 {
+            return Ok([0, 0, body]);
+        }
+        let Some((mask, rest)) = rest.split_first_chunk() else {
+            return self.corrupt("a block's exceptions do not fit");
+        };
+        let mask = u128::from_le_bytes(*mask);
+        if mask >> at & 1 == 0 {
+            return Ok([0, 0, body]);
+        }
+        let before = (mask & ((1 << at) - 1)).count_ones() as usize;
+        let mut rest = match rest.split_at_checked(before) {
+            // Each of the exceptions before it is one byte.
+            Some((passed, rest)) if !passed.contains(&ESCAPE) => rest,
+            _ => {
+                let mut rest = rest;
+                for _ in 0..before {
+                    take_exception(&mut rest);
+                }
+                rest
+            }
+        };
+        match take_exception(&mut rest) {
+            Some((title, headings)) => Ok([title, headings, body]),
+            None => self.corrupt("a block's exceptions end early"),
         }
     }
 

@@ -13,6 +13,7 @@ use super::vectors::{StaticEmbedder, little_endian};
 use super::{Border, parse_id};
 use crate::analysis::Language;
 use crate::bm25::{Explanation, Parameters};
+use crate::dense;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::snapshot::{self, Options, Question};
@@ -25,9 +26,10 @@ pub(super) struct SearchOptions(Options);
 #[pymethods]
 impl SearchOptions {
     #[new]
-    #[pyo3(signature = (*, top_k, candidates, k1, b, weights, dense_weight, document_weight, mmr_lambda))]
+    #[pyo3(signature = (*, top_k, candidates, k1, b, weights, dense_weight, document_weight, mmr_lambda, dense = "auto"))]
     #[allow(clippy::too_many_arguments)]
     fn new(
+        py: Python<'_>,
         top_k: usize,
         candidates: usize,
         k1: f32,
@@ -36,9 +38,11 @@ impl SearchOptions {
         dense_weight: f32,
         document_weight: f32,
         mmr_lambda: Option<f32>,
-    ) -> Self {
+        dense: &str,
+    ) -> PyResult<Self> {
         let parameters = Parameters { k1, b: b.into(), weights: weights.into() };
-        Self(Options { top_k, candidates, parameters, dense_weight, document_weight, mmr_lambda })
+        let dense = py.enter(|| dense.parse())?;
+        Ok(Self(Options { top_k, candidates, parameters, dense_weight, document_weight, mmr_lambda, dense }))
     }
 }
 
@@ -55,6 +59,8 @@ struct Row {
 pub(super) struct Found {
     rows: Vec<Row>,
     evidence: Evidence,
+    #[pyo3(get)]
+    dense_path: Option<&'static str>,
     timings: Vec<(&'static str, f64)>,
 }
 
@@ -322,7 +328,8 @@ impl Snapshot {
             if embedder.is_some() {
                 timings.insert(0, ("embed", embedded));
             }
-            Ok(Found { rows, evidence: results.evidence, timings })
+            let dense_path = results.dense.map(dense::Path::name);
+            Ok(Found { rows, evidence: results.evidence, dense_path, timings })
         })
     }
 

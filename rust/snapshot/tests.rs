@@ -131,6 +131,7 @@ fn options() -> Options {
         dense_weight: 1.25,
         document_weight: 0.3,
         mmr_lambda: None,
+        dense: Mode::Auto,
     }
 }
 
@@ -155,6 +156,108 @@ fn answer(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> An
         (id, found.fused.to_bits(), found.bm25.to_bits(), bits(found.cosine), document.0, document.1)
     });
     (found.collect(), results.evidence)
+}
+
+/// The answer by the definition: every chunk scored by everything, then sorted and cut, with no bound and no shared work.
+fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Answer {
+    struct Row {
+        id: Id,
+        key: (Id, u32),
+        scores: [f32; 4],
+        holds: Vec<(bool, bool)>,
+        document: (u32, u32),
+        vector: Vec<f32>,
+    }
+    let search = Search::new(snapshot, question, options).unwrap();
+    let (mut rows, mut document_max) = (Vec::new(), 0f32);
+    for (number, (view, allowed)) in snapshot.views.iter().zip(search.allowed.iter()).enumerate() {
+        let (records, postings) = (view.reader.records().unwrap(), view.reader.lexical.postings());
+        let vectors = view.reader.vectors.as_ref().unwrap();
+        let (terms, document_terms) = search.terms_of(number as u32);
+        let living = |rows: &Option<Bitmap>, row: u32| rows.as_ref().is_none_or(|rows| rows.contains(row));
+        let cosine = |values: Vec<f32>| if question.vector.is_some() { values[0] } else { 0.0 };
+        let asked = question.vector.map_or_else(|| vec![0.0; DIMENSION], <[f32]>::to_vec);
+        for document in (0..records.documents()).filter(|&row| living(&allowed.documents, row)) {
+            let own = bm25::score_rows(postings, document_terms, &search.document_scorer, &[document]).unwrap()[0];
+            document_max = document_max.max(own);
+            let near = cosine(vectors.document_cosines(&[document], &asked).unwrap());
+            for row in records.chunk_rows(document).unwrap().filter(|&row| living(&allowed.chunks, row)) {
+                let score =
+                    |terms: &[QueryTerm]| bm25::score_rows(postings, terms, &search.chunk_scorer, &[row]).unwrap()[0];
+                let has = |term: &QueryTerm| {
+                    let explained = search.chunk_scorer.explain(postings, &[*term], row).unwrap().terms;
+                    (!explained.is_empty(), explained.iter().any(|term| term.fields[0].tf > 0))
+                };
+                rows.push(Row {
+                    id: records.chunk_id(row).unwrap(),
+                    key: (records.document_id(document).unwrap(), row),
+                    scores: [score(terms), cosine(vectors.cosines(&[row], &asked).unwrap()), own, near],
+                    holds: terms.iter().map(has).collect(),
+                    document: (number as u32, document),
+                    vector: vectors.vector(row).unwrap(),
+                });
+            }
+        }
+    }
+    let best = |rows: &[Row], which: usize| {
+        let mut order: Vec<usize> =
+            (0..rows.len()).filter(|&row| which == 1 || rows[row].scores[which] > 0.0).collect();
+        order.sort_by(|&a, &b| {
+            rows[b].scores[which].total_cmp(&rows[a].scores[which]).then_with(|| rows[a].key.cmp(&rows[b].key))
+        });
+        order.truncate(options.candidates);
+        order
+    };
+    let lexical = best(&rows, 0);
+    let nearest = if question.vector.is_some() { best(&rows, 1) } else { Vec::new() };
+    let bm25_max = lexical.first().map_or(0.0, |&row| rows[row].scores[0]);
+    let mut pool: Vec<usize> = (0..rows.len()).filter(|row| lexical.contains(row) || nearest.contains(row)).collect();
+    let column = |which: usize| pool.iter().map(|&row| rows[row].scores[which]).collect::<Vec<_>>();
+    let document_max = if options.document_weight == 0.0 { 0.0 } else { document_max };
+    let fused = fusion::with_documents(
+        fusion::Evidence { bm25: &column(0), bm25_max, cosine: &column(1) },
+        fusion::Evidence { bm25: &column(2), bm25_max: document_max, cosine: &column(3) },
+        options.dense_weight,
+        options.document_weight,
+    );
+    let fused: FxHashMap<usize, f32> = pool.iter().copied().zip(fused.unwrap()).collect();
+    pool.sort_by(|a, b| fused[b].total_cmp(&fused[a]).then_with(|| rows[*a].key.cmp(&rows[*b].key)));
+    let known = |cosine: f32| Some(cosine).filter(|&cosine| cosine != 0.0);
+    let covered = |which: fn(&(bool, bool)) -> bool| {
+        let share = |&row: &usize| search.share(|forms| forms.iter().any(|&form| which(&rows[row].holds[form])));
+        pool.iter().take(EVIDENCE_HITS).map(share).fold(0.0, f32::max)
+    };
+    let candidate = |&row: &usize| Candidate {
+        document: rows[row].document,
+        bm25: rows[row].scores[0],
+        cosine: known(rows[row].scores[1]),
+    };
+    let candidates: Vec<Candidate> = pool.iter().map(candidate).collect();
+    let mass: f32 = search.words.iter().map(|word| search.word_idf(&word.forms)).sum();
+    let cosines = evidence::cosines(&candidates);
+    let evidence = Evidence {
+        idf_coverage: covered(|held| held.0),
+        title_coverage: covered(|held| held.1),
+        covered_mass: covered(|held| held.0) * mass / bm25::idf(0, snapshot.chunks.rows),
+        lexical_margin: evidence::lexical_margin(&candidates, (options.parameters.k1 + 1.0) * mass),
+        best_cosine: cosines.map(|cosines| cosines.0),
+        cosine_margin: cosines.map(|cosines| cosines.1),
+        agreement: cosines.map(|_| evidence::agreement(&candidates)),
+    };
+    if let Some(lambda) = options.mmr_lambda.filter(|&lambda| lambda < 1.0) {
+        pool.truncate(options.candidates.max(options.top_k));
+        let relevance: Vec<f32> = pool.iter().map(|row| fused[row]).collect();
+        let vectors: Vec<f32> = pool.iter().flat_map(|&row| rows[row].vector.clone()).collect();
+        let picks = mmr::select(&relevance, &vectors, DIMENSION, lambda, options.top_k).unwrap();
+        pool = picks.into_iter().map(|pick| pool[pick]).collect();
+    }
+    pool.truncate(options.top_k);
+    let found = pool.iter().map(|&row| {
+        let [bm25, cosine, document_bm25, document_cosine] = rows[row].scores;
+        let document = (document_bm25.to_bits(), known(document_cosine).map(f32::to_bits));
+        (rows[row].id, fused[&row].to_bits(), bm25.to_bits(), known(cosine).map(f32::to_bits), document.0, document.1)
+    });
+    (found.collect(), evidence)
 }
 
 fn words(least: usize, most: usize) -> impl Strategy<Value = String> {
@@ -236,6 +339,57 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&all.idf_coverage) && all.title_coverage <= all.idf_coverage + 1e-6);
         prop_assert!(all.covered_mass >= 0.0 && all.lexical_margin >= 0.0);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn answers_are_those_of_the_definition(
+        parts in prop::collection::vec(prop::collection::vec(pages(), 1..20), 1..3),
+        gone in prop::collection::vec(0u32..20, 0..3),
+        questions in prop::collection::vec(words(1, 5), 3),
+        candidates in prop_oneof![1usize..12, Just(1000)], top_k in prop_oneof![1usize..12, Just(1000)],
+        lambda in prop_oneof![Just(None), Just(Some(0.98)), (0u8..9).prop_map(|eighths| Some(f32::from(eighths) / 8.0))],
+        document_weight in prop_oneof![Just(0.0f32), Just(0.5), Just(1.0)],
+    ) {
+        let mut index = Index::new();
+        let numbered = parts.concat().into_iter().enumerate().map(|(number, page)| (id(number as u32), Some(page)));
+        let all: Vec<(Id, Option<Page>)> = numbered.collect();
+        // Every other page lies in the first segment, so that neighbours in the order lie apart.
+        for half in 0..parts.len() {
+            let own = all.iter().skip(half).step_by(parts.len()).cloned();
+            index.publish(own.collect(), false);
+        }
+        index.publish(gone.iter().map(|&number| (id(number), None)).collect(), false);
+        let snapshot = index.open();
+        let area = [vec!["area=0".to_owned(), "area=1".to_owned()]];
+        for text in &questions {
+            let vector = vector(text);
+            for filters in [&area[..0], &area[..]] {
+                for vector in [None, Some(&vector[..])] {
+                    let question = Question { text, language: Language::English, vector, filters, excluded: &[], excluded_documents: &[] };
+                    let options = Options { candidates, top_k, mmr_lambda: lambda, document_weight, ..options() };
+                    prop_assert_eq!(answer(&snapshot, &question, &options), naive(&snapshot, &question, &options));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_way_to_the_nearest_chunks_can_be_chosen_and_is_told() {
+    let index = Index::of((0..2000).map(|number| (id(number), page(&[&format!("w{number}")]))).collect());
+    let (snapshot, vector) = (index.open(), vector("w7"));
+    let way = |dense, vector| {
+        let asked = Question { vector, ..question("w7") };
+        snapshot.search(&asked, &Options { dense, ..options() }).unwrap().dense.map(dense::Path::name)
+    };
+    let cascade: Mode = "cascade".parse().unwrap();
+    assert_eq!(way(Mode::Auto, Some(&vector[..])), Some("exact"));
+    assert_eq!(way(cascade, Some(&vector[..])), Some("cascade"));
+    assert_eq!(way(cascade, None), None);
+    assert!("fast".parse::<Mode>().is_err());
 }
 
 #[test]
