@@ -265,12 +265,10 @@ def expanded(vectors: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
 
 def build(pages: Path, index: Path) -> None:
     """Build our index of a folder of pages with the command line, as a user would."""
-    subprocess.run(
-        [sys.executable, "-m", "clockify_rag", "build", str(pages), "--index", str(index)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    words = [sys.executable, "-m", "clockify_rag", "build", str(pages), "--index", str(index)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"clockify-rag build ended with {done.returncode}: {done.stderr[-400:]}")
 
 
 def export(index: Path, folder: Path) -> int:
@@ -341,6 +339,27 @@ def _is_of_this_engine(index: Path) -> bool:
     return mine == found
 
 
+def chosen_pages(size: str, folder: Path) -> tuple[int, list[Path]]:
+    """Fill ``folder/pages``, or take it over from a run that was interrupted after that.
+
+    Returns:
+        How many chunks are of mixed pages, and the pages that were held out.
+    """
+    ready = folder / "pages.json"
+    if ready.is_file() and not (folder / "corpus.json").is_file():
+        entry = json.loads(ready.read_text())
+        return entry["mixed_chunks"], list(map(Path, entry["held_out"]))
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "pages").mkdir(parents=True)
+    started, wanted = time.perf_counter(), SIZES[size]
+    packages = MANUALS if wanted <= SIZES["100k"] else MANUALS + REFERENCES
+    counted, held_out = chosen(pages_of(packages), wanted, folder / "pages")
+    mixed = mixed_pages(folder / "pages", wanted - counted) if counted < wanted else 0
+    ready.write_text(json.dumps({"mixed_chunks": mixed, "held_out": list(map(str, held_out))}))
+    print(f"{size}: {counted} chunks of real pages, {mixed} mixed, {time.perf_counter() - started:.0f} s", flush=True)
+    return mixed, held_out
+
+
 def make(size: str) -> None:
     """Make the corpus of one size, unless it is there."""
     import numpy
@@ -349,15 +368,9 @@ def make(size: str) -> None:
     if (folder / "corpus.json").is_file() and _is_of_this_engine(folder / "index-256"):
         print(f"{size}: {folder} is there")
         return
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "pages").mkdir(parents=True)
-    wanted = SIZES[size]
-    packages = MANUALS if wanted <= SIZES["100k"] else MANUALS + REFERENCES
     started = time.perf_counter()
-    counted, held_out = chosen(pages_of(packages), wanted, folder / "pages")
-    mixed = mixed_pages(folder / "pages", wanted - counted) if counted < wanted else 0
-    (folder / "held-out.txt").write_text("\n".join(map(str, held_out)))
-    print(f"{size}: {counted} chunks of real pages, {mixed} mixed, {time.perf_counter() - started:.0f} s", flush=True)
+    mixed, held_out = chosen_pages(size, folder)
+    shutil.rmtree(folder / "index-256", ignore_errors=True)
     build(folder / "pages", folder / "index-256")
     chunks = export(folder / "index-256", folder)
     for dimension in dimensions(size)[1:]:
