@@ -177,6 +177,7 @@ fn discounted(relevance: &[(f32, (u32, u32, u32))], options: &Options) -> Vec<f3
 }
 
 /// The answer by the definition: every chunk scored by everything, then sorted and cut, with no bound and no shared work.
+#[allow(clippy::too_many_lines)]
 fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Answer {
     struct Row {
         id: Id,
