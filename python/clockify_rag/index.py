@@ -325,11 +325,12 @@ class IndexWriter:
             chunks: its chunks in reading order.
             vectors: a row of little-endian float32 for each chunk; ``None`` for a document that has none.
         """
+        dimension = 0 if self._embedder is None else self._embedder.dimension
+        held = self._writer.add(_row(document, text, chunks), dimension, vectors)
         self._deleted.add(document.id)
         self._state.pop(document.id, None)
-        dimension = 0 if self._embedder is None else self._embedder.dimension
         self._written += 1
-        if self._writer.add(_row(document, text, chunks), dimension, vectors) >= SEGMENT_BYTES:
+        if held >= SEGMENT_BYTES:
             self._writer.flush()
 
     def keep(self, document: Document) -> None:
