@@ -188,6 +188,14 @@ def test_removing_what_is_not_there_publishes_nothing(tmp_path: Path) -> None:
     assert pipeline.index.refresh() is False
 
 
+@pytest.mark.parametrize("name", ["nothing", "ü" * 16, "+" + NONE[1:], NONE[1:] + "_"])
+def test_what_is_no_id_cannot_be_left_out(folder: Path, name: str) -> None:
+    pipeline = pipeline_of(folder)
+    assert pipeline.search("gate", excluded_documents=[NONE]).hits
+    with pytest.raises(InvalidSetting, match="is no id"):
+        pipeline.search("gate", excluded_documents=[name])
+
+
 def test_a_writer_that_lost_documents_publishes_nothing(tmp_path: Path) -> None:
     pipeline = pipeline_of(tmp_path / "index")
     pipeline.build([write(tmp_path / "garden", GARDEN)])
