@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from clockify_rag.config import MAXIMUM_TOP_K, RetrievalSettings, Settings, masked
-from clockify_rag.contracts import Hit, SearchResult
-from clockify_rag.errors import EvaluationError, LabelsInvalid, QueryError, RunsDiffer
-from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge
+from clockify_rag.contracts import Hit
+from clockify_rag.errors import EvaluationError, LabelsInvalid, RunsDiffer
+from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge, searching
 from clockify_rag.metrics import Difference, Figure, Metric, differences, figures, measure, metric
 from clockify_rag.pipeline import Pipeline
 
@@ -249,7 +249,8 @@ class _Measuring(msgspec.Struct, frozen=True, kw_only=True):
         by_words = 0
         for number, question in enumerate(self.asked, 1):
             started = time.perf_counter()
-            result = _found(pipeline, question, self.depth)
+            with searching(question):
+                result = pipeline.search(question.question, top_k=self.depth)
             seconds.append(time.perf_counter() - started)
             by_words += result.lexical_only
             for level, ranking, relevant in _rankings(question.id, result.hits, self.judgements):
@@ -257,15 +258,6 @@ class _Measuring(msgspec.Struct, frozen=True, kw_only=True):
                 ranks[level][question.id] = next((at for at, item in enumerate(ranking, 1) if item in relevant), None)
             self.progress(name, number, len(self.asked))
         return _Run(values=values, ranks=ranks, by_words=by_words, seconds=seconds)
-
-
-def _found(pipeline: Pipeline, question: LabelledQuestion, depth: int) -> SearchResult:
-    try:
-        return pipeline.search(question.question, top_k=depth)
-    except QueryError as error:
-        raise EvaluationError(
-            f"question {question.id} cannot be searched: {error.message}", hint=error.hint, question=question.id
-        ) from error
 
 
 def _rankings(
@@ -467,7 +459,9 @@ def read_evaluation(path: str | Path) -> Evaluation:
         raise EvaluationError(f"cannot read {path}: {error.strerror}", hint="check the path", file=str(path)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvaluationError(
-            f"{path} is no evaluation: {error}", hint=f"clockify-rag eval QUESTIONS --json {path}", file=str(path)
+            f"{path} is no evaluation: {error}",
+            hint="clockify-rag eval QUESTIONS --json FILE writes one",
+            file=str(path),
         ) from error
 
 
