@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from clockify_rag.config import MAXIMUM_TOP_K, RetrievalSettings, Settings, masked
-from clockify_rag.contracts import Hit, SearchResult
-from clockify_rag.errors import EvaluationError, LabelsInvalid, QueryError, RunsDiffer
-from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge
+from clockify_rag.contracts import Hit
+from clockify_rag.errors import EvaluationError, LabelsInvalid, RunsDiffer
+from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge, searching
 from clockify_rag.metrics import Difference, Figure, Metric, differences, figures, measure, metric
 from clockify_rag.pipeline import Pipeline
 
@@ -249,7 +249,8 @@ class _Measuring(msgspec.Struct, frozen=True, kw_only=True):
         by_words = 0
         for number, question in enumerate(self.asked, 1):
             started = time.perf_counter()
-            result = _found(pipeline, question, self.depth)
+            with searching(question):
+                result = pipeline.search(question.question, top_k=self.depth)
             seconds.append(time.perf_counter() - started)
             by_words += result.lexical_only
             for level, ranking, relevant in _rankings(question.id, result.hits, self.judgements):
@@ -257,15 +258,6 @@ class _Measuring(msgspec.Struct, frozen=True, kw_only=True):
                 ranks[level][question.id] = next((at for at, item in enumerate(ranking, 1) if item in relevant), None)
             self.progress(name, number, len(self.asked))
         return _Run(values=values, ranks=ranks, by_words=by_words, seconds=seconds)
-
-
-def _found(pipeline: Pipeline, question: LabelledQuestion, depth: int) -> SearchResult:
-    try:
-        return pipeline.search(question.question, top_k=depth)
-    except QueryError as error:
-        raise EvaluationError(
-            f"question {question.id} cannot be searched: {error.message}", hint=error.hint, question=question.id
-        ) from error
 
 
 def _rankings(
@@ -296,20 +288,28 @@ def _ablation(pipeline: Pipeline, measuring: _Measuring, configured: _Run) -> It
 
 def _variants(settings: Settings, *, vectors: bool) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Yield the name and the settings of every other ranking: stages from the first on, then options taken away."""
-    plain: dict[str, Any] = {"reranking.reranker": "none", "retrieval.repeat_weight": 1.0}
-    alone = {"retrieval.document_weight": 0.0, **plain}
-    yield "lexical", {"retrieval.lexical": True, **alone}, True
-    if vectors and not settings.retrieval.lexical:
-        yield "dense", {"retrieval.dense_weight": DENSE_ALONE, **alone}, True
-        yield "fused", alone, True
-    if settings.retrieval.document_weight:
-        yield "+ document evidence", plain, True
-    if settings.retrieval.repeat_weight < 1 and settings.reranking.reranker != "none":
-        yield "+ repeats discounted", {"reranking.reranker": "none"}, True
-    if settings.reranking.reranker != "none":
-        yield f"+ {settings.reranking.reranker} (as configured)", {}, True
+    stages = _stages(settings, vectors=vectors)
+    for name, changes in stages[:-1]:
+        yield name, changes, True
+    yield f"{stages[-1][0]} (as configured)", {}, True
     for name, value in _options(settings.retrieval):
         yield f"{name} = {msgspec.json.encode(value).decode()}", {f"retrieval.{name}": value}, False
+
+
+def _stages(settings: Settings, *, vectors: bool) -> list[tuple[str, dict[str, Any]]]:
+    """Return the stages, each with the settings that end with it; the last is the configured ranking."""
+    plain: dict[str, Any] = {"reranking.reranker": "none", "retrieval.repeat_weight": 1.0}
+    alone = {"retrieval.document_weight": 0.0, **plain}
+    stages = [("lexical", {"retrieval.lexical": True, **alone})]
+    if vectors and not settings.retrieval.lexical:
+        stages += [("dense", {"retrieval.dense_weight": DENSE_ALONE, **alone}), ("fused", alone)]
+    if settings.retrieval.document_weight:
+        stages.append(("+ document evidence", plain))
+    if settings.retrieval.repeat_weight < 1:
+        stages.append(("+ repeats discounted", {"reranking.reranker": "none"}))
+    if settings.reranking.reranker != "none":
+        stages.append((f"+ {settings.reranking.reranker}", {}))
+    return stages
 
 
 def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
@@ -362,7 +362,7 @@ def _gains(before: Sequence[Values], after: Sequence[Values]) -> dict[str, Diffe
 def _groups(
     asked: Sequence[LabelledQuestion], run: _Run, judgements: Judgements
 ) -> dict[str, dict[str, dict[str, LevelFigures]]]:
-    """Break the figures down by each field that not all questions share a value of."""
+    """Break the figures down by each field of which not all questions have the same values."""
     rows = list(_rows(asked, run, judgements))
     groups: dict[str, dict[str, dict[str, LevelFigures]]] = {}
     for field in GROUPS:
@@ -373,7 +373,7 @@ def _groups(
                 for level, values in levels.items():
                     members.setdefault(name, {}).setdefault(level, []).append(values)
         members.pop("", None)
-        if members:
+        if any(len(group["document"]) < len(rows) for group in members.values()):
             groups[field] = {name: _level_figures(members[name]) for name in sorted(members)}
     return groups
 
@@ -467,7 +467,9 @@ def read_evaluation(path: str | Path) -> Evaluation:
         raise EvaluationError(f"cannot read {path}: {error.strerror}", hint="check the path", file=str(path)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvaluationError(
-            f"{path} is no evaluation: {error}", hint=f"clockify-rag eval QUESTIONS --json {path}", file=str(path)
+            f"{path} is no evaluation: {error}",
+            hint="clockify-rag eval QUESTIONS --json FILE writes one",
+            file=str(path),
         ) from error
 
 

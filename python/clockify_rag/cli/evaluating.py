@@ -48,10 +48,8 @@ class Outputs(msgspec.Struct, frozen=True, kw_only=True):
                 hint=f"--plot {Path(self.plot).with_suffix('.svg') if self.plot else 'figures.svg'}",
             )
         for option, file in (("--json", self.json), ("--markdown", self.markdown), ("--plot", self.plot)):
-            if file is None or file == "-":
-                continue
-            if not file or Path(file).is_dir() or not Path(file).absolute().parent.is_dir():
-                raise ConfigError(f"{option} {file} cannot be written: there is no such folder", hint="check the path")
+            if file is not None and file != "-":
+                output.check_file(option, file)
 
 
 class Table(msgspec.Struct, frozen=True):
