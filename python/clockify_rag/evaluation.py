@@ -32,6 +32,9 @@ DEPTH: Final = 100
 GROUPS: Final = ("difficulty", "tags", "language")
 """The fields of questions that results are broken down by."""
 
+CAUSES: Final = ("documents", "chunks", "embedder", "top_k", "by_words")
+"""The fields of ``Searched`` that, besides settings, may be why two evaluations differ."""
+
 DENSE_ALONE: Final = 1e6
 """A weight of the cosine beside which the words' score only orders what is equal."""
 
@@ -143,6 +146,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     measured: int
     settings: Mapping[str, tuple[Any, Any]]
     """Settings that differ: before and after."""
+    searched: Mapping[str, tuple[Any, Any]]
+    """What else differs of what was searched, such as ``embedder`` and ``chunks``: before and after."""
     levels: Mapping[str, Mapping[str, Compared]]
     per_question: tuple[tuple[str, str, float, float], ...]
     """Id, question, and the first metric of pages before and after, for questions where it changed, largest loss first."""
@@ -509,18 +514,20 @@ def compare(before: Evaluation, after: Evaluation, *, names: tuple[str, str] = (
         raise RunsDiffer(
             f"{names[0]} and {names[1]} share no metric", hint="evaluate both with the same --metric", names=names
         )
-    old, new = before.searched.settings, after.searched.settings
     return Comparison(
         before=names[0],
         after=names[1],
         questions=after.questions.name,
         measured=after.questions.measured,
-        settings={
-            key: (old.get(key), new.get(key)) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)
-        },
+        settings=_differing(before.searched.settings, after.searched.settings),
+        searched=_differing(*({name: getattr(run.searched, name) for name in CAUSES} for run in (before, after))),
         levels=levels,
         per_question=_changes(before, after, next(iter(levels["document"]))),
     )
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (old.get(key), new.get(key)) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)}
 
 
 def _changes(before: Evaluation, after: Evaluation, name: str) -> tuple[tuple[str, str, float, float], ...]:
