@@ -435,6 +435,17 @@ def test_a_calibration_survives_a_build(labelled: tuple[Pipeline, Path], tmp_pat
             }
         },
         {"by_words": {"measures": [], "means": [0], "scales": [], "coefficients": [], "intercept": 0, "threshold": 0}},
+        {"by_words": {"measures": [], "means": [], "scales": [], "coefficients": [], "intercept": 0, "threshold": 30}},
+        {
+            "by_words": {
+                "measures": ["idf_coverage"],
+                "means": [0],
+                "scales": [1],
+                "coefficients": [-1],
+                "intercept": 0,
+                "threshold": 0,
+            }
+        },
         {"name": 3},
     ],
 )
