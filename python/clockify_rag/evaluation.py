@@ -467,15 +467,28 @@ def read_evaluation(path: str | Path) -> Evaluation:
         EvaluationError: the file cannot be read, or holds something else.
     """
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=Evaluation)
+        evaluation = msgspec.json.decode(Path(path).read_bytes(), type=Evaluation)
+        _check_whole(evaluation)
     except OSError as error:
         raise EvaluationError(f"cannot read {path}: {error.strerror}", hint="check the path", file=str(path)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise EvaluationError(
             f"{path} is no evaluation: {error}",
             hint="clockify-rag eval QUESTIONS --json FILE writes one",
             file=str(path),
         ) from error
+    return evaluation
+
+
+def _check_whole(evaluation: Evaluation) -> None:
+    """Refuse an evaluation whose figures are not those of its questions."""
+    asked = evaluation.per_question
+    if not asked or "document" not in evaluation.levels or any("document" not in row.levels for row in asked):
+        raise ValueError("it has no figures of documents for its questions")
+    for level, found in evaluation.levels.items():
+        rows = [row.levels[level] for row in asked if level in row.levels]
+        if len(rows) != found.questions or any(row.keys() != found.metrics.keys() for row in rows):
+            raise ValueError(f"its figures of {level}s are not those of its questions")
 
 
 def compare(before: Evaluation, after: Evaluation, *, names: tuple[str, str] = ("before", "after")) -> Comparison:
