@@ -28,7 +28,7 @@ LEAST_QUESTIONS: Final = 30
 """Fewer tell too little to fit anything."""
 
 LEAST_GROUPS: Final = 5
-CALIBRATED_RETRIEVER: Final = 'retrieval.retriever = "hybrid" can be calibrated'
+CALIBRATED_RETRIEVER: Final = 'set retrieval.retriever = "hybrid"'
 FOLDS: Final = 10
 BINS: Final = 10
 CURVE_POINTS: Final = 40
