@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from clockify_rag import calibrating, calibration
 from clockify_rag.calibrating import Asked
 from clockify_rag.calibration import BY_WORDS, WITH_VECTORS, Map
-from clockify_rag.contracts import Evidence, Hit, SearchResult
+from clockify_rag.contracts import Evidence, Hit, Query, SearchResult
 from clockify_rag.errors import ConfigError, EvaluationError
 from clockify_rag.labelling import read_questions
 from clockify_rag.pipeline import Pipeline
+from clockify_rag.retrieval import HybridRetriever
 from folders import write
 from passages import chunk_of, hit_of
-from pipelines import pipeline_of, settings_of
+from pipelines import offer, pipeline_of, settings_of
 
 SHARE = st.floats(0, 1)
 PAIRS = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.7, 1.0]), st.booleans()), min_size=1, max_size=60)
@@ -311,6 +312,26 @@ def test_questions_whose_pages_the_index_lacks_are_left_out_and_counted(
     assert calibrating.calibrate(pipeline, read_questions(file)).left_out == 0
 
 
+class Stubborn:
+    """A retriever of another package that does not leave documents out."""
+
+    def __init__(self, index: Any, embedder: Any, entry: Any, settings: Any) -> None:
+        self._retriever = HybridRetriever(index, embedder, entry, settings)
+
+    def retrieve(self, query: Query, *, top_k: int, **options: Any) -> SearchResult:
+        return self._retriever.retrieve(msgspec.structs.replace(query, excluded_documents=()), top_k=top_k, **options)
+
+
+def test_a_retriever_that_leaves_nothing_out_is_not_calibrated(
+    labelled: tuple[Pipeline, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, file = labelled
+    offer(monkeypatch, "retrievers", stubborn=Stubborn)
+    pipeline = built.with_settings(pipeline_of(built.path, retrieval={"retriever": "stubborn"}).settings)
+    with pytest.raises(EvaluationError, match="the retriever stubborn finds documents that it is to leave out"):
+        calibrating.calibrate(pipeline, read_questions(file))
+
+
 def test_a_broken_calibration_is_made_anew(labelled: tuple[Pipeline, Path], tmp_path: Path) -> None:
     built, file = labelled
     broken = tmp_path / "broken.json"
@@ -349,7 +370,7 @@ def test_too_few_questions_with_vectors_make_no_map() -> None:
     assert list(result.held_out) == ["by_words"]
     assert result.calibration.with_vectors is None
     silent = [msgspec.structs.replace(one, with_vectors=Evidence(), by_words=Evidence()) for one in asked]
-    with pytest.raises(EvaluationError, match="too few: 0"):
+    with pytest.raises(EvaluationError, match="tells no measures"):
         calibrating.fitted(silent, **options)
 
 
@@ -414,6 +435,17 @@ def test_a_calibration_survives_a_build(labelled: tuple[Pipeline, Path], tmp_pat
             }
         },
         {"by_words": {"measures": [], "means": [0], "scales": [], "coefficients": [], "intercept": 0, "threshold": 0}},
+        {"by_words": {"measures": [], "means": [], "scales": [], "coefficients": [], "intercept": 0, "threshold": 30}},
+        {
+            "by_words": {
+                "measures": ["idf_coverage"],
+                "means": [0],
+                "scales": [1],
+                "coefficients": [-1],
+                "intercept": 0,
+                "threshold": 0,
+            }
+        },
         {"name": 3},
     ],
 )

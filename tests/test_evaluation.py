@@ -286,6 +286,27 @@ def test_the_order_of_questions_does_not_matter_to_a_comparison(garden: Pipeline
     assert compare(before, after).per_question == ()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"levels": {}},
+        {"per_question": []},
+        {"per_question": lambda rows: [{**rows[0], "levels": {}}, *rows[1:]]},
+        {"per_question": lambda rows: rows[1:]},
+        {"per_question": lambda rows: [{**rows[0], "levels": {"document": {"ndcg@7": 1.0}}}, *rows[1:]]},
+    ],
+)
+def test_an_evaluation_that_is_not_whole_is_not_compared(
+    garden: Pipeline, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    value = json.loads(msgspec.json.encode(evaluate(garden, labelled(tmp_path))))
+    value |= {key: new(value[key]) if callable(new) else new for key, new in change.items()}
+    file = tmp_path / "cut.json"
+    file.write_text(json.dumps(value))
+    with pytest.raises(EvaluationError, match=r"cut\.json is no evaluation: it"):
+        read_evaluation(file)
+
+
 def test_evaluations_are_read_back(garden: Pipeline, tmp_path: Path) -> None:
     result = evaluate(garden, labelled(tmp_path), ablation=True)
     file = tmp_path / "run.json"

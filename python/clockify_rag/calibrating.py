@@ -28,6 +28,7 @@ LEAST_QUESTIONS: Final = 30
 """Fewer tell too little to fit anything."""
 
 LEAST_GROUPS: Final = 5
+CALIBRATED_RETRIEVER: Final = 'set retrieval.retriever = "hybrid"'
 FOLDS: Final = 10
 BINS: Final = 10
 CURVE_POINTS: Final = 40
@@ -165,9 +166,19 @@ def ask_twice(pipeline: Pipeline, labelled: LabelledQuestions, *, progress: Prog
 def asked_once(
     pipeline: Pipeline, question: str, *, answerable: bool, group: str = "", without: Sequence[str] = ()
 ) -> Asked:
-    """Search a question with vectors and by words."""
+    """Search a question with vectors and by words.
+
+    Raises:
+        EvaluationError: the retriever finds documents that it was to leave out.
+    """
     hybrid = pipeline.search(question, excluded_documents=without)
     lexical = pipeline.search(question, lexical=True, excluded_documents=without)
+    if any(hit.document.id in without for hit in (*hybrid.hits, *lexical.hits)):
+        raise EvaluationError(
+            f"the retriever {pipeline.settings.retrieval.retriever} finds documents that it is to leave out, "
+            "so it cannot be told what unanswerable questions look like",
+            hint=CALIBRATED_RETRIEVER,
+        )
     return Asked(
         question=question,
         answerable=answerable,
@@ -221,6 +232,8 @@ def fitted(
     pool = [one for one in asked if one.group]
     written = [one for one in asked if not one.group]
     folds = folds_of(pool)
+    if pool and all(_values(one, "by_words", BY_WORDS) is None for one in pool):
+        raise EvaluationError("the retriever tells no measures to calibrate on", hint=CALIBRATED_RETRIEVER)
     maps: dict[str, Map] = {}
     held_out: dict[str, Figures] = {}
     before: dict[str, Figures] = {}

@@ -32,6 +32,9 @@ DEPTH: Final = 100
 GROUPS: Final = ("difficulty", "tags", "language")
 """The fields of questions that results are broken down by."""
 
+CAUSES: Final = ("documents", "chunks", "embedder", "top_k", "by_words")
+"""The fields of ``Searched`` that, besides settings, may be why two evaluations differ."""
+
 DENSE_ALONE: Final = 1e6
 """A weight of the cosine beside which the words' score only orders what is equal."""
 
@@ -143,6 +146,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     measured: int
     settings: Mapping[str, tuple[Any, Any]]
     """Settings that differ: before and after."""
+    searched: Mapping[str, tuple[Any, Any]]
+    """What else differs of what was searched, such as ``embedder`` and ``chunks``: before and after."""
     levels: Mapping[str, Mapping[str, Compared]]
     per_question: tuple[tuple[str, str, float, float], ...]
     """Id, question, and the first metric of pages before and after, for questions where it changed, largest loss first."""
@@ -462,15 +467,28 @@ def read_evaluation(path: str | Path) -> Evaluation:
         EvaluationError: the file cannot be read, or holds something else.
     """
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=Evaluation)
+        evaluation = msgspec.json.decode(Path(path).read_bytes(), type=Evaluation)
+        _check_whole(evaluation)
     except OSError as error:
         raise EvaluationError(f"cannot read {path}: {error.strerror}", hint="check the path", file=str(path)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise EvaluationError(
             f"{path} is no evaluation: {error}",
             hint="clockify-rag eval QUESTIONS --json FILE writes one",
             file=str(path),
         ) from error
+    return evaluation
+
+
+def _check_whole(evaluation: Evaluation) -> None:
+    """Refuse an evaluation whose figures are not those of its questions."""
+    asked = evaluation.per_question
+    if not asked or "document" not in evaluation.levels or any("document" not in row.levels for row in asked):
+        raise ValueError("it has no figures of documents for its questions")
+    for level, found in evaluation.levels.items():
+        rows = [row.levels[level] for row in asked if level in row.levels]
+        if len(rows) != found.questions or any(row.keys() != found.metrics.keys() for row in rows):
+            raise ValueError(f"its figures of {level}s are not those of its questions")
 
 
 def compare(before: Evaluation, after: Evaluation, *, names: tuple[str, str] = ("before", "after")) -> Comparison:
@@ -509,18 +527,20 @@ def compare(before: Evaluation, after: Evaluation, *, names: tuple[str, str] = (
         raise RunsDiffer(
             f"{names[0]} and {names[1]} share no metric", hint="evaluate both with the same --metric", names=names
         )
-    old, new = before.searched.settings, after.searched.settings
     return Comparison(
         before=names[0],
         after=names[1],
         questions=after.questions.name,
         measured=after.questions.measured,
-        settings={
-            key: (old.get(key), new.get(key)) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)
-        },
+        settings=_differing(before.searched.settings, after.searched.settings),
+        searched=_differing(*({name: getattr(run.searched, name) for name in CAUSES} for run in (before, after))),
         levels=levels,
         per_question=_changes(before, after, next(iter(levels["document"]))),
     )
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (old.get(key), new.get(key)) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)}
 
 
 def _changes(before: Evaluation, after: Evaluation, name: str) -> tuple[tuple[str, str, float, float], ...]:
