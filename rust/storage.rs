@@ -12,8 +12,9 @@ use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use memmap2::Mmap;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
@@ -28,7 +29,16 @@ pub const BLOCK_BYTES: usize = 4096;
 /// How many blocks are asked for at once where many are read in order.
 const FETCHED_BLOCKS: usize = 256;
 
-/// Bytes that a file is handed to the system in.
+/// Reading of ranges that takes longer than this, and [`SLOW_RANGE`] for each, waited for the disk.
+const SLOW: Duration = Duration::from_micros(100);
+
+/// From memory a range takes a tenth of this, from a disk thirty times as long.
+const SLOW_RANGE: Duration = Duration::from_micros(3);
+
+/// For how many calls memory is taken to be scarce after one that was slow.
+const SCARCE_CALLS: u32 = 100;
+
+/// Bytes that a file is handed to the system at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// One file of a segment as the manifest names it.
@@ -49,6 +59,8 @@ pub struct BlockFile {
     hashes: Vec<u64>,
     verified: Vec<AtomicU64>,
     complete: AtomicBool,
+    /// For how many more calls of [`BlockFile::reading`] what was read before is taken to be dropped.
+    scarce: AtomicU32,
 }
 
 enum Data {
@@ -132,7 +144,7 @@ impl BlockFile {
 
     fn with(path: PathBuf, data: Data, hashes: Vec<u64>) -> Self {
         let verified = (0..hashes.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { path, data, hashes, verified, complete: AtomicBool::new(false) }
+        Self { path, data, hashes, verified, complete: AtomicBool::new(false), scarce: AtomicU32::new(0) }
     }
 
     /// Where the file lies.
@@ -217,6 +229,26 @@ impl BlockFile {
         if !(self.is_verified(first) && self.is_verified(last)) {
             self.fetch(first, last + 1);
         }
+    }
+
+    /// Runs `work`, which reads all of `ranges`, after it let the reading of those begin that are not in memory.
+    ///
+    /// Which those are, only the system knows, and to ask costs more than to read what is there. So where `work` is slow, memory
+    /// is taken to be scarce, and for some calls all ranges are asked for.
+    pub fn reading<T>(&self, ranges: impl ExactSizeIterator<Item = Range<usize>>, work: impl FnOnce() -> T) -> T {
+        let (scarce, count) = (self.scarce.load(Ordering::Relaxed), ranges.len() as u32);
+        for range in ranges {
+            if scarce > 0 && !range.is_empty() && range.end <= self.len() {
+                self.fetch(range.start / BLOCK_BYTES, range.end.div_ceil(BLOCK_BYTES));
+            } else {
+                self.expect(range);
+            }
+        }
+        let began = Instant::now();
+        let outcome = work();
+        let is_slow = began.elapsed() > SLOW + SLOW_RANGE * count;
+        self.scarce.store(if is_slow { SCARCE_CALLS } else { scarce.saturating_sub(1) }, Ordering::Relaxed);
+        outcome
     }
 
     /// Lets the reading of the blocks from `first` up to `end` begin.
