@@ -466,15 +466,13 @@ impl Search<'_> {
         let mut neighbors = Vec::with_capacity(candidates.len());
         for run in candidates.chunk_by(|a, b| a.segment == b.segment) {
             let Some(rows) = self.rows_of(run, VectorSegment::halves)? else { continue };
-            rows.expect(run.iter().map(|candidate| candidate.row));
-            ahead(
-                run,
-                |candidate| fetched(rows.row(candidate.row)?),
-                |&Candidate { segment, row, .. }, halves| {
-                    let cosine = (self.kernels.dot_halves)(halves, &self.query.unit);
-                    neighbors.push(Neighbor { segment, row, cosine });
-                },
-            )?;
+            let score = |&Candidate { segment, row, .. }: &Candidate, halves: &[u16]| {
+                let cosine = (self.kernels.dot_halves)(halves, &self.query.unit);
+                neighbors.push(Neighbor { segment, row, cosine });
+            };
+            rows.reading(run.iter().map(|candidate| candidate.row), || {
+                ahead(run, |candidate| fetched(rows.row(candidate.row)?), score)
+            })?;
         }
         Ok(neighbors)
     }
@@ -681,8 +679,9 @@ impl VectorSegment {
 fn products(rows: &[u32], query: &Query, halves: HalfRows<'_>) -> Result<Vec<f32>> {
     let dot = kernels()?.dot_halves;
     let mut products = Vec::with_capacity(rows.len());
-    halves.expect(rows.iter().copied());
-    ahead(rows, |&row| fetched(halves.row(row)?), |_, row| products.push(dot(row, &query.unit)))?;
+    halves.reading(rows.iter().copied(), || {
+        ahead(rows, |&row| fetched(halves.row(row)?), |_, row| products.push(dot(row, &query.unit)))
+    })?;
     Ok(products)
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import xxhash
 
-BLOCK = 65_536
+BLOCK = 4_096
 ROWS = 128
 Frequencies = tuple[int, int, int]
 """Of title, headings, body."""

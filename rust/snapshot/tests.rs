@@ -459,7 +459,7 @@ fn every_term_of_a_question_is_in_its_words() {
 
 #[test]
 fn damage_found_while_ordering_equals_is_reported() {
-    // Enough documents that one block of 64 KiB holds nothing but ids, which only the order of equal cosines asks for.
+    // Enough documents that one block holds nothing but ids, which only the order of equal cosines asks for.
     let index = Index::of((0..9000).map(|number| (id(number), page(&["same"]))).collect());
     let snapshot = index.open();
     let entry = &snapshot.generation().manifest().segments[0];
