@@ -7,7 +7,6 @@
 //! less what is deleted, scores are summed in one fixed order, and equal scores are ordered by document id and then by the
 //! chunk's place in its document.
 
-use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +20,7 @@ use crate::bm25::{self, Explanation, Parameters, QueryTerm, Scorer, TermLists};
 use crate::dense::{self, Mode, VectorSegment};
 use crate::error::{Error, Result};
 use crate::evidence::{self, Candidate, Evidence};
+use crate::execution;
 use crate::fusion;
 use crate::lexical::{Level, Statistics};
 use crate::mmr;
@@ -30,6 +30,10 @@ use crate::storage::Generation;
 
 /// How many of the best hits evidence is looked for in.
 const EVIDENCE_HITS: usize = 3;
+
+/// From how many chunks on both retrievers work at the same time where the pool is idle: below, to wake a thread costs more
+/// than it saves.
+const WORTH_HELP: u64 = 500_000;
 
 /// How many filters a snapshot remembers the rows of.
 const REMEMBERED_FILTERS: usize = 32;
@@ -280,10 +284,14 @@ impl Snapshot {
         let mut clock = Clock::start();
         let search = Search::new(self, question, options)?;
         let parts = search.parts()?;
-        let survivors = search.lexical(&parts)?;
         clock.lap("lexical");
-        let (nearest, path) = search.dense(&parts)?;
-        clock.lap("dense");
+        let lexical = || timed(|| search.lexical(&parts));
+        let dense = || timed(|| search.dense(&parts));
+        let together = self.chunks.rows >= WORTH_HELP && search.vector.is_some();
+        let ((survivors, of_lexical), (found_near, of_dense)) =
+            if together { execution::beside(lexical, dense) } else { (lexical(), dense()) };
+        let (survivors, (nearest, path)) = (survivors?, found_near?);
+        clock.add(of_lexical, of_dense);
         let (mut found, held) = search.pool(&parts, &survivors, &nearest)?;
         search.sort(&parts, &mut found);
         clock.lap("fuse");
@@ -403,11 +411,25 @@ impl Clock {
         Self { last: Instant::now(), laps: Vec::with_capacity(5) }
     }
 
+    /// Adds milliseconds of the lexical part, and those of the dense one, that were taken on any thread.
+    fn add(&mut self, lexical: f64, dense: f64) {
+        self.laps.iter_mut().for_each(|lap| lap.1 += lexical);
+        self.laps.push(("dense", dense));
+        self.last = Instant::now();
+    }
+
     fn lap(&mut self, part: &'static str) {
         let now = Instant::now();
         self.laps.push((part, (now - self.last).as_secs_f64() * 1000.0));
         self.last = now;
     }
+}
+
+/// What `work` returns, and the milliseconds that it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let done = work();
+    (done, start.elapsed().as_secs_f64() * 1000.0)
 }
 
 /// One question while it is being answered.
@@ -423,7 +445,7 @@ struct Search<'a> {
     chunk_scorer: Scorer,
     document_scorer: Scorer,
     /// What went wrong where two places were put in order.
-    damage: RefCell<Option<Error>>,
+    damage: Mutex<Option<Error>>,
 }
 
 /// One segment as a question sees it.
@@ -497,7 +519,7 @@ impl<'a> Search<'a> {
             terms,
             words,
             vector: question.vector.map(dense::Query::new).transpose()?.flatten(),
-            damage: RefCell::default(),
+            damage: Mutex::default(),
             chunk_scorer: Scorer::new(options.parameters, Level::Chunks, snapshot.chunks)?,
             document_scorer: Scorer::new(options.parameters, Level::Documents, snapshot.documents)?,
         })
@@ -572,14 +594,18 @@ impl<'a> Search<'a> {
     fn id_of(&self, parts: &[Part<'_>], place: Place) -> Id {
         let id = |part: &Part<'_>| part.records.document_id(part.records.document_of(place.row)?);
         parts.get(place.segment as usize).map_or(Ok([u8::MAX; 16]), id).unwrap_or_else(|failure| {
-            self.damage.replace(Some(failure));
+            self.damaged(failure);
             [u8::MAX; 16]
         })
     }
 
+    fn damaged(&self, failure: Error) {
+        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+
     /// Fails when something was damaged that only an order needed.
     fn sound(&self) -> Result<()> {
-        self.damage.take().map_or(Ok(()), Err)
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
     /// The nearest chunks over all segments by place, and the way they were found.
@@ -635,13 +661,13 @@ impl<'a> Search<'a> {
                 anywhere[word] |= 1 << bit;
                 titles[word] |= u64::from(share.in_title) << bit;
             })?;
+            let (mut survivors, mut near) = (survivors.iter().peekable(), near.iter().peekable());
             for (&row, &bm25) in rows.iter().zip(&scores) {
                 let place = Place { segment, row };
-                if bm25 > 0.0 && survivors.binary_search(&row).is_ok() {
+                if survivors.next_if_eq(&&row).is_some() && bm25 > 0.0 {
                     ranked.push((bm25, place));
                 }
-                let cosine = near.binary_search_by_key(&place, |(place, _)| *place).ok();
-                let cosine = cosine.and_then(|index| near.get(index)).map(|(_, cosine)| *cosine);
+                let cosine = near.next_if(|near| near.0 == place).map(|(_, cosine)| *cosine);
                 held.places.push(place);
                 found.push(Found {
                     place,
@@ -657,9 +683,8 @@ impl<'a> Search<'a> {
             }
         }
         let bm25_max = self.keep_best(parts, &mut ranked);
-        found.retain(|found| {
-            found.cosine.is_some() || ranked.binary_search_by_key(&found.place, |(_, place)| *place).is_ok()
-        });
+        let mut best = ranked.iter().peekable();
+        found.retain(|found| best.next_if(|best| best.1 == found.place).is_some() || found.cosine.is_some());
         let document_max = self.add_evidence(parts, &mut found)?;
         self.fuse(&mut found, bm25_max, document_max)?;
         Ok((found, held))
@@ -773,7 +798,7 @@ impl<'a> Search<'a> {
         let stored = |candidate: usize| {
             let found = vectors.get(candidate).map(|(segment, row)| segment.stored(*row)).transpose();
             found.unwrap_or_else(|failure| {
-                self.damage.replace(Some(failure));
+                self.damaged(failure);
                 None
             })
         };
