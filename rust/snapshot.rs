@@ -288,11 +288,11 @@ impl Snapshot {
         let lexical = || timed(|| search.lexical(&parts));
         let dense = || timed(|| search.dense(&parts));
         let together = self.chunks.rows >= WORTH_HELP && search.vector.is_some();
-        let ((survivors, of_lexical), (found_near, of_dense)) =
+        let ((lexical, of_lexical), (dense, of_dense)) =
             if together { execution::beside(lexical, dense) } else { (lexical(), dense()) };
-        let (survivors, (nearest, path)) = (survivors?, found_near?);
+        let (lexical, (nearest, path)) = (lexical?, dense?);
         clock.add(of_lexical, of_dense);
-        let (mut found, held) = search.pool(&parts, &survivors, &nearest)?;
+        let (mut found, held) = search.pool(&parts, &lexical, &nearest)?;
         search.sort(&parts, &mut found);
         clock.lap("fuse");
         let evidence = search.evidence(&found, &held);
@@ -453,6 +453,20 @@ struct Part<'a> {
     vectors: Option<&'a VectorSegment>,
     records: Records<'a>,
     allowed: &'a Allowed,
+}
+
+/// What the words of a question find.
+struct Lexical<'a> {
+    /// By segment: the lists of the question's terms.
+    lists: Vec<WordLists<'a>>,
+    /// By segment: every row that may be among the best by BM25F, and few others, ascending.
+    survivors: Vec<Vec<u32>>,
+    /// The largest BM25F of a document within the filter; 0 when documents count nothing.
+    document_max: f32,
+}
+
+/// The lists of the question's terms in one segment.
+struct WordLists<'a> {
     chunks: TermLists<'a>,
     /// `None` when documents count nothing.
     documents: Option<TermLists<'a>>,
@@ -529,24 +543,24 @@ impl<'a> Search<'a> {
         self.query.get(segment as usize).map_or((&[], &[]), |(chunks, documents)| (chunks, documents))
     }
 
-    /// Each segment with the lists of the question's terms.
     fn parts(&self) -> Result<Vec<Part<'_>>> {
-        let views = self.snapshot.views.iter().zip(self.allowed.iter()).zip(&self.query);
-        views
-            .map(|((view, allowed), (chunk_terms, document_terms))| {
-                let postings = view.reader.lexical.postings();
-                Ok(Part {
-                    vectors: view.reader.vectors.as_ref(),
-                    records: view.reader.records()?,
-                    allowed,
-                    chunks: TermLists::new(postings, chunk_terms, &self.chunk_scorer)?,
-                    documents: self
-                        .weighs_documents()
-                        .then(|| TermLists::new(postings, document_terms, &self.document_scorer))
-                        .transpose()?,
-                })
+        let part = |(view, allowed): (&'a View, _)| {
+            Ok(Part { vectors: view.reader.vectors.as_ref(), records: view.reader.records()?, allowed })
+        };
+        self.snapshot.views.iter().zip(self.allowed.iter()).map(part).collect()
+    }
+
+    fn lists(&self) -> Result<Vec<WordLists<'_>>> {
+        let lists = |(view, (chunk_terms, document_terms)): (&'a View, &(Vec<QueryTerm>, Vec<QueryTerm>))| {
+            let postings = view.reader.lexical.postings();
+            let documents =
+                self.weighs_documents().then(|| TermLists::new(postings, document_terms, &self.document_scorer));
+            Ok(WordLists {
+                chunks: TermLists::new(postings, chunk_terms, &self.chunk_scorer)?,
+                documents: documents.transpose()?,
             })
-            .collect()
+        };
+        self.snapshot.views.iter().zip(&self.query).map(lists).collect()
     }
 
     /// Whether anything that documents as a whole say counts.
@@ -554,10 +568,11 @@ impl<'a> Search<'a> {
         self.options.document_weight > 0.0
     }
 
-    /// By segment: every row that may be among the best by BM25F, and few others, ascending.
+    /// What the words find.
     ///
     /// The largest segment is searched first, so that the others need only find what is better than the best found before.
-    fn lexical(&self, parts: &[Part<'_>]) -> Result<Vec<Vec<u32>>> {
+    fn lexical(&self, parts: &[Part<'_>]) -> Result<Lexical<'_>> {
+        let lists = self.lists()?;
         let candidates = self.options.candidates;
         let mut order: Vec<usize> = (0..parts.len()).collect();
         order.sort_unstable_by_key(|&part| std::cmp::Reverse(parts.get(part).map(|part| part.records.chunks())));
@@ -565,8 +580,11 @@ impl<'a> Search<'a> {
         let mut best: Vec<f32> = Vec::new();
         let mut least = 0.0;
         for number in order {
-            let (Some(part), Some(found)) = (parts.get(number), found.get_mut(number)) else { continue };
-            *found = part.chunks.survivors(part.allowed.chunks.as_ref(), candidates, least)?;
+            let (Some(part), Some(lists), Some(found)) = (parts.get(number), lists.get(number), found.get_mut(number))
+            else {
+                continue;
+            };
+            *found = lists.chunks.survivors(part.allowed.chunks.as_ref(), candidates, least)?;
             best.extend(found.iter().map(|(_, sum)| *sum));
             if candidates > 0 && best.len() >= candidates {
                 let (_, last, _) = best.select_nth_unstable_by(candidates - 1, |left, right| right.total_cmp(left));
@@ -574,11 +592,14 @@ impl<'a> Search<'a> {
                 best.truncate(candidates);
             }
         }
-        let worthy = |(part, found): (&Part<'_>, Vec<(u32, f32)>)| {
-            let least = least * part.chunks.margin();
+        let known = document_of_best(parts, &lists, &found)?;
+        let document_max = document_maximum(parts, &lists, known)?;
+        let worthy = |(lists, found): (&WordLists<'_>, Vec<(u32, f32)>)| {
+            let least = least * lists.chunks.margin();
             found.into_iter().filter(|(_, sum)| *sum >= least).map(|(row, _)| row).collect()
         };
-        Ok(parts.iter().zip(found).map(worthy).collect())
+        let survivors = lists.iter().zip(found).map(worthy).collect();
+        Ok(Lexical { lists, survivors, document_max })
     }
 
     /// What chunks of equal score are ordered by: their documents' ids, then their places in the document. Rows of a segment
@@ -636,12 +657,13 @@ impl<'a> Search<'a> {
     }
 
     /// The best candidates of both retrievers, each with its score by both, its document's, and what they are fused to.
-    fn pool(&self, parts: &[Part<'_>], survivors: &[Vec<u32>], nearest: &[(Place, f32)]) -> Result<(Vec<Found>, Held)> {
+    fn pool(&self, parts: &[Part<'_>], lexical: &Lexical<'_>, nearest: &[(Place, f32)]) -> Result<(Vec<Found>, Held)> {
+        let Lexical { lists, survivors, document_max } = lexical;
         let words = self.terms.len().div_ceil(64);
         let mut held = Held { places: Vec::new(), words, anywhere: Vec::new(), titles: Vec::new() };
         let mut found = Vec::with_capacity(nearest.len() + survivors.iter().map(Vec::len).sum::<usize>());
         let mut ranked: Vec<(f32, Place)> = Vec::with_capacity(found.capacity());
-        for (segment, (part, survivors)) in parts.iter().zip(survivors).enumerate() {
+        for (segment, (lists, survivors)) in lists.iter().zip(survivors).enumerate() {
             let segment = segment as u32;
             let near = nearest.partition_point(|(place, _)| place.segment < segment);
             let near = nearest.get(near..).unwrap_or_default();
@@ -655,7 +677,7 @@ impl<'a> Search<'a> {
             held.anywhere.resize(first + rows.len() * words, 0);
             held.titles.resize(held.anywhere.len(), 0);
             let (anywhere, titles) = (&mut held.anywhere[first..], &mut held.titles[first..]);
-            part.chunks.for_each(&rows, |index, share| {
+            lists.chunks.for_each(&rows, |index, share| {
                 scores[index] += share.score;
                 let (word, bit) = (index * words + share.term / 64, share.term % 64);
                 anywhere[word] |= 1 << bit;
@@ -685,8 +707,8 @@ impl<'a> Search<'a> {
         let bm25_max = self.keep_best(parts, &mut ranked);
         let mut best = ranked.iter().peekable();
         found.retain(|found| best.next_if(|best| best.1 == found.place).is_some() || found.cosine.is_some());
-        let document_max = self.add_evidence(parts, &mut found)?;
-        self.fuse(&mut found, bm25_max, document_max)?;
+        self.add_evidence(parts, lists, &mut found)?;
+        self.fuse(&mut found, bm25_max, *document_max)?;
         Ok((found, held))
     }
 
@@ -703,13 +725,11 @@ impl<'a> Search<'a> {
         ranked.iter().fold(0.0, |largest, (score, _)| largest.max(*score))
     }
 
-    /// Adds the cosines that are missing and what is known of the documents; returns the largest BM25F of any document within
-    /// the filter.
-    fn add_evidence(&self, parts: &[Part<'_>], found: &mut [Found]) -> Result<f32> {
-        let mut largest = 0f32;
+    /// Adds the cosines that are missing and what is known of the documents.
+    fn add_evidence(&self, parts: &[Part<'_>], lists: &[WordLists<'_>], found: &mut [Found]) -> Result<()> {
         for group in found.chunk_by_mut(|left, right| left.place.segment == right.place.segment) {
-            let part = group.first().and_then(|first| parts.get(first.place.segment as usize));
-            let Some(part) = part else { continue };
+            let Some(segment) = group.first().map(|first| first.place.segment as usize) else { continue };
+            let (Some(part), Some(lists)) = (parts.get(segment), lists.get(segment)) else { continue };
             let missing = |found: &&mut Found| found.cosine.is_none();
             if let (Some(query), Some(vectors)) = (&self.vector, part.vectors) {
                 let rows: Vec<u32> = group.iter_mut().filter(missing).map(|found| found.place.row).collect();
@@ -724,7 +744,7 @@ impl<'a> Search<'a> {
                     documents.push(found.document);
                 }
             }
-            let Some(lists) = &part.documents else { continue };
+            let Some(lists) = &lists.documents else { continue };
             let scores = lists.scores(&documents)?;
             let cosines = match (&self.vector, part.vectors) {
                 (Some(query), Some(vectors)) => vectors.document_cosines_of(&documents, query)?,
@@ -734,22 +754,9 @@ impl<'a> Search<'a> {
                 let own = documents.partition_point(|&other| other < found.document);
                 found.document_bm25 = scores.get(own).copied().unwrap_or(0.0);
                 found.document_cosine = told(cosines.get(own).copied());
-                largest = largest.max(found.document_bm25);
             }
         }
-        self.document_maximum(parts, largest)
-    }
-
-    /// The largest BM25F of a document within the filter, given that of the candidates' documents.
-    fn document_maximum(&self, parts: &[Part<'_>], known: f32) -> Result<f32> {
-        let mut maximum = known;
-        for part in parts {
-            let Some(lists) = &part.documents else { continue };
-            let rows = lists.survivors(part.allowed.documents.as_ref(), 1, maximum)?;
-            let rows: Vec<u32> = rows.into_iter().map(|(row, _)| row).collect();
-            maximum = lists.scores(&rows)?.into_iter().fold(maximum, f32::max);
-        }
-        Ok(maximum)
+        Ok(())
     }
 
     /// Fuses every candidate's evidence; `bm25_max` and `document_max` are the largest scores within the filter.
@@ -871,6 +878,29 @@ impl<'a> Search<'a> {
         let known = forms.iter().filter_map(|&form| idf(form)).filter(|term| term.df > 0).map(|term| term.idf);
         known.min_by(f32::total_cmp).unwrap_or_else(|| bm25::idf(0, self.snapshot.chunks.rows))
     }
+}
+
+/// BM25F of the document that the best chunk is of: few documents have more.
+fn document_of_best(parts: &[Part<'_>], lists: &[WordLists<'_>], found: &[Vec<(u32, f32)>]) -> Result<f32> {
+    let own = parts.iter().zip(lists).zip(found);
+    let all = own.flat_map(|(segment, found)| found.iter().map(move |&(row, sum)| (segment, row, sum)));
+    let Some(((part, lists), row, _)) = all.max_by(|left, right| left.2.total_cmp(&right.2)) else {
+        return Ok(0.0);
+    };
+    let Some(lists) = &lists.documents else { return Ok(0.0) };
+    Ok(lists.scores(&[part.records.document_of(row)?])?.first().copied().unwrap_or(0.0))
+}
+
+/// The largest BM25F of a document within the filter, given that of one of them.
+fn document_maximum(parts: &[Part<'_>], lists: &[WordLists<'_>], known: f32) -> Result<f32> {
+    let mut maximum = known;
+    for (part, lists) in parts.iter().zip(lists) {
+        let Some(lists) = &lists.documents else { continue };
+        let rows = lists.survivors(part.allowed.documents.as_ref(), 1, maximum)?;
+        let rows: Vec<u32> = rows.into_iter().map(|(row, _)| row).collect();
+        maximum = lists.scores(&rows)?.into_iter().fold(maximum, f32::max);
+    }
+    Ok(maximum)
 }
 
 /// A word of the question as numbers of its terms.

@@ -463,7 +463,13 @@ impl<'a> Search<'a> {
     }
 
     /// Every row whose score may be among the best `k` and reach `least`, ascending, and few others.
-    fn candidates(&self, allowed: Option<&Bitmap>, k: usize, least: f32, scratch: &mut Scratch) -> Result<Vec<(u32, f32)>> {
+    fn candidates(
+        &self,
+        allowed: Option<&Bitmap>,
+        k: usize,
+        least: f32,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<(u32, f32)>> {
         let terms = &scratch.terms[..self.lists.terms.len()];
         let reach = |window: usize| terms.iter().map(|term| term.windows[window].0).sum::<f32>();
         let mut order: Vec<(f32, usize)> = (0..self.windows).map(|window| (reach(window), window)).collect();
