@@ -1263,7 +1263,8 @@ fn write_temporary(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> Res
     let mut writer = FileWriter::create(&temporary)?;
     prepare(&temporary)?;
     writer.put(bytes)?;
-    writer.finish()?;
+    let (file, ..) = writer.finish()?;
+    file.sync_all().map_err(Error::io("fsync", &temporary))?;
     Ok(temporary)
 }
 
