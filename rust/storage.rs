@@ -617,7 +617,7 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
 }
 
 /// The version of the format on disk that this crate writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How many generations stay when newer ones are published.
 pub const KEPT_GENERATIONS: usize = 3;

@@ -83,7 +83,7 @@ def built(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 def test_the_manifest_has_the_fields_of_the_page_and_no_other(built: Built) -> None:
     manifest = built.reader.manifest
     assert list(manifest) == ["format", "generation", "makers", "segments", "state"]
-    assert (manifest["format"], manifest["generation"], manifest["state"]) == (1, 1, None)
+    assert (manifest["format"], manifest["generation"], manifest["state"]) == (2, 1, None)
     assert list(manifest["makers"]) == ["analyser", "chunker", "embedder"]
     assert manifest["makers"]["analyser"] == _core.analyser_fingerprint()
     assert manifest["makers"]["chunker"] == built.pipeline.chunker_fingerprint
