@@ -439,6 +439,7 @@ impl Search<'_> {
         for run in candidates.chunk_by(|a, b| a.segment == b.segment) {
             let Some(rows) = self.rows_of(run, VectorSegment::bytes)? else { continue };
             let columns = rows.columns()?;
+            rows.expect(run.iter().map(|candidate| candidate.row));
             ahead(
                 run,
                 |candidate| {
@@ -465,6 +466,7 @@ impl Search<'_> {
         let mut neighbors = Vec::with_capacity(candidates.len());
         for run in candidates.chunk_by(|a, b| a.segment == b.segment) {
             let Some(rows) = self.rows_of(run, VectorSegment::halves)? else { continue };
+            rows.expect(run.iter().map(|candidate| candidate.row));
             ahead(
                 run,
                 |candidate| fetched(rows.row(candidate.row)?),
@@ -679,6 +681,7 @@ impl VectorSegment {
 fn products(rows: &[u32], query: &Query, halves: HalfRows<'_>) -> Result<Vec<f32>> {
     let dot = kernels()?.dot_halves;
     let mut products = Vec::with_capacity(rows.len());
+    halves.expect(rows.iter().copied());
     ahead(rows, |&row| fetched(halves.row(row)?), |_, row| products.push(dot(row, &query.unit)))?;
     Ok(products)
 }

@@ -92,9 +92,9 @@ pub struct Found {
     pub bm25: f32,
     /// Cosine of the chunk; `None` when the question or the chunk has no vector.
     pub cosine: Option<f32>,
-    /// BM25F of the document.
+    /// BM25F of the document; 0 when documents count nothing.
     pub document_bm25: f32,
-    /// Cosine of the document.
+    /// Cosine of the document; `None` when documents count nothing.
     pub document_cosine: Option<f32>,
     /// The relevance that all this was fused to.
     pub fused: f32,
@@ -432,7 +432,8 @@ struct Part<'a> {
     records: Records<'a>,
     allowed: &'a Allowed,
     chunks: TermLists<'a>,
-    documents: TermLists<'a>,
+    /// `None` when documents count nothing.
+    documents: Option<TermLists<'a>>,
 }
 
 /// Chunks with their scores by one retriever.
@@ -517,17 +518,45 @@ impl<'a> Search<'a> {
                     records: view.reader.records()?,
                     allowed,
                     chunks: TermLists::new(postings, chunk_terms, &self.chunk_scorer)?,
-                    documents: TermLists::new(postings, document_terms, &self.document_scorer)?,
+                    documents: self
+                        .weighs_documents()
+                        .then(|| TermLists::new(postings, document_terms, &self.document_scorer))
+                        .transpose()?,
                 })
             })
             .collect()
     }
 
-    /// By segment: every row that may be among the best by BM25F, and few others.
+    /// Whether anything that documents as a whole say counts.
+    fn weighs_documents(&self) -> bool {
+        self.options.document_weight > 0.0
+    }
+
+    /// By segment: every row that may be among the best by BM25F, and few others, ascending.
+    ///
+    /// The largest segment is searched first, so that the others need only find what is better than the best found before.
     fn lexical(&self, parts: &[Part<'_>]) -> Result<Vec<Vec<u32>>> {
-        let survivors =
-            |part: &Part<'_>| part.chunks.survivors(part.allowed.chunks.as_ref(), self.options.candidates, 0.0);
-        parts.iter().map(survivors).collect()
+        let candidates = self.options.candidates;
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        order.sort_unstable_by_key(|&part| std::cmp::Reverse(parts.get(part).map(|part| part.records.chunks())));
+        let mut found = vec![Vec::new(); parts.len()];
+        let mut best: Vec<f32> = Vec::new();
+        let mut least = 0.0;
+        for number in order {
+            let (Some(part), Some(found)) = (parts.get(number), found.get_mut(number)) else { continue };
+            *found = part.chunks.survivors(part.allowed.chunks.as_ref(), candidates, least)?;
+            best.extend(found.iter().map(|(_, sum)| *sum));
+            if candidates > 0 && best.len() >= candidates {
+                let (_, last, _) = best.select_nth_unstable_by(candidates - 1, |left, right| right.total_cmp(left));
+                least = *last;
+                best.truncate(candidates);
+            }
+        }
+        let worthy = |(part, found): (&Part<'_>, Vec<(u32, f32)>)| {
+            let least = least * part.chunks.margin();
+            found.into_iter().filter(|(_, sum)| *sum >= least).map(|(row, _)| row).collect()
+        };
+        Ok(parts.iter().zip(found).map(worthy).collect())
     }
 
     /// What chunks of equal score are ordered by: their documents' ids, then their places in the document. Rows of a segment
@@ -670,7 +699,8 @@ impl<'a> Search<'a> {
                     documents.push(found.document);
                 }
             }
-            let scores = part.documents.scores(&documents)?;
+            let Some(lists) = &part.documents else { continue };
+            let scores = lists.scores(&documents)?;
             let cosines = match (&self.vector, part.vectors) {
                 (Some(query), Some(vectors)) => vectors.document_cosines_of(&documents, query)?,
                 _ => Vec::new(),
@@ -687,13 +717,12 @@ impl<'a> Search<'a> {
 
     /// The largest BM25F of a document within the filter, given that of the candidates' documents.
     fn document_maximum(&self, parts: &[Part<'_>], known: f32) -> Result<f32> {
-        if self.options.document_weight == 0.0 {
-            return Ok(0.0);
-        }
         let mut maximum = known;
         for part in parts {
-            let rows = part.documents.survivors(part.allowed.documents.as_ref(), 1, maximum)?;
-            maximum = part.documents.scores(&rows)?.into_iter().fold(maximum, f32::max);
+            let Some(lists) = &part.documents else { continue };
+            let rows = lists.survivors(part.allowed.documents.as_ref(), 1, maximum)?;
+            let rows: Vec<u32> = rows.into_iter().map(|(row, _)| row).collect();
+            maximum = lists.scores(&rows)?.into_iter().fold(maximum, f32::max);
         }
         Ok(maximum)
     }

@@ -49,7 +49,7 @@ pub fn top_k(
     k: usize,
 ) -> Result<Vec<(u32, f32)>> {
     let lists = TermLists::new(segment, terms, scorer)?;
-    let rows = lists.survivors(allowed, k, 0.0)?;
+    let rows: Vec<u32> = lists.survivors(allowed, k, 0.0)?.into_iter().map(|(row, _)| row).collect();
     let scores = lists.scores(&rows)?;
     let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
     ranked.sort_unstable_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
@@ -70,6 +70,8 @@ pub fn score_rows(segment: &Postings, terms: &[QueryTerm], scorer: &Scorer, rows
 pub(crate) struct TermLists<'a> {
     scorer: &'a Scorer,
     lists: Lists<'a>,
+    /// How many terms the question has.
+    asked: usize,
     terms: Vec<TermList<'a>>,
     /// The rows and scores of all tails, one after another.
     tails: Vec<(u32, f32)>,
@@ -120,18 +122,23 @@ impl<'a> TermLists<'a> {
             }
             found.push(TermList { number, list, factor, tail: start..tails.len() });
         }
-        Ok(Self { scorer, lists, terms: found, tails, titles })
+        Ok(Self { scorer, lists, asked: terms.len(), terms: found, tails, titles })
     }
 
-    /// Every row that may be among the best `k` and may reach `least`, ascending, and few others.
+    /// Every row that may be among the best `k` and may reach `least`, ascending, and few others; each with the sum of its
+    /// terms' scores, which are added in any order.
+    ///
+    /// The k-th best sum of other segments is a good `least`: sums are compared with a margin for their rounding.
     ///
     /// # Errors
     /// As [`top_k`].
-    pub(crate) fn survivors(&self, allowed: Option<&Bitmap>, k: usize, least: f32) -> Result<Vec<u32>> {
+    pub(crate) fn survivors(&self, allowed: Option<&Bitmap>, k: usize, least: f32) -> Result<Vec<(u32, f32)>> {
         match allowed {
             _ if k == 0 => Ok(Vec::new()),
             Some(allowed) if allowed.has_at_most(FEW_ROWS) => {
-                Ok(allowed.iter().take_while(|&row| row < self.lists.rows()).collect())
+                let rows: Vec<u32> = allowed.iter().take_while(|&row| row < self.lists.rows()).collect();
+                let scores = self.scores(&rows)?;
+                Ok(rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect())
             }
             _ => SCRATCH.with_borrow_mut(|scratch| {
                 let search = Search::prepare(self, scratch);
@@ -140,6 +147,11 @@ impl<'a> TermLists<'a> {
                 rows
             }),
         }
+    }
+
+    /// The share of a sum that another sum of the same scores surely reaches.
+    pub(crate) fn margin(&self) -> f32 {
+        1.0 - (self.asked as f32 + 16.0) * f32::EPSILON * 4.0
     }
 
     /// The score of each of `rows`, which ascend.
@@ -412,8 +424,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn prepare(lists: &'a TermLists<'a>, scratch: &mut Scratch) -> Self {
-        let margin = 1.0 - (lists.terms.len() as f32 + 16.0) * f32::EPSILON * 4.0;
-        let search = Self { lists, windows: (lists.lists.rows() as usize).div_ceil(WINDOW), margin };
+        let search = Self { lists, windows: (lists.lists.rows() as usize).div_ceil(WINDOW), margin: lists.margin() };
         if scratch.terms.len() < lists.terms.len() {
             scratch.terms.resize_with(lists.terms.len(), TermScratch::default);
         }
@@ -455,7 +466,7 @@ impl<'a> Search<'a> {
     }
 
     /// Every row whose score may be among the best `k` and reach `least`, ascending, and few others.
-    fn candidates(&self, allowed: Option<&Bitmap>, k: usize, least: f32, scratch: &mut Scratch) -> Result<Vec<u32>> {
+    fn candidates(&self, allowed: Option<&Bitmap>, k: usize, least: f32, scratch: &mut Scratch) -> Result<Vec<(u32, f32)>> {
         let terms = &scratch.terms[..self.lists.terms.len()];
         let reach = |window: usize| terms.iter().map(|term| term.windows[window].0).sum::<f32>();
         let mut order: Vec<(f32, usize)> = (0..self.windows).map(|window| (reach(window), window)).collect();
@@ -479,8 +490,8 @@ impl<'a> Search<'a> {
                 pool.retain(|candidate| candidate.1 >= threshold * self.margin);
             }
         }
-        let mut rows: Vec<u32> = scratch.pool.iter().map(|candidate| candidate.0).collect();
-        rows.sort_unstable();
+        let mut rows = scratch.pool.clone();
+        rows.sort_unstable_by_key(|candidate| candidate.0);
         Ok(rows)
     }
 

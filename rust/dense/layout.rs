@@ -288,6 +288,7 @@ impl VectorSegment {
         let bytes = (header.dimension, header.rows);
         let (file, header) = Self::header(segment, BITS, BITS_MAGIC)?;
         header.expect(file, padded * 4 + padded * Rotation::width(dimension) / 8)?;
+        file.scanned();
         let bits = (header.dimension, header.rows);
         let (file, header) = Self::header(segment, DOCUMENTS, HALVES_MAGIC)?;
         header.expect(file, header.rows as usize * halves_stride(dimension) * 2)?;
@@ -379,7 +380,16 @@ impl<'a> HalfRows<'a> {
         if row >= self.rows {
             return Err(Error::InvalidArgument(format!("{} has {} rows, none of number {row}", self.name, self.rows)));
         }
-        cast(self.file, HEADER_BYTES + row as usize * self.stride * 2, self.stride * 2)
+        cast(self.file, self.start(row), self.stride * 2)
+    }
+
+    /// Lets the reading of these rows begin.
+    pub fn expect(&self, rows: impl Iterator<Item = u32>) {
+        rows.for_each(|row| self.file.expect(self.start(row)..self.start(row) + self.stride * 2));
+    }
+
+    fn start(&self, row: u32) -> usize {
+        HEADER_BYTES + row as usize * self.stride * 2
     }
 }
 
@@ -416,12 +426,20 @@ impl<'a> ByteRows<'a> {
 
     /// One row, given [`ByteRows::columns`].
     pub fn row(&self, row: u32, (scales, residuals): (&'a [f32], &'a [f32])) -> Result<ByteRow<'a>> {
-        let start = HEADER_BYTES + self.padded * 8 + row as usize * self.stride;
-        let codes = cast(self.file, start, self.stride)?;
+        let codes = cast(self.file, self.start(row), self.stride)?;
         match (scales.get(row as usize), residuals.get(row as usize)) {
             (Some(scale), Some(residual)) => Ok(ByteRow { codes, scale, residual }),
             _ => Err(Error::InvalidArgument(format!("there is no vector {row}"))),
         }
+    }
+
+    /// Lets the reading of these rows begin.
+    pub fn expect(&self, rows: impl Iterator<Item = u32>) {
+        rows.for_each(|row| self.file.expect(self.start(row)..self.start(row) + self.stride));
+    }
+
+    fn start(&self, row: u32) -> usize {
+        HEADER_BYTES + self.padded * 8 + row as usize * self.stride
     }
 
     /// The scales and the residual bounds of all rows.
