@@ -718,15 +718,15 @@ impl Candidates {
         let threshold = threshold.max(f32::MIN_POSITIVE);
         // Written for every row and kept for few: a branch on each would be guessed wrong.
         self.room.resize(WINDOW, 0);
+        let Some(room) = self.room.first_chunk_mut::<WINDOW>() else { return };
         let mut kept = 0;
         for (group, sums) in sums.as_chunks::<GROUP>().0.iter().enumerate() {
-            if sums.iter().map(|&sum| u32::from(sum >= threshold)).sum::<u32>() == 0 {
+            if sums.iter().fold(0, |any, &sum| any | u32::from(sum >= threshold)) == 0 {
                 continue;
             }
             for (offset, &sum) in sums.iter().enumerate() {
-                if let Some(slot) = self.room.get_mut(kept) {
-                    *slot = (group * GROUP + offset) as u32;
-                }
+                // No more are kept than were seen; the remainder tells the compiler.
+                room[kept % WINDOW] = (group * GROUP + offset) as u32;
                 kept += usize::from(sum >= threshold);
             }
         }
