@@ -244,7 +244,7 @@ class Snapshot:
         options: SearchOptions,
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
-        excluded_documents: Sequence[str] = (),
+        excluded_documents: Sequence[str] = ...,
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
