@@ -285,9 +285,9 @@ impl Snapshot {
         let search = Search::new(self, question, options)?;
         let parts = search.parts()?;
         clock.lap("lexical");
-        let lexical = || timed(|| search.lexical(&parts));
-        let dense = || timed(|| search.dense(&parts));
         let together = self.chunks.rows >= WORTH_HELP && search.vector.is_some();
+        let lexical = || timed(|| search.lexical(&parts, together));
+        let dense = || timed(|| search.dense(&parts));
         let ((lexical, of_lexical), (dense, of_dense)) =
             if together { execution::beside(lexical, dense) } else { (lexical(), dense()) };
         let (lexical, (nearest, path)) = (lexical?, dense?);
@@ -461,8 +461,9 @@ struct Lexical<'a> {
     lists: Vec<WordLists<'a>>,
     /// By segment: every row that may be among the best by BM25F, and few others, ascending.
     survivors: Vec<Vec<u32>>,
-    /// The largest BM25F of a document within the filter; 0 when documents count nothing.
-    document_max: f32,
+    /// The largest BM25F of a document within the filter, where it was looked for: it is found sooner when the candidates'
+    /// documents are known.
+    document_max: Option<f32>,
 }
 
 /// The lists of the question's terms in one segment.
@@ -568,10 +569,10 @@ impl<'a> Search<'a> {
         self.options.document_weight > 0.0
     }
 
-    /// What the words find.
+    /// What the words find, at once with the best document's score when `documents_too`.
     ///
     /// The largest segment is searched first, so that the others need only find what is better than the best found before.
-    fn lexical(&self, parts: &[Part<'_>]) -> Result<Lexical<'_>> {
+    fn lexical(&self, parts: &[Part<'_>], documents_too: bool) -> Result<Lexical<'_>> {
         let lists = self.lists()?;
         let candidates = self.options.candidates;
         let mut order: Vec<usize> = (0..parts.len()).collect();
@@ -592,8 +593,8 @@ impl<'a> Search<'a> {
                 best.truncate(candidates);
             }
         }
-        let known = document_of_best(parts, &lists, &found)?;
-        let document_max = document_maximum(parts, &lists, known)?;
+        let document_max = || document_maximum(parts, &lists, document_of_best(parts, &lists, &found)?);
+        let document_max = documents_too.then(document_max).transpose()?;
         let worthy = |(lists, found): (&WordLists<'_>, Vec<(u32, f32)>)| {
             let least = least * lists.chunks.margin();
             found.into_iter().filter(|(_, sum)| *sum >= least).map(|(row, _)| row).collect()
@@ -707,8 +708,9 @@ impl<'a> Search<'a> {
         let bm25_max = self.keep_best(parts, &mut ranked);
         let mut best = ranked.iter().peekable();
         found.retain(|found| best.next_if(|best| best.1 == found.place).is_some() || found.cosine.is_some());
-        self.add_evidence(parts, lists, &mut found)?;
-        self.fuse(&mut found, bm25_max, *document_max)?;
+        let known = self.add_evidence(parts, lists, &mut found)?;
+        let document_max = document_max.map_or_else(|| document_maximum(parts, lists, known), Ok)?;
+        self.fuse(&mut found, bm25_max, document_max)?;
         Ok((found, held))
     }
 
@@ -725,8 +727,9 @@ impl<'a> Search<'a> {
         ranked.iter().fold(0.0, |largest, (score, _)| largest.max(*score))
     }
 
-    /// Adds the cosines that are missing and what is known of the documents.
-    fn add_evidence(&self, parts: &[Part<'_>], lists: &[WordLists<'_>], found: &mut [Found]) -> Result<()> {
+    /// Adds the cosines that are missing and what is known of the documents; returns the largest BM25F of these.
+    fn add_evidence(&self, parts: &[Part<'_>], lists: &[WordLists<'_>], found: &mut [Found]) -> Result<f32> {
+        let mut largest = 0f32;
         for group in found.chunk_by_mut(|left, right| left.place.segment == right.place.segment) {
             let Some(segment) = group.first().map(|first| first.place.segment as usize) else { continue };
             let (Some(part), Some(lists)) = (parts.get(segment), lists.get(segment)) else { continue };
@@ -754,9 +757,10 @@ impl<'a> Search<'a> {
                 let own = documents.partition_point(|&other| other < found.document);
                 found.document_bm25 = scores.get(own).copied().unwrap_or(0.0);
                 found.document_cosine = told(cosines.get(own).copied());
+                largest = largest.max(found.document_bm25);
             }
         }
-        Ok(())
+        Ok(largest)
     }
 
     /// Fuses every candidate's evidence; `bm25_max` and `document_max` are the largest scores within the filter.

@@ -60,7 +60,7 @@ impl SearchOptions {
 #[pyclass(frozen, module = "clockify_rag._core")]
 pub(super) struct Found {
     snapshot: Arc<snapshot::Snapshot>,
-    found: Vec<snapshot::Found>,
+    hits: Vec<snapshot::Found>,
     evidence: Evidence,
     #[pyo3(get)]
     dense_path: Option<&'static str>,
@@ -77,10 +77,10 @@ impl Found {
                 let (chunk, text) = (records.chunk_record(found.place.row)?, records.chunk_text(found.place.row)?);
                 Ok((chunk, text, records.document_record(found.document)?))
             };
-            self.found.iter().map(row).collect::<Result<Vec<_>>>()
+            self.hits.iter().map(row).collect::<Result<Vec<_>>>()
         })?;
         let rows = PyList::empty(py);
-        for (found, (chunk, text, document)) in self.found.iter().zip(read) {
+        for (found, (chunk, text, document)) in self.hits.iter().zip(read) {
             let items = (
                 PyBytes::new(py, chunk),
                 text.as_str(),
@@ -104,7 +104,7 @@ impl Found {
                 let id = self.snapshot.records(found.place.segment)?.chunk_id(found.place.row)?;
                 Ok((format!("{:032x}", u128::from_be_bytes(id)), found.score))
             };
-            self.found.iter().map(id).collect()
+            self.hits.iter().map(id).collect()
         })
     }
 
@@ -342,7 +342,7 @@ impl Snapshot {
             let dense_path = results.dense.map(dense::Path::name);
             Ok(Found {
                 snapshot: Arc::clone(&self.0),
-                found: results.found,
+                hits: results.found,
                 evidence: results.evidence,
                 dense_path,
                 timings,
