@@ -433,9 +433,9 @@ impl<'a> ByteRows<'a> {
         }
     }
 
-    /// Lets the reading of these rows begin.
-    pub fn expect(&self, rows: impl Iterator<Item = u32>) {
-        rows.for_each(|row| self.file.expect(self.start(row)..self.start(row) + self.stride));
+    /// Runs `work`, which reads these rows, after it let their reading begin.
+    pub fn reading<T>(&self, rows: impl ExactSizeIterator<Item = u32>, work: impl FnOnce() -> T) -> T {
+        self.file.reading(rows.map(|row| self.start(row)..self.start(row) + self.stride), work)
     }
 
     fn start(&self, row: u32) -> usize {

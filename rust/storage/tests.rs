@@ -402,3 +402,26 @@ proptest! {
         prop_assert_eq!(file.all().unwrap(), &whole[..]);
     }
 }
+
+#[test]
+fn what_is_asked_for_ahead_is_still_verified() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("rows");
+    let mut bytes = vec![7; 3 * BLOCK_BYTES + 5];
+    let hashes: Vec<u64> = bytes.chunks(BLOCK_BYTES).map(xxh3_64).collect();
+    bytes[BLOCK_BYTES] = 8;
+    fs::write(&path, &bytes).unwrap();
+    let file = BlockFile::open(&path, bytes.len() as u64, hashes).unwrap();
+    let ranges = [0..4, 2 * BLOCK_BYTES - 1..2 * BLOCK_BYTES + 1, 5..5, bytes.len() - 1..bytes.len(), 1 << 40..1 << 41];
+    for slow in [false, true, false] {
+        let read = || {
+            if slow {
+                std::thread::sleep(SLOW + SLOW_RANGE * ranges.len() as u32);
+            }
+            ranges.clone().map(|range| file.bytes(range).is_ok())
+        };
+        assert_eq!(file.reading(ranges.clone().into_iter(), read), [true, false, true, true, false]);
+    }
+    file.scanned();
+    assert!(matches!(file.reread(), Err(Error::IndexCorrupt { .. })));
+}
