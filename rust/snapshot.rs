@@ -813,7 +813,7 @@ impl<'a> Search<'a> {
                 None
             })
         };
-        let mut picked: Vec<Vec<f32>> = Vec::with_capacity(self.options.top_k);
+        let mut picked: Vec<Vec<f32>> = Vec::with_capacity(self.options.top_k.min(found.len()));
         let picks = mmr::select_by(&relevance, lambda, self.options.top_k, |candidate, pick| {
             if picked.len() == pick.rank {
                 picked.push(stored(pick.candidate).map(dense::Stored::floats).unwrap_or_default());

@@ -448,6 +448,24 @@ fn coverage_counts_a_repeated_identifier_once() {
 }
 
 #[test]
+fn an_identifier_has_no_margin_beyond_all() {
+    let pages = (0..60).map(|number| (id(number + 1), page(&[&format!("w{number}")])));
+    let titled = Page { title: "ServeStatusSchema".to_owned(), ..page(&["ServeStatusSchema"]) };
+    let snapshot = Index::of(std::iter::once((id(0), titled)).chain(pages).collect()).open();
+    let results = snapshot.search(&question("ServeStatusSchema"), &options()).unwrap();
+    assert!((results.evidence.lexical_margin - 1.0).abs() < f32::EPSILON, "{:?}", results.evidence);
+}
+
+#[test]
+fn any_number_of_hits_may_be_asked_for() {
+    let index = Index::of((0..20).map(|number| (id(number), page(&[&format!("w{number} same")]))).collect());
+    let vector = vector("same");
+    let asked = Question { vector: Some(&vector), ..question("same") };
+    let found = index.open().search(&asked, &Options { top_k: 1 << 40, candidates: 1000, ..options() }).unwrap().found;
+    assert_eq!(found.len(), 20);
+}
+
+#[test]
 fn every_term_of_a_question_is_in_its_words() {
     let words = analysis::question_words("getUserById logs Logs getUserById log", Language::English);
     let forms: Vec<_> = words.iter().map(|word| word.forms.iter().map(String::as_str).collect::<Vec<_>>()).collect();
