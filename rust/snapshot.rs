@@ -1,7 +1,8 @@
 //! One opened generation: everything one query needs, in one call without the interpreter lock.
 //!
-//! A snapshot never changes, so any number of threads ask it at once. A query runs on the thread that asks: both retrievers,
-//! every candidate's score by both of them, the whole document's evidence, fusion, and MMR where nothing else reranks.
+//! A snapshot never changes, so any number of threads ask it at once. A query runs on the thread that asks, and in a large index
+//! on one thread of the pool besides where that is idle: both retrievers, every candidate's score by both of them, the whole
+//! document's evidence, fusion, and MMR where nothing else reranks.
 //!
 //! What a query finds does not depend on how the index is cut into segments: statistics are those of the whole generation
 //! less what is deleted, scores are summed in one fixed order, and equal scores are ordered by document id and then by the
@@ -32,8 +33,8 @@ use crate::storage::Generation;
 const EVIDENCE_HITS: usize = 3;
 
 /// From how many chunks on both retrievers work at the same time where the pool is idle: below, to wake a thread costs more
-/// than it saves.
-const WORTH_HELP: u64 = 500_000;
+/// than it saves. Tests have smaller indexes on both sides of it.
+const WORTH_HELP: u64 = if cfg!(test) { 16 } else { 500_000 };
 
 /// How many filters a snapshot remembers the rows of.
 const REMEMBERED_FILTERS: usize = 32;
@@ -117,7 +118,7 @@ pub struct Results {
     pub evidence: Evidence,
     /// Which way the nearest chunks were found; `None` when the question has no vector, or the index.
     pub dense: Option<dense::Path>,
-    /// Milliseconds by part: `lexical`, `dense`, `fuse`, `evidence`, `mmr`.
+    /// Milliseconds by part: `lexical`, `dense`, `fuse`, `evidence`, `mmr`; the first two may have passed at the same time.
     pub timings: Vec<(&'static str, f64)>,
 }
 
