@@ -30,7 +30,7 @@ from quality import COLLECTIONS, changed, data_folder, settings_with
 SETS = ("clockify", "stackfaq", "scifact-train")
 METRICS = ("ndcg@10", "mrr@10", "recall@5")
 TITLE_WEIGHTS = (0.25, 0.5, 0.75)
-DENSE_WEIGHTS = (1.25, 1.5, 1.8, 2.1)
+DENSE_WEIGHTS = (1.4, 1.8, 2.2)
 DOCUMENT_WEIGHTS = (0.15, 0.3, 0.5)
 
 Weights = tuple[float, float, float]

@@ -41,6 +41,7 @@ RANKINGS: dict[str, dict[str, Any]] = {
         "retrieval.lexical": True,
         "retrieval.title_weight": 1.0,
         "retrieval.document_weight": 0.0,
+        "retrieval.repeat_weight": 1.0,
         "reranking.reranker": "none",
     },
     "lexical": {"retrieval.lexical": True},

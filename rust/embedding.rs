@@ -377,7 +377,8 @@ const SENTENCES: &[&str] = &[
     "0 1 2 3 4 5 6 7 8 9 + - * / = < > ( ) [ ] { } ! ? . , : ; \" ' # $ % & @",
 ];
 
-/// Adds to each passage's unit vector `weight` times its title's, and scales the sum to unit length.
+/// Adds to each passage's vector, scaled to unit length, `weight` times its title's, scaled likewise, and scales the sum to unit
+/// length: how long an embedder's vectors are has no part in how much a title counts.
 ///
 /// `passages` and `titles` are rows of `dimension` numbers, `owners` names the title of each passage by its number. A passage or
 /// a sum of zeros stays, or becomes, a row of zeros.
@@ -402,19 +403,32 @@ pub fn with_titles(
         );
         return Err(Error::InvalidArgument(reason));
     }
+    let titles: Vec<(&[f32], f64)> =
+        titles.chunks_exact(dimension).map(|title| (title, inverse_length(title))).collect();
     let mut rows = vec![0f32; passages.len()];
     let mut sum = vec![0f64; dimension];
     for ((passage, out), &owner) in passages.chunks_exact(dimension).zip(rows.chunks_exact_mut(dimension)).zip(owners) {
-        let start = (owner as usize).saturating_mul(dimension);
-        let Some(title) = titles.get(start..start.saturating_add(dimension)) else {
+        let Some(&(title, scale)) = titles.get(owner as usize) else {
             return Err(Error::InvalidArgument(format!("there is no title {owner}")));
         };
-        let weight = if passage.iter().all(|&value| value == 0.0) { 0.0 } else { f64::from(weight) };
-        let added = passage.iter().zip(title).map(|(&passage, &title)| f64::from(passage) + weight * f64::from(title));
-        sum.iter_mut().zip(added).for_each(|(sum, added)| *sum = added);
-        write_unit(&sum, out);
+        let own = inverse_length(passage);
+        if own > 0.0 {
+            let scale = f64::from(weight) * scale;
+            let added = passage
+                .iter()
+                .zip(title)
+                .map(|(&own_value, &title)| own * f64::from(own_value) + scale * f64::from(title));
+            sum.iter_mut().zip(added).for_each(|(sum, added)| *sum = added);
+            write_unit(&sum, out);
+        }
     }
     Ok(rows)
+}
+
+/// What scales a row to unit length; 0 for one that is zero or not finite.
+fn inverse_length(row: &[f32]) -> f64 {
+    let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    if norm > 0.0 && norm.is_finite() { 1.0 / norm } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -5,8 +5,6 @@
 //! as they are were measured to carry over less: BM25 grows with the question, and what is a good cosine differs between
 //! collections by more than between answered and unanswered questions of one.
 
-use rustc_hash::FxHashMap;
-
 /// The rank of the document that a margin is measured to.
 const BACKGROUND_RANK: usize = 10;
 
@@ -85,16 +83,25 @@ fn best(candidates: &[Candidate], value: impl Fn(&Candidate) -> Option<f32>) -> 
     valued.into_iter().map(|(place, _)| place).collect()
 }
 
-/// The largest value of each document, descending.
+/// The largest values of the best documents, descending, down to the background's.
 fn best_of_documents(values: impl Iterator<Item = ((u32, u32), f32)>) -> Vec<f32> {
-    let mut largest: FxHashMap<(u32, u32), f32> = FxHashMap::default();
+    let mut best: Vec<((u32, u32), f32)> = Vec::with_capacity(BACKGROUND_RANK);
     for (document, value) in values {
-        let known = largest.entry(document).or_insert(value);
-        *known = known.max(value);
+        let last = best.last().map_or(f32::NEG_INFINITY, |last| last.1);
+        if best.len() == BACKGROUND_RANK && value <= last {
+            continue;
+        }
+        let known = best.iter().position(|own| own.0 == document);
+        if known.and_then(|known| best.get(known)).is_some_and(|own| own.1 >= value) {
+            continue;
+        }
+        match known {
+            Some(known) => drop(best.remove(known)),
+            None => best.truncate(BACKGROUND_RANK - 1),
+        }
+        best.insert(best.partition_point(|own| own.1 >= value), (document, value));
     }
-    let mut largest: Vec<f32> = largest.into_values().collect();
-    largest.sort_unstable_by(|left, right| right.total_cmp(left));
-    largest
+    best.into_iter().map(|(_, value)| value).collect()
 }
 
 #[cfg(test)]

@@ -30,6 +30,30 @@ pub fn set_threads(threads: usize) {
     THREADS.store(threads, Ordering::Relaxed);
 }
 
+/// How much work the pool was given that has not ended.
+static GIVEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Work that the pool was given, until it ends, also by a panic.
+struct Given;
+
+impl Given {
+    fn new() -> Self {
+        GIVEN.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    /// Only when the pool has nothing to do.
+    fn when_idle() -> Option<Self> {
+        GIVEN.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        GIVEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// How often the thread that waits is asked whether to go on.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -44,6 +68,7 @@ thread_local! {
 /// # Errors
 /// What `work` returns, and [`Error::InvalidArgument`] when the threads cannot be started.
 pub fn install<T: Send>(work: impl FnOnce() -> Result<T> + Send, mut should_stop: impl FnMut() -> bool) -> Result<T> {
+    let _given = Given::new();
     let stopped = Arc::new(AtomicBool::new(false));
     let mut outcome = Err(Error::Cancelled);
     let (ended, end) = sync_channel::<()>(0);
@@ -62,6 +87,23 @@ pub fn install<T: Send>(work: impl FnOnce() -> Result<T> + Send, mut should_stop
         }
     });
     outcome
+}
+
+/// Runs `first` on this thread and, when the pool is idle and more than one thread may be used, `second` on the pool at the
+/// same time; else one after the other.
+///
+/// What [`install`] runs is never split so, and its checkpoints stay on its thread.
+pub fn beside<A, B: Send>(first: impl FnOnce() -> A, second: impl Fn() -> B + Sync) -> (A, B) {
+    let idle = Given::when_idle().and_then(|given| Some((given, pool().ok()?)));
+    let Some((_given, pool)) = idle.filter(|(_, pool)| pool.current_num_threads() > 1) else {
+        return (first(), second());
+    };
+    let mut seconds = None;
+    let firsts = pool.in_place_scope(|scope| {
+        scope.spawn(|_| seconds = Some(second()));
+        first()
+    });
+    (firsts, seconds.unwrap_or_else(second))
 }
 
 /// What a thread was asked to stop by before it began this work, put back when the work ends, also by a panic.
@@ -129,6 +171,15 @@ mod tests {
         assert!(matches!(install(endless, || true), Err(Error::Cancelled)));
         assert_eq!(install(|| checkpoint().map(|()| 7), || true).unwrap(), 7);
         checkpoint().unwrap();
+    }
+
+    #[test]
+    fn work_beside_other_work_is_done_whatever_the_pool_does() {
+        let both = || beside(|| 1, || 2);
+        assert_eq!(both(), (1, 2));
+        assert_eq!(install(|| Ok(both()), || false).unwrap(), (1, 2));
+        assert!(std::panic::catch_unwind(|| beside(|| 1, || -> u8 { panic!("said") })).is_err());
+        assert_eq!(both(), (1, 2));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct ChunkRecord {
     pub id: Id,
     /// The encoded record.
     pub record: Vec<u8>,
-    /// The number of its section in the document: chunks below the same headings have the same.
+    /// The number of its section in the document, from 0: one more wherever the headings change.
     pub section: u32,
     /// The ranges of the document's text that the chunk is made of.
     pub spans: Vec<Span>,

@@ -438,6 +438,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_section_ends_where_the_headings_change() {
+        let below = |headings: &str| ChunkInput {
+            id: [0; 16],
+            record: Vec::new(),
+            headings: headings.to_owned(),
+            spans: Vec::new(),
+            repeated: Vec::new(),
+            filters: Vec::new(),
+            tokens: 0,
+        };
+        let numbers = |headings: &[&str]| sections(&headings.iter().map(|&own| below(own)).collect::<Vec<_>>());
+        assert_eq!(numbers(&[]), [0u32; 0]);
+        assert_eq!(numbers(&["", "", "A", "A\nB", "A\nB", "A"]), [0, 0, 1, 2, 2, 3]);
+    }
+
+    #[test]
     #[allow(clippy::single_range_in_vec_init)]
     fn repeated_ranges_cut_a_span_into_pieces() {
         let cut = |span, repeated: &[Range<usize>]| {

@@ -7,7 +7,6 @@
 //! less what is deleted, scores are summed in one fixed order, and equal scores are ordered by document id and then by the
 //! chunk's place in its document.
 
-use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +20,7 @@ use crate::bm25::{self, Explanation, Parameters, QueryTerm, Scorer, TermLists};
 use crate::dense::{self, Mode, VectorSegment};
 use crate::error::{Error, Result};
 use crate::evidence::{self, Candidate, Evidence};
+use crate::execution;
 use crate::fusion;
 use crate::lexical::{Level, Statistics};
 use crate::mmr;
@@ -30,6 +30,10 @@ use crate::storage::Generation;
 
 /// How many of the best hits evidence is looked for in.
 const EVIDENCE_HITS: usize = 3;
+
+/// From how many chunks on both retrievers work at the same time where the pool is idle: below, to wake a thread costs more
+/// than it saves.
+const WORTH_HELP: u64 = 500_000;
 
 /// How many filters a snapshot remembers the rows of.
 const REMEMBERED_FILTERS: usize = 32;
@@ -92,9 +96,9 @@ pub struct Found {
     pub bm25: f32,
     /// Cosine of the chunk; `None` when the question or the chunk has no vector.
     pub cosine: Option<f32>,
-    /// BM25F of the document.
+    /// BM25F of the document; 0 when documents count nothing.
     pub document_bm25: f32,
-    /// Cosine of the document.
+    /// Cosine of the document; `None` when documents count nothing.
     pub document_cosine: Option<f32>,
     /// The relevance that all this was fused to.
     pub fused: f32,
@@ -280,11 +284,15 @@ impl Snapshot {
         let mut clock = Clock::start();
         let search = Search::new(self, question, options)?;
         let parts = search.parts()?;
-        let survivors = search.lexical(&parts)?;
         clock.lap("lexical");
-        let (nearest, path) = search.dense(&parts)?;
-        clock.lap("dense");
-        let (mut found, held) = search.pool(&parts, &survivors, &nearest)?;
+        let lexical = || timed(|| search.lexical(&parts));
+        let dense = || timed(|| search.dense(&parts));
+        let together = self.chunks.rows >= WORTH_HELP && search.vector.is_some();
+        let ((lexical, of_lexical), (dense, of_dense)) =
+            if together { execution::beside(lexical, dense) } else { (lexical(), dense()) };
+        let (lexical, (nearest, path)) = (lexical?, dense?);
+        clock.add(of_lexical, of_dense);
+        let (mut found, held) = search.pool(&parts, &lexical, &nearest)?;
         search.sort(&parts, &mut found);
         clock.lap("fuse");
         let evidence = search.evidence(&found, &held);
@@ -403,11 +411,25 @@ impl Clock {
         Self { last: Instant::now(), laps: Vec::with_capacity(5) }
     }
 
+    /// Adds milliseconds of the lexical part, and those of the dense one, that were taken on any thread.
+    fn add(&mut self, lexical: f64, dense: f64) {
+        self.laps.iter_mut().for_each(|lap| lap.1 += lexical);
+        self.laps.push(("dense", dense));
+        self.last = Instant::now();
+    }
+
     fn lap(&mut self, part: &'static str) {
         let now = Instant::now();
         self.laps.push((part, (now - self.last).as_secs_f64() * 1000.0));
         self.last = now;
     }
+}
+
+/// What `work` returns, and the milliseconds that it took.
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = Instant::now();
+    let done = work();
+    (done, start.elapsed().as_secs_f64() * 1000.0)
 }
 
 /// One question while it is being answered.
@@ -423,7 +445,7 @@ struct Search<'a> {
     chunk_scorer: Scorer,
     document_scorer: Scorer,
     /// What went wrong where two places were put in order.
-    damage: RefCell<Option<Error>>,
+    damage: Mutex<Option<Error>>,
 }
 
 /// One segment as a question sees it.
@@ -431,8 +453,23 @@ struct Part<'a> {
     vectors: Option<&'a VectorSegment>,
     records: Records<'a>,
     allowed: &'a Allowed,
+}
+
+/// What the words of a question find.
+struct Lexical<'a> {
+    /// By segment: the lists of the question's terms.
+    lists: Vec<WordLists<'a>>,
+    /// By segment: every row that may be among the best by BM25F, and few others, ascending.
+    survivors: Vec<Vec<u32>>,
+    /// The largest BM25F of a document within the filter; 0 when documents count nothing.
+    document_max: f32,
+}
+
+/// The lists of the question's terms in one segment.
+struct WordLists<'a> {
     chunks: TermLists<'a>,
-    documents: TermLists<'a>,
+    /// `None` when documents count nothing.
+    documents: Option<TermLists<'a>>,
 }
 
 /// Chunks with their scores by one retriever.
@@ -496,7 +533,7 @@ impl<'a> Search<'a> {
             terms,
             words,
             vector: question.vector.map(dense::Query::new).transpose()?.flatten(),
-            damage: RefCell::default(),
+            damage: Mutex::default(),
             chunk_scorer: Scorer::new(options.parameters, Level::Chunks, snapshot.chunks)?,
             document_scorer: Scorer::new(options.parameters, Level::Documents, snapshot.documents)?,
         })
@@ -506,28 +543,63 @@ impl<'a> Search<'a> {
         self.query.get(segment as usize).map_or((&[], &[]), |(chunks, documents)| (chunks, documents))
     }
 
-    /// Each segment with the lists of the question's terms.
     fn parts(&self) -> Result<Vec<Part<'_>>> {
-        let views = self.snapshot.views.iter().zip(self.allowed.iter()).zip(&self.query);
-        views
-            .map(|((view, allowed), (chunk_terms, document_terms))| {
-                let postings = view.reader.lexical.postings();
-                Ok(Part {
-                    vectors: view.reader.vectors.as_ref(),
-                    records: view.reader.records()?,
-                    allowed,
-                    chunks: TermLists::new(postings, chunk_terms, &self.chunk_scorer)?,
-                    documents: TermLists::new(postings, document_terms, &self.document_scorer)?,
-                })
-            })
-            .collect()
+        let part = |(view, allowed): (&'a View, _)| {
+            Ok(Part { vectors: view.reader.vectors.as_ref(), records: view.reader.records()?, allowed })
+        };
+        self.snapshot.views.iter().zip(self.allowed.iter()).map(part).collect()
     }
 
-    /// By segment: every row that may be among the best by BM25F, and few others.
-    fn lexical(&self, parts: &[Part<'_>]) -> Result<Vec<Vec<u32>>> {
-        let survivors =
-            |part: &Part<'_>| part.chunks.survivors(part.allowed.chunks.as_ref(), self.options.candidates, 0.0);
-        parts.iter().map(survivors).collect()
+    fn lists(&self) -> Result<Vec<WordLists<'_>>> {
+        let lists = |(view, (chunk_terms, document_terms)): (&'a View, &(Vec<QueryTerm>, Vec<QueryTerm>))| {
+            let postings = view.reader.lexical.postings();
+            let documents =
+                self.weighs_documents().then(|| TermLists::new(postings, document_terms, &self.document_scorer));
+            Ok(WordLists {
+                chunks: TermLists::new(postings, chunk_terms, &self.chunk_scorer)?,
+                documents: documents.transpose()?,
+            })
+        };
+        self.snapshot.views.iter().zip(&self.query).map(lists).collect()
+    }
+
+    /// Whether anything that documents as a whole say counts.
+    fn weighs_documents(&self) -> bool {
+        self.options.document_weight > 0.0
+    }
+
+    /// What the words find.
+    ///
+    /// The largest segment is searched first, so that the others need only find what is better than the best found before.
+    fn lexical(&self, parts: &[Part<'_>]) -> Result<Lexical<'_>> {
+        let lists = self.lists()?;
+        let candidates = self.options.candidates;
+        let mut order: Vec<usize> = (0..parts.len()).collect();
+        order.sort_unstable_by_key(|&part| std::cmp::Reverse(parts.get(part).map(|part| part.records.chunks())));
+        let mut found = vec![Vec::new(); parts.len()];
+        let mut best: Vec<f32> = Vec::new();
+        let mut least = 0.0;
+        for number in order {
+            let (Some(part), Some(lists), Some(found)) = (parts.get(number), lists.get(number), found.get_mut(number))
+            else {
+                continue;
+            };
+            *found = lists.chunks.survivors(part.allowed.chunks.as_ref(), candidates, least)?;
+            best.extend(found.iter().map(|(_, sum)| *sum));
+            if candidates > 0 && best.len() >= candidates {
+                let (_, last, _) = best.select_nth_unstable_by(candidates - 1, |left, right| right.total_cmp(left));
+                least = *last;
+                best.truncate(candidates);
+            }
+        }
+        let known = document_of_best(parts, &lists, &found)?;
+        let document_max = document_maximum(parts, &lists, known)?;
+        let worthy = |(lists, found): (&WordLists<'_>, Vec<(u32, f32)>)| {
+            let least = least * lists.chunks.margin();
+            found.into_iter().filter(|(_, sum)| *sum >= least).map(|(row, _)| row).collect()
+        };
+        let survivors = lists.iter().zip(found).map(worthy).collect();
+        Ok(Lexical { lists, survivors, document_max })
     }
 
     /// What chunks of equal score are ordered by: their documents' ids, then their places in the document. Rows of a segment
@@ -543,14 +615,18 @@ impl<'a> Search<'a> {
     fn id_of(&self, parts: &[Part<'_>], place: Place) -> Id {
         let id = |part: &Part<'_>| part.records.document_id(part.records.document_of(place.row)?);
         parts.get(place.segment as usize).map_or(Ok([u8::MAX; 16]), id).unwrap_or_else(|failure| {
-            self.damage.replace(Some(failure));
+            self.damaged(failure);
             [u8::MAX; 16]
         })
     }
 
+    fn damaged(&self, failure: Error) {
+        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+
     /// Fails when something was damaged that only an order needed.
     fn sound(&self) -> Result<()> {
-        self.damage.take().map_or(Ok(()), Err)
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }
 
     /// The nearest chunks over all segments by place, and the way they were found.
@@ -581,12 +657,13 @@ impl<'a> Search<'a> {
     }
 
     /// The best candidates of both retrievers, each with its score by both, its document's, and what they are fused to.
-    fn pool(&self, parts: &[Part<'_>], survivors: &[Vec<u32>], nearest: &[(Place, f32)]) -> Result<(Vec<Found>, Held)> {
+    fn pool(&self, parts: &[Part<'_>], lexical: &Lexical<'_>, nearest: &[(Place, f32)]) -> Result<(Vec<Found>, Held)> {
+        let Lexical { lists, survivors, document_max } = lexical;
         let words = self.terms.len().div_ceil(64);
         let mut held = Held { places: Vec::new(), words, anywhere: Vec::new(), titles: Vec::new() };
         let mut found = Vec::with_capacity(nearest.len() + survivors.iter().map(Vec::len).sum::<usize>());
         let mut ranked: Vec<(f32, Place)> = Vec::with_capacity(found.capacity());
-        for (segment, (part, survivors)) in parts.iter().zip(survivors).enumerate() {
+        for (segment, (lists, survivors)) in lists.iter().zip(survivors).enumerate() {
             let segment = segment as u32;
             let near = nearest.partition_point(|(place, _)| place.segment < segment);
             let near = nearest.get(near..).unwrap_or_default();
@@ -600,19 +677,19 @@ impl<'a> Search<'a> {
             held.anywhere.resize(first + rows.len() * words, 0);
             held.titles.resize(held.anywhere.len(), 0);
             let (anywhere, titles) = (&mut held.anywhere[first..], &mut held.titles[first..]);
-            part.chunks.for_each(&rows, |index, share| {
+            lists.chunks.for_each(&rows, |index, share| {
                 scores[index] += share.score;
                 let (word, bit) = (index * words + share.term / 64, share.term % 64);
                 anywhere[word] |= 1 << bit;
                 titles[word] |= u64::from(share.in_title) << bit;
             })?;
+            let (mut survivors, mut near) = (survivors.iter().peekable(), near.iter().peekable());
             for (&row, &bm25) in rows.iter().zip(&scores) {
                 let place = Place { segment, row };
-                if bm25 > 0.0 && survivors.binary_search(&row).is_ok() {
+                if survivors.next_if_eq(&&row).is_some() && bm25 > 0.0 {
                     ranked.push((bm25, place));
                 }
-                let cosine = near.binary_search_by_key(&place, |(place, _)| *place).ok();
-                let cosine = cosine.and_then(|index| near.get(index)).map(|(_, cosine)| *cosine);
+                let cosine = near.next_if(|near| near.0 == place).map(|(_, cosine)| *cosine);
                 held.places.push(place);
                 found.push(Found {
                     place,
@@ -628,11 +705,10 @@ impl<'a> Search<'a> {
             }
         }
         let bm25_max = self.keep_best(parts, &mut ranked);
-        found.retain(|found| {
-            found.cosine.is_some() || ranked.binary_search_by_key(&found.place, |(_, place)| *place).is_ok()
-        });
-        let document_max = self.add_evidence(parts, &mut found)?;
-        self.fuse(&mut found, bm25_max, document_max)?;
+        let mut best = ranked.iter().peekable();
+        found.retain(|found| best.next_if(|best| best.1 == found.place).is_some() || found.cosine.is_some());
+        self.add_evidence(parts, lists, &mut found)?;
+        self.fuse(&mut found, bm25_max, *document_max)?;
         Ok((found, held))
     }
 
@@ -649,13 +725,11 @@ impl<'a> Search<'a> {
         ranked.iter().fold(0.0, |largest, (score, _)| largest.max(*score))
     }
 
-    /// Adds the cosines that are missing and what is known of the documents; returns the largest BM25F of any document within
-    /// the filter.
-    fn add_evidence(&self, parts: &[Part<'_>], found: &mut [Found]) -> Result<f32> {
-        let mut largest = 0f32;
+    /// Adds the cosines that are missing and what is known of the documents.
+    fn add_evidence(&self, parts: &[Part<'_>], lists: &[WordLists<'_>], found: &mut [Found]) -> Result<()> {
         for group in found.chunk_by_mut(|left, right| left.place.segment == right.place.segment) {
-            let part = group.first().and_then(|first| parts.get(first.place.segment as usize));
-            let Some(part) = part else { continue };
+            let Some(segment) = group.first().map(|first| first.place.segment as usize) else { continue };
+            let (Some(part), Some(lists)) = (parts.get(segment), lists.get(segment)) else { continue };
             let missing = |found: &&mut Found| found.cosine.is_none();
             if let (Some(query), Some(vectors)) = (&self.vector, part.vectors) {
                 let rows: Vec<u32> = group.iter_mut().filter(missing).map(|found| found.place.row).collect();
@@ -670,7 +744,8 @@ impl<'a> Search<'a> {
                     documents.push(found.document);
                 }
             }
-            let scores = part.documents.scores(&documents)?;
+            let Some(lists) = &lists.documents else { continue };
+            let scores = lists.scores(&documents)?;
             let cosines = match (&self.vector, part.vectors) {
                 (Some(query), Some(vectors)) => vectors.document_cosines_of(&documents, query)?,
                 _ => Vec::new(),
@@ -679,23 +754,9 @@ impl<'a> Search<'a> {
                 let own = documents.partition_point(|&other| other < found.document);
                 found.document_bm25 = scores.get(own).copied().unwrap_or(0.0);
                 found.document_cosine = told(cosines.get(own).copied());
-                largest = largest.max(found.document_bm25);
             }
         }
-        self.document_maximum(parts, largest)
-    }
-
-    /// The largest BM25F of a document within the filter, given that of the candidates' documents.
-    fn document_maximum(&self, parts: &[Part<'_>], known: f32) -> Result<f32> {
-        if self.options.document_weight == 0.0 {
-            return Ok(0.0);
-        }
-        let mut maximum = known;
-        for part in parts {
-            let rows = part.documents.survivors(part.allowed.documents.as_ref(), 1, maximum)?;
-            maximum = part.documents.scores(&rows)?.into_iter().fold(maximum, f32::max);
-        }
-        Ok(maximum)
+        Ok(())
     }
 
     /// Fuses every candidate's evidence; `bm25_max` and `document_max` are the largest scores within the filter.
@@ -744,7 +805,7 @@ impl<'a> Search<'a> {
         let stored = |candidate: usize| {
             let found = vectors.get(candidate).map(|(segment, row)| segment.stored(*row)).transpose();
             found.unwrap_or_else(|failure| {
-                self.damage.replace(Some(failure));
+                self.damaged(failure);
                 None
             })
         };
@@ -817,6 +878,29 @@ impl<'a> Search<'a> {
         let known = forms.iter().filter_map(|&form| idf(form)).filter(|term| term.df > 0).map(|term| term.idf);
         known.min_by(f32::total_cmp).unwrap_or_else(|| bm25::idf(0, self.snapshot.chunks.rows))
     }
+}
+
+/// BM25F of the document that the best chunk is of: few documents have more.
+fn document_of_best(parts: &[Part<'_>], lists: &[WordLists<'_>], found: &[Vec<(u32, f32)>]) -> Result<f32> {
+    let own = parts.iter().zip(lists).zip(found);
+    let all = own.flat_map(|(segment, found)| found.iter().map(move |&(row, sum)| (segment, row, sum)));
+    let Some(((part, lists), row, _)) = all.max_by(|left, right| left.2.total_cmp(&right.2)) else {
+        return Ok(0.0);
+    };
+    let Some(lists) = &lists.documents else { return Ok(0.0) };
+    Ok(lists.scores(&[part.records.document_of(row)?])?.first().copied().unwrap_or(0.0))
+}
+
+/// The largest BM25F of a document within the filter, given that of one of them.
+fn document_maximum(parts: &[Part<'_>], lists: &[WordLists<'_>], known: f32) -> Result<f32> {
+    let mut maximum = known;
+    for (part, lists) in parts.iter().zip(lists) {
+        let Some(lists) = &lists.documents else { continue };
+        let rows = lists.survivors(part.allowed.documents.as_ref(), 1, maximum)?;
+        let rows: Vec<u32> = rows.into_iter().map(|(row, _)| row).collect();
+        maximum = lists.scores(&rows)?.into_iter().fold(maximum, f32::max);
+    }
+    Ok(maximum)
 }
 
 /// A word of the question as numbers of its terms.

@@ -617,7 +617,7 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
 }
 
 /// The version of the format on disk that this crate writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How many generations stay when newer ones are published.
 pub const KEPT_GENERATIONS: usize = 3;
@@ -1263,7 +1263,8 @@ fn write_temporary(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> Res
     let mut writer = FileWriter::create(&temporary)?;
     prepare(&temporary)?;
     writer.put(bytes)?;
-    writer.finish()?;
+    let (file, ..) = writer.finish()?;
+    file.sync_all().map_err(Error::io("fsync", &temporary))?;
     Ok(temporary)
 }
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy
@@ -17,13 +18,14 @@ from hypothesis import strategies as st
 from clockify_rag import calibrating, calibration
 from clockify_rag.calibrating import Asked
 from clockify_rag.calibration import BY_WORDS, WITH_VECTORS, Map
-from clockify_rag.contracts import Evidence, Hit, SearchResult
+from clockify_rag.contracts import Evidence, Hit, Query, SearchResult
 from clockify_rag.errors import ConfigError, EvaluationError
 from clockify_rag.labelling import read_questions
 from clockify_rag.pipeline import Pipeline
+from clockify_rag.retrieval import HybridRetriever
 from folders import write
 from passages import chunk_of, hit_of
-from pipelines import pipeline_of, settings_of
+from pipelines import offer, pipeline_of, settings_of
 
 SHARE = st.floats(0, 1)
 PAIRS = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.7, 1.0]), st.booleans()), min_size=1, max_size=60)
@@ -277,13 +279,99 @@ def test_too_few_questions_are_refused(labelled: tuple[Pipeline, Path], tmp_path
     pipeline, file = labelled
     few = tmp_path / "few.jsonl"
     few.write_text("\n".join(file.read_text().splitlines()[:29]))
-    with pytest.raises(EvaluationError, match="29 labelled questions in"):
+    with pytest.raises(EvaluationError, match="too few: 29, in 29 groups"):
         calibrating.calibrate(pipeline, read_questions(few))
     same = tmp_path / "same.jsonl"
     rows = [{"question": f"polish {number}?", "relevant": ["anchor.md", "basket.md"]} for number in range(40)]
     same.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(EvaluationError, match="in 1 groups"):
+    with pytest.raises(EvaluationError, match="too few: 40, in 1 groups"):
         calibrating.calibrate(pipeline, read_questions(same))
+
+
+def test_a_question_that_cannot_be_searched_is_named(labelled: tuple[Pipeline, Path], tmp_path: Path) -> None:
+    pipeline, file = labelled
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text(file.read_text() + '{"id": "odd", "question": "?!", "relevant": ["anchor.md"]}\n')
+    with pytest.raises(EvaluationError, match="question odd cannot be searched"):
+        calibrating.calibrate(pipeline, read_questions(odd))
+
+
+def test_questions_whose_pages_the_index_lacks_are_left_out_and_counted(
+    labelled: tuple[Pipeline, Path], tmp_path: Path
+) -> None:
+    pipeline, file = labelled
+    lost = tmp_path / "lost.jsonl"
+    lost.write_text(
+        file.read_text()
+        + '{"question": "where is it sold?", "relevant": ["anchor.md", "shop.md"]}\n'
+        + '{"question": "where is it kept?", "relevant": ["basket.md#no-such-section"]}\n'
+    )
+    result = calibrating.calibrate(pipeline, read_questions(lost))
+    assert result.left_out == 1
+    assert result.calibration.fitted.answerable == 33  # the page is known, and only pages are left out
+    assert calibrating.calibrate(pipeline, read_questions(file)).left_out == 0
+
+
+class Stubborn:
+    """A retriever of another package that does not leave documents out."""
+
+    def __init__(self, index: Any, embedder: Any, entry: Any, settings: Any) -> None:
+        self._retriever = HybridRetriever(index, embedder, entry, settings)
+
+    def retrieve(self, query: Query, *, top_k: int, **options: Any) -> SearchResult:
+        return self._retriever.retrieve(msgspec.structs.replace(query, excluded_documents=()), top_k=top_k, **options)
+
+
+def test_a_retriever_that_leaves_nothing_out_is_not_calibrated(
+    labelled: tuple[Pipeline, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, file = labelled
+    offer(monkeypatch, "retrievers", stubborn=Stubborn)
+    pipeline = built.with_settings(pipeline_of(built.path, retrieval={"retriever": "stubborn"}).settings)
+    with pytest.raises(EvaluationError, match="the retriever stubborn finds documents that it is to leave out"):
+        calibrating.calibrate(pipeline, read_questions(file))
+
+
+def test_a_broken_calibration_is_made_anew(labelled: tuple[Pipeline, Path], tmp_path: Path) -> None:
+    built, file = labelled
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    pipeline = built.with_settings(pipeline_of(built.path, calibration={"file": str(broken)}).settings)
+    with pytest.raises(ConfigError, match="is no calibration"):
+        pipeline.search("anchor")
+    calibration.save(calibrating.calibrate(pipeline, read_questions(file)).calibration, broken)
+    again = built.with_settings(pipeline.settings)
+    assert again.search("how do I polish the anchor?").calibration == "own"
+
+
+def test_too_few_questions_with_vectors_make_no_map() -> None:
+    """A fit of a handful of questions means nothing; words alone were told for all of them."""
+    plain = Evidence(idf_coverage=0.5, title_coverage=0.5, covered_mass=1.0, lexical_margin=0.1)
+    told = msgspec.structs.replace(plain, best_cosine=0.5, cosine_margin=0.1, agreement=0.2)
+    asked = [
+        Asked(
+            question=str(number),
+            answerable=answerable,
+            group=str(number),
+            with_vectors=told if number < 5 else plain,
+            by_words=plain,
+        )
+        for number in range(40)
+        for answerable in (True, False)
+    ]
+    options: dict[str, Any] = {
+        "name": "own",
+        "questions": "",
+        "embedder": "e",
+        "false_refusal_rate": 0.1,
+        "prior": None,
+    }
+    result = calibrating.fitted(asked, **options)
+    assert list(result.held_out) == ["by_words"]
+    assert result.calibration.with_vectors is None
+    silent = [msgspec.structs.replace(one, with_vectors=Evidence(), by_words=Evidence()) for one in asked]
+    with pytest.raises(EvaluationError, match="tells no measures"):
+        calibrating.fitted(silent, **options)
 
 
 def test_questions_that_share_a_document_share_a_fold() -> None:
@@ -347,6 +435,17 @@ def test_a_calibration_survives_a_build(labelled: tuple[Pipeline, Path], tmp_pat
             }
         },
         {"by_words": {"measures": [], "means": [0], "scales": [], "coefficients": [], "intercept": 0, "threshold": 0}},
+        {"by_words": {"measures": [], "means": [], "scales": [], "coefficients": [], "intercept": 0, "threshold": 30}},
+        {
+            "by_words": {
+                "measures": ["idf_coverage"],
+                "means": [0],
+                "scales": [1],
+                "coefficients": [-1],
+                "intercept": 0,
+                "threshold": 0,
+            }
+        },
         {"name": 3},
     ],
 )

@@ -75,7 +75,10 @@ def test_json_meets_its_schema(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (["--false-refusal-rate", "2"], "is not a share"),
         (["--false-refusal-rate", "few"], "is not a share"),
-        (["--output", "missing/mine.json"], "cannot be written"),
+        (["--output", "missing/mine.json"], "error: --output missing/mine.json cannot be written: there is no folder"),
+        (["--output", "docs"], "error: --output docs cannot be written: it is a folder"),
+        (["--output", "-"], "--json prints it"),
+        (["--output", ""], "error: --output names no file"),
         (["--plot", "plot.png"], "no SVG"),
     ],
 )
@@ -86,9 +89,28 @@ def test_what_cannot_be_done_is_said_first(capfd: pytest.CaptureFixture[str], ar
     assert said in err
 
 
+def test_questions_that_are_left_out_are_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lost = folder / "lost.jsonl"
+    lost.write_text(
+        (folder / "questions.jsonl").read_text() + '{"question": "how much is it", "relevant": ["price.md"]}\n'
+    )
+    status, out, _ = output(capfd, "calibrate", "lost.jsonl", "--output", "mine.json")
+    assert status == 0
+    assert "left out because the index lacks a page that answers them: 1 questions" in out
+
+
+def test_a_broken_calibration_beside_the_index_is_made_anew(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder / ".clockify-rag" / "calibration.json").write_text('{"format": 0}')
+    status, _, err = output(capfd, "search", "amberwing")
+    assert status == 2
+    assert "hint: make it anew: clockify-rag calibrate QUESTIONS" in err
+    assert output(capfd, "calibrate", "questions.jsonl")[0] == 0
+    assert output(capfd, "search", "amberwing")[0] == 0
+
+
 def test_too_few_questions(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (folder / "few.jsonl").write_text((folder / "questions.jsonl").read_text().partition("\n")[0])
     status, _, err = output(capfd, "calibrate", "few.jsonl")
     assert status == 2
-    assert "1 labelled questions" in err
+    assert "too few: 1, in 1 groups" in err
     assert "label at least 30" in err

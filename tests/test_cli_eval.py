@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def folder(built: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Path:
-    write(tmp_path, {"questions.jsonl": QUESTIONS})
+    write(tmp_path, {"questions.jsonl": QUESTIONS, "pages.jsonl": QUESTIONS.partition("\n")[0]})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLOCKIFY_RAG_INDEX__PATH", built)
     capfd.readouterr()
@@ -124,6 +124,20 @@ def test_two_runs_are_compared(capfd: pytest.CaptureFixture[str]) -> None:
     value = json.loads(capfd.readouterr().out)
     assert_valid(value)
     assert value["settings"]["retrieval.lexical"] == [True, False]
+    assert value["searched"] == {"by_words": [3, 0]}
+
+
+@pytest.mark.usefixtures("folder")
+def test_hints_about_settings_can_be_typed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert failed(capfd, "questions.jsonl", "--set", "retrieval.k2=2")[1] == "hint: did you mean retrieval.k1?\n"
+    _, hint = failed(capfd, "questions.jsonl", "--set", "retrieval.k1=high")
+    assert hint == "hint: set retrieval.k1 to a number from 0 to 10\n"
+
+
+@pytest.mark.usefixtures("folder")
+def test_another_weight_of_titles_is_told_by_its_name(capfd: pytest.CaptureFixture[str]) -> None:
+    first, _ = failed(capfd, "questions.jsonl", "--set", "embedding.title_weight=0.25", status=4)
+    assert first == "error: the index's vectors hold titles with weight 0.5, embedding.title_weight is 0.25"
 
 
 @pytest.mark.usefixtures("folder")
@@ -170,15 +184,20 @@ def test_a_collection_is_built_and_measured_as_it_is(tmp_path: Path, capfd: pyte
         (["questions.jsonl", "--set", "k1=2"], "is not NAME=VALUE"),
         (["questions.jsonl", "--set", "retrieval.k2=2"], "there is no setting retrieval.k2"),
         (["questions.jsonl", "--set", "retrieval.k1=high"], "retrieval.k1 is 'high'"),
+        (["questions.jsonl", "--set", "chunking.target=50"], "changes no ranking"),
         (["questions.jsonl", "--fail-under", "ndcg@10"], "is not NAME@K=VALUE"),
         (["questions.jsonl", "--fail-under", "ndcg@10=80"], "is not NAME@K=VALUE"),
         (["questions.jsonl", "--fail-under", "page:ndcg@10=0.8"], "is not NAME@K=VALUE"),
         (["questions.jsonl", "--fail-under", "speed@1=0.8"], "no metric 'speed@1'"),
+        (["pages.jsonl", "--fail-under", "section:hit@5=0.8"], "no label names a section"),
         (["questions.jsonl", "--plot", "figures.png"], "figures.png is no SVG file"),
-        (["questions.jsonl", "--plot", "no/such/figures.svg"], "cannot be written"),
+        (["questions.jsonl", "--plot", "no/such/figures.svg"], "cannot be written: there is no folder"),
+        (["questions.jsonl", "--markdown", "."], "cannot be written: it is a folder"),
+        (["questions.jsonl", "--markdown", ""], "--markdown names no file"),
         (["questions.jsonl", "--markdown", "-", "--json", "-"], "cannot both be printed"),
         (["--compare", "a.json"], "--compare"),
         (["questions.jsonl", "--compare", "a.json", "b.json"], "takes two files and measures nothing"),
+        (["--allow-missing", "--compare", "a.json", "b.json"], "takes two files and measures nothing"),
         (["--compare", "a.json", "b.json"], "cannot read a.json"),
         (["--compare", "questions.jsonl", "questions.jsonl"], "is no evaluation"),
     ],

@@ -105,6 +105,11 @@ def test_figures_are_broken_down(garden: Pipeline, tmp_path: Path) -> None:
     assert groups["tags"]["a"]["section"].questions == 1
 
 
+def test_a_field_that_is_alike_everywhere_is_no_break_down(garden: Pipeline, tmp_path: Path) -> None:
+    rows = [{**row, "language": "en", "difficulty": "easy"} for row in QUESTIONS]
+    assert evaluate(garden, labelled(tmp_path, rows)).groups.keys() == {"tags"}
+
+
 def test_an_ablation_goes_from_words_to_what_is_configured(garden: Pipeline, tmp_path: Path) -> None:
     result = evaluate(garden, labelled(tmp_path), ablation=True)
     stages = [variant for variant in result.ablation if variant.stage]
@@ -113,6 +118,7 @@ def test_an_ablation_goes_from_words_to_what_is_configured(garden: Pipeline, tmp
         "dense",
         "fused",
         "+ document evidence",
+        "+ repeats discounted",
         "+ mmr (as configured)",
     ]
     assert stages[-1].levels == result.levels
@@ -132,8 +138,27 @@ def test_an_ablation_without_vectors_has_no_dense_stage(garden: Pipeline, tmp_pa
     lexical = garden.with_settings(pipeline_of(garden.path, retrieval={"lexical": True}).settings)
     result = evaluate(lexical, labelled(tmp_path), ablation=True)
     names = [variant.name for variant in result.ablation if variant.stage]
-    assert names == ["lexical", "+ document evidence", "+ mmr (as configured)"]
+    assert names == ["lexical", "+ document evidence", "+ repeats discounted", "+ mmr (as configured)"]
     assert result.searched.by_words == 3
+
+
+@pytest.mark.parametrize(
+    ("repeat_weight", "document_weight", "last"),
+    [
+        (0.85, 0.3, "+ repeats discounted (as configured)"),
+        (1.0, 0.3, "+ document evidence (as configured)"),
+        (1.0, 0.0, "fused (as configured)"),
+    ],
+)
+def test_the_last_stage_is_the_configured_ranking_without_a_reranker_too(
+    garden: Pipeline, tmp_path: Path, repeat_weight: float, document_weight: float, last: str
+) -> None:
+    retrieval = {"repeat_weight": repeat_weight, "document_weight": document_weight}
+    plain = garden.with_settings(pipeline_of(garden.path, retrieval=retrieval, reranking={"reranker": "none"}).settings)
+    result = evaluate(plain, labelled(tmp_path), ablation=True)
+    stages = [variant for variant in result.ablation if variant.stage]
+    assert (stages[-1].name, stages[-1].changes) == (last, {})
+    assert stages[-1].levels == result.levels
 
 
 def test_the_dense_stage_is_ordered_by_the_cosine(garden: Pipeline) -> None:
@@ -259,6 +284,27 @@ def test_the_order_of_questions_does_not_matter_to_a_comparison(garden: Pipeline
     before = evaluate(garden, labelled(tmp_path, QUESTIONS[:3]))
     after = evaluate(garden, labelled(tmp_path, QUESTIONS[2::-1]))
     assert compare(before, after).per_question == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"levels": {}},
+        {"per_question": []},
+        {"per_question": lambda rows: [{**rows[0], "levels": {}}, *rows[1:]]},
+        {"per_question": lambda rows: rows[1:]},
+        {"per_question": lambda rows: [{**rows[0], "levels": {"document": {"ndcg@7": 1.0}}}, *rows[1:]]},
+    ],
+)
+def test_an_evaluation_that_is_not_whole_is_not_compared(
+    garden: Pipeline, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    value = json.loads(msgspec.json.encode(evaluate(garden, labelled(tmp_path))))
+    value |= {key: new(value[key]) if callable(new) else new for key, new in change.items()}
+    file = tmp_path / "cut.json"
+    file.write_text(json.dumps(value))
+    with pytest.raises(EvaluationError, match=r"cut\.json is no evaluation: it"):
+        read_evaluation(file)
 
 
 def test_evaluations_are_read_back(garden: Pipeline, tmp_path: Path) -> None:

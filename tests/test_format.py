@@ -83,7 +83,7 @@ def built(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 def test_the_manifest_has_the_fields_of_the_page_and_no_other(built: Built) -> None:
     manifest = built.reader.manifest
     assert list(manifest) == ["format", "generation", "makers", "segments", "state"]
-    assert (manifest["format"], manifest["generation"], manifest["state"]) == (1, 1, None)
+    assert (manifest["format"], manifest["generation"], manifest["state"]) == (2, 1, None)
     assert list(manifest["makers"]) == ["analyser", "chunker", "embedder"]
     assert manifest["makers"]["analyser"] == _core.analyser_fingerprint()
     assert manifest["makers"]["chunker"] == built.pipeline.chunker_fingerprint
@@ -334,7 +334,7 @@ def embedded(built: Built) -> tuple[Rows, list[float]]:
     pairs = [(document, chunk) for document in built.documents for chunk in built.index.chunks(document.id)]
     vectors = embedder.embed([embedded_text(document, chunk) for document, chunk in pairs])
     titles = embedder.embed([document.title for document, _ in pairs])
-    vectors = unit(vectors.astype(np.float64) + 0.5 * titles.astype(np.float64)).astype(np.float32)
+    vectors = unit(unit(vectors.astype(np.float64)) + 0.5 * unit(titles.astype(np.float64))).astype(np.float32)
     vectors[[document.id not in known for document, _ in pairs]] = 0
     return vectors, [float(max(chunk.tokens, 1)) for _, chunk in pairs]
 

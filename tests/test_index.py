@@ -9,7 +9,7 @@ import pytest
 
 from clockify_rag import _core
 from clockify_rag.contracts import Index
-from clockify_rag.errors import IndexCorrupt, IndexIncompatible, IndexNotFound, SourceError
+from clockify_rag.errors import IndexCorrupt, IndexIncompatible, IndexNotFound, InvalidSetting, SourceError
 from clockify_rag.index import SECRET_BYTES, EmbedderEntry, IndexWriter, LocalIndex, check_compatible, stored_documents
 from folders import source_of, write
 from pipelines import GARDEN, pipeline_of
@@ -186,6 +186,49 @@ def test_removing_what_is_not_there_publishes_nothing(tmp_path: Path) -> None:
         writer.remove(NONE)
         assert writer.publish() == 1
     assert pipeline.index.refresh() is False
+
+
+@pytest.mark.parametrize("name", ["nothing", "ü" * 16, "+" + NONE[1:], NONE[1:] + "_"])
+def test_what_is_no_id_cannot_be_left_out(folder: Path, name: str) -> None:
+    pipeline = pipeline_of(folder)
+    assert pipeline.search("gate", excluded_documents=[NONE]).hits
+    with pytest.raises(InvalidSetting, match="is no id"):
+        pipeline.search("gate", excluded_documents=[name])
+
+
+def test_a_writer_that_lost_documents_publishes_nothing(tmp_path: Path) -> None:
+    pipeline = pipeline_of(tmp_path / "index")
+    pipeline.build([write(tmp_path / "garden", GARDEN)])
+    index = LocalIndex(tmp_path / "index")
+    good, bad, *_ = index.documents()
+    beyond = msgspec.structs.replace(index.chunks(bad.id)[0], spans=((0, 1_000_000),))
+    with IndexWriter(
+        tmp_path / "index", chunker=index.snapshot.chunker, embedder=pipeline.embedder_entry, embed=lambda batch: []
+    ) as writer:
+        writer.add(good, index.text(good.id), index.chunks(good.id), None)
+        writer.add(bad, index.text(bad.id), [beyond], None)
+        with pytest.raises(InvalidSetting, match="not in its text"):
+            writer.publish()
+        with pytest.raises(InvalidSetting, match="failed before"):
+            writer.publish()
+        with pytest.raises(InvalidSetting, match="failed before"):
+            writer.add(good, index.text(good.id), index.chunks(good.id), None)
+    assert index.refresh() is False
+    assert len(list(LocalIndex(tmp_path / "index").documents())) == len(GARDEN)
+
+
+def test_a_document_that_is_refused_stays_as_it_was(tmp_path: Path) -> None:
+    pipeline = pipeline_of(tmp_path / "index")
+    pipeline.build([write(tmp_path / "garden", GARDEN)])
+    index = LocalIndex(tmp_path / "index")
+    document = next(iter(index.documents()))
+    with IndexWriter(
+        tmp_path / "index", chunker=index.snapshot.chunker, embedder=pipeline.embedder_entry, embed=lambda batch: []
+    ) as writer:
+        with pytest.raises(InvalidSetting, match="vectors were given"):
+            writer.add(document, index.text(document.id), index.chunks(document.id), bytes(4))
+        writer.publish()
+    assert len(list(LocalIndex(tmp_path / "index").documents())) == len(GARDEN)
 
 
 def test_documents_without_vectors_are_no_evidence(tmp_path: Path, index: LocalIndex) -> None:

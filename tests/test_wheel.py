@@ -21,6 +21,7 @@ ALLOWED = (
     r"clockify_rag/prompts/[a-z-]+\.txt",
     r"clockify_rag/py\.typed",
     r"clockify_rag/_core\.pyi",
+    r"clockify_rag/models/calibration\.json",
     r"clockify_rag/_core\.abi3\.so",
     MODEL + r"/(README\.md|TRAINED-ON\.json|config\.json|model\.safetensors|tokenizer\.json)",
     r"clockify_rag-[^/]+\.dist-info/(METADATA|WHEEL|RECORD|entry_points\.txt)",

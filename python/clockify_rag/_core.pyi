@@ -177,7 +177,19 @@ class Found:
     """What a search found, and how long its parts took."""
 
     @property
-    def rows(self) -> list[_FoundRow]: ...
+    def rows(self) -> list[_FoundRow]:
+        """The hits with records and texts, best first; read from the index each time.
+
+        Raises:
+            IndexCorrupt: bytes of a hit are not what was written.
+        """
+    @property
+    def ids(self) -> list[tuple[str, float]]:
+        """The hits' chunk ids and scores, best first; read from the index each time.
+
+        Raises:
+            IndexCorrupt: bytes of an id are not what was written.
+        """
     @property
     def evidence(self) -> tuple[float, float, float, float, float | None, float | None, float | None]:
         """Coverage, coverage of titles, covered mass, lexical margin, best cosine, cosine margin, agreement."""
@@ -232,7 +244,7 @@ class Snapshot:
         options: SearchOptions,
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
-        excluded_documents: Sequence[str] = (),
+        excluded_documents: Sequence[str] = ...,
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 

@@ -17,17 +17,18 @@ from clockify_rag import calibration
 from clockify_rag.calibration import BY_WORDS, WITH_VECTORS, Calibration, Fitted, Map
 from clockify_rag.contracts import digest
 from clockify_rag.errors import EvaluationError
-from clockify_rag.labelling import judge
+from clockify_rag.labelling import judge, searching
 
 if TYPE_CHECKING:
     from clockify_rag.contracts import Evidence
-    from clockify_rag.labelling import LabelledQuestions
+    from clockify_rag.labelling import LabelledQuestion, LabelledQuestions
     from clockify_rag.pipeline import Pipeline, Progress
 
 LEAST_QUESTIONS: Final = 30
 """Fewer tell too little to fit anything."""
 
 LEAST_GROUPS: Final = 5
+CALIBRATED_RETRIEVER: Final = 'set retrieval.retriever = "hybrid"'
 FOLDS: Final = 10
 BINS: Final = 10
 CURVE_POINTS: Final = 40
@@ -87,6 +88,8 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
 
     calibration: Calibration
     folds: int
+    left_out: int = 0
+    """Answerable questions that took no part, because the index lacks a page that answers them."""
     held_out: Mapping[str, Figures]
     """``with_vectors`` and ``by_words``, cross-fitted."""
     before: Mapping[str, Figures]
@@ -113,55 +116,69 @@ def calibrate(
         progress: called as questions are searched.
 
     Raises:
-        EvaluationError: there are too few questions to fit on.
-        LabelsUnknown: the index lacks what labels name.
+        EvaluationError: there are too few questions to fit on, or one cannot be searched.
+        LabelsUnknown: the index has nothing that labels name.
     """
+    start = prior or calibration.shipped()
+    pipeline = pipeline.with_settings(pipeline.settings)
+    pipeline.made["calibration"] = start  # the configured one may be broken, or missing: this makes it anew
     asked = list(ask_twice(pipeline, labelled, progress=progress))
     recorded = pipeline.index.snapshot.embedder
-    return fitted(
+    result = fitted(
         asked,
         name=name,
         questions=labelled.fingerprint,
         embedder=None if recorded is None else recorded[1],
         false_refusal_rate=false_refusal_rate,
-        prior=prior or calibration.shipped(),
+        prior=start,
     )
+    return msgspec.structs.replace(result, left_out=len(labelled.judged) - sum(one.answerable for one in asked))
 
 
 def ask_twice(pipeline: Pipeline, labelled: LabelledQuestions, *, progress: Progress | None = None) -> Iterator[Asked]:
-    """Yield every labelled question as it is and with its relevant documents left out, then the unanswerable ones."""
+    """Yield every labelled question as it is and with its relevant documents left out, then the unanswerable ones.
+
+    Questions with a relevant document that the index lacks are not asked.
+    """
     judged = judge(labelled.judged, pipeline.index, allow_missing=True)
-    missing = {str(name) for name in judged.missing}
-    relevant = {
-        question.id: sorted(set(judged.documents[question.id]) - missing)
-        for question in labelled.judged
-        if not any(str(label) in missing for label in question.labels)
-    }
+    known = {document.id for document in pipeline.index.documents()}
+    relevant = {name: sorted(documents) for name, documents in judged.documents.items() if known.issuperset(documents)}
     groups = groups_of(relevant)
     written = [question for question in labelled.questions if not question.answerable]
     total, done = 2 * len(relevant) + len(written), 0
 
-    def found(question: str, answerable: bool, group: str, without: Sequence[str] = ()) -> Asked:  # noqa: FBT001
+    def found(question: LabelledQuestion, answerable: bool, group: str, without: Sequence[str] = ()) -> Asked:  # noqa: FBT001
         nonlocal done
         done += 1
         if progress is not None:
             progress("search", done, total)
-        return asked_once(pipeline, question, answerable=answerable, group=group, without=without)
+        with searching(question):
+            return asked_once(pipeline, question.question, answerable=answerable, group=group, without=without)
 
     for question in labelled.judged:
         if question.id in relevant:
-            yield found(question.question, True, groups[question.id])  # noqa: FBT003
-            yield found(question.question, False, groups[question.id], relevant[question.id])  # noqa: FBT003
+            yield found(question, True, groups[question.id])  # noqa: FBT003
+            yield found(question, False, groups[question.id], relevant[question.id])  # noqa: FBT003
     for question in written:
-        yield found(question.question, False, "")  # noqa: FBT003
+        yield found(question, False, "")  # noqa: FBT003
 
 
 def asked_once(
     pipeline: Pipeline, question: str, *, answerable: bool, group: str = "", without: Sequence[str] = ()
 ) -> Asked:
-    """Search a question with vectors and by words."""
+    """Search a question with vectors and by words.
+
+    Raises:
+        EvaluationError: the retriever finds documents that it was to leave out.
+    """
     hybrid = pipeline.search(question, excluded_documents=without)
     lexical = pipeline.search(question, lexical=True, excluded_documents=without)
+    if any(hit.document.id in without for hit in (*hybrid.hits, *lexical.hits)):
+        raise EvaluationError(
+            f"the retriever {pipeline.settings.retrieval.retriever} finds documents that it is to leave out, "
+            "so it cannot be told what unanswerable questions look like",
+            hint=CALIBRATED_RETRIEVER,
+        )
     return Asked(
         question=question,
         answerable=answerable,
@@ -210,12 +227,13 @@ def fitted(
         weights: how much each question counts; by default all alike.
 
     Raises:
-        EvaluationError: there are too few questions to fit on.
+        EvaluationError: there are too few questions to fit on. Too few with vectors leave only the map by words.
     """
     pool = [one for one in asked if one.group]
     written = [one for one in asked if not one.group]
     folds = folds_of(pool)
-    _check(pool, len(set(folds)))
+    if pool and all(_values(one, "by_words", BY_WORDS) is None for one in pool):
+        raise EvaluationError("the retriever tells no measures to calibrate on", hint=CALIBRATED_RETRIEVER)
     maps: dict[str, Map] = {}
     held_out: dict[str, Figures] = {}
     before: dict[str, Figures] = {}
@@ -224,10 +242,11 @@ def fitted(
         if kind == "with_vectors" and prior is not None and prior.embedder != embedder:
             start = None
         told = [(one, fold) for one, fold in zip(pool, folds, strict=True) if _values(one, kind, measures) is not None]
-        if len({one.answerable for one, _ in told}) < 2:  # noqa: PLR2004 - answerable and not
-            continue
-        fitting = Fitting(kind, measures, start, false_refusal_rate, weights)
         ours, own_folds = [one for one, _ in told], [fold for _, fold in told]
+        if kind == "with_vectors" and _too_few(ours, own_folds):
+            continue
+        _check(ours, own_folds)
+        fitting = Fitting(kind, measures, start, false_refusal_rate, weights)
         maps[kind], probabilities, limits = fitting.cross_fitted(ours, own_folds)
         apart = fitting.refused(maps[kind], written)
         held_out[kind] = figures(ours, probabilities, limits, maps[kind].threshold, apart)
@@ -258,11 +277,15 @@ def _values(asked: Asked, kind: str, measures: Sequence[str]) -> tuple[float, ..
     return calibration.measured(getattr(asked, kind), measures)
 
 
-def _check(pool: Sequence[Asked], groups: int) -> None:
-    answerable = sum(one.answerable for one in pool)
-    if answerable < LEAST_QUESTIONS or groups < LEAST_GROUPS:
+def _too_few(pool: Sequence[Asked], folds: Sequence[int]) -> bool:
+    return sum(one.answerable for one in pool) < LEAST_QUESTIONS or len(set(folds)) < LEAST_GROUPS
+
+
+def _check(pool: Sequence[Asked], folds: Sequence[int]) -> None:
+    if _too_few(pool, folds):
+        answerable, groups = sum(one.answerable for one in pool), len({one.group for one in pool})
         raise EvaluationError(
-            f"{answerable:,} labelled questions in {groups:,} groups that share no document are too few to calibrate on",
+            f"questions to calibrate on are too few: {answerable:,}, in {groups:,} groups that share no document",
             hint=f"label at least {LEAST_QUESTIONS} questions with different pages; until then the shipped calibration is used",
         )
 

@@ -79,6 +79,8 @@ class Map(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("its measures are not those of this version")
         if not all(map(math.isfinite, (*numbers, self.intercept))) or min((*self.scales, 1.0)) <= 0:
             raise ValueError("its numbers cannot be used")
+        if min((*self.coefficients, 0.0)) < 0 or not 0 <= self.threshold <= 1:
+            raise ValueError("a coefficient is below 0, or the threshold is not from 0 to 1")
 
     def probability(self, evidence: Evidence) -> float | None:
         """Return the probability that the documentation answers; ``None`` where the evidence lacks a measure."""

@@ -747,7 +747,8 @@ def _named(origin: Origin) -> str:
 def _target(origin: Origin, path: tuple[str, ...]) -> str:
     if origin.layer == "environment" and not path[0].startswith("sources"):
         return ENVIRONMENT_PREFIX + "__".join(path).upper()
-    return origin.where if origin.layer == "command line" else ".".join(path)
+    option = origin.layer == "command line" and not origin.where.startswith("--set ")
+    return origin.where if option else ".".join(path)
 
 
 def _plain(kind: Any) -> Any:

@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from clockify_rag.config import MAXIMUM_TOP_K, RetrievalSettings, Settings, masked
-from clockify_rag.contracts import Hit, SearchResult
-from clockify_rag.errors import EvaluationError, LabelsInvalid, QueryError, RunsDiffer
-from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge
+from clockify_rag.contracts import Hit
+from clockify_rag.errors import EvaluationError, LabelsInvalid, RunsDiffer
+from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge, searching
 from clockify_rag.metrics import Difference, Figure, Metric, differences, figures, measure, metric
 from clockify_rag.pipeline import Pipeline
 
@@ -31,6 +31,9 @@ DEPTH: Final = 100
 
 GROUPS: Final = ("difficulty", "tags", "language")
 """The fields of questions that results are broken down by."""
+
+CAUSES: Final = ("documents", "chunks", "embedder", "top_k", "by_words")
+"""The fields of ``Searched`` that, besides settings, may be why two evaluations differ."""
 
 DENSE_ALONE: Final = 1e6
 """A weight of the cosine beside which the words' score only orders what is equal."""
@@ -143,6 +146,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     measured: int
     settings: Mapping[str, tuple[Any, Any]]
     """Settings that differ: before and after."""
+    searched: Mapping[str, tuple[Any, Any]]
+    """What else differs of what was searched, such as ``embedder`` and ``chunks``: before and after."""
     levels: Mapping[str, Mapping[str, Compared]]
     per_question: tuple[tuple[str, str, float, float], ...]
     """Id, question, and the first metric of pages before and after, for questions where it changed, largest loss first."""
@@ -249,7 +254,8 @@ class _Measuring(msgspec.Struct, frozen=True, kw_only=True):
         by_words = 0
         for number, question in enumerate(self.asked, 1):
             started = time.perf_counter()
-            result = _found(pipeline, question, self.depth)
+            with searching(question):
+                result = pipeline.search(question.question, top_k=self.depth)
             seconds.append(time.perf_counter() - started)
             by_words += result.lexical_only
             for level, ranking, relevant in _rankings(question.id, result.hits, self.judgements):
@@ -257,15 +263,6 @@ class _Measuring(msgspec.Struct, frozen=True, kw_only=True):
                 ranks[level][question.id] = next((at for at, item in enumerate(ranking, 1) if item in relevant), None)
             self.progress(name, number, len(self.asked))
         return _Run(values=values, ranks=ranks, by_words=by_words, seconds=seconds)
-
-
-def _found(pipeline: Pipeline, question: LabelledQuestion, depth: int) -> SearchResult:
-    try:
-        return pipeline.search(question.question, top_k=depth)
-    except QueryError as error:
-        raise EvaluationError(
-            f"question {question.id} cannot be searched: {error.message}", hint=error.hint, question=question.id
-        ) from error
 
 
 def _rankings(
@@ -296,20 +293,28 @@ def _ablation(pipeline: Pipeline, measuring: _Measuring, configured: _Run) -> It
 
 def _variants(settings: Settings, *, vectors: bool) -> Iterator[tuple[str, dict[str, Any], bool]]:
     """Yield the name and the settings of every other ranking: stages from the first on, then options taken away."""
-    plain: dict[str, Any] = {"reranking.reranker": "none", "retrieval.repeat_weight": 1.0}
-    alone = {"retrieval.document_weight": 0.0, **plain}
-    yield "lexical", {"retrieval.lexical": True, **alone}, True
-    if vectors and not settings.retrieval.lexical:
-        yield "dense", {"retrieval.dense_weight": DENSE_ALONE, **alone}, True
-        yield "fused", alone, True
-    if settings.retrieval.document_weight:
-        yield "+ document evidence", plain, True
-    if settings.retrieval.repeat_weight < 1 and settings.reranking.reranker != "none":
-        yield "+ repeats discounted", {"reranking.reranker": "none"}, True
-    if settings.reranking.reranker != "none":
-        yield f"+ {settings.reranking.reranker} (as configured)", {}, True
+    stages = _stages(settings, vectors=vectors)
+    for name, changes in stages[:-1]:
+        yield name, changes, True
+    yield f"{stages[-1][0]} (as configured)", {}, True
     for name, value in _options(settings.retrieval):
         yield f"{name} = {msgspec.json.encode(value).decode()}", {f"retrieval.{name}": value}, False
+
+
+def _stages(settings: Settings, *, vectors: bool) -> list[tuple[str, dict[str, Any]]]:
+    """Return the stages, each with the settings that end with it; the last is the configured ranking."""
+    plain: dict[str, Any] = {"reranking.reranker": "none", "retrieval.repeat_weight": 1.0}
+    alone = {"retrieval.document_weight": 0.0, **plain}
+    stages = [("lexical", {"retrieval.lexical": True, **alone})]
+    if vectors and not settings.retrieval.lexical:
+        stages += [("dense", {"retrieval.dense_weight": DENSE_ALONE, **alone}), ("fused", alone)]
+    if settings.retrieval.document_weight:
+        stages.append(("+ document evidence", plain))
+    if settings.retrieval.repeat_weight < 1:
+        stages.append(("+ repeats discounted", {"reranking.reranker": "none"}))
+    if settings.reranking.reranker != "none":
+        stages.append((f"+ {settings.reranking.reranker}", {}))
+    return stages
 
 
 def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
@@ -362,7 +367,7 @@ def _gains(before: Sequence[Values], after: Sequence[Values]) -> dict[str, Diffe
 def _groups(
     asked: Sequence[LabelledQuestion], run: _Run, judgements: Judgements
 ) -> dict[str, dict[str, dict[str, LevelFigures]]]:
-    """Break the figures down by each field that not all questions share a value of."""
+    """Break the figures down by each field of which not all questions have the same values."""
     rows = list(_rows(asked, run, judgements))
     groups: dict[str, dict[str, dict[str, LevelFigures]]] = {}
     for field in GROUPS:
@@ -373,7 +378,7 @@ def _groups(
                 for level, values in levels.items():
                     members.setdefault(name, {}).setdefault(level, []).append(values)
         members.pop("", None)
-        if members:
+        if any(len(group["document"]) < len(rows) for group in members.values()):
             groups[field] = {name: _level_figures(members[name]) for name in sorted(members)}
     return groups
 
@@ -462,13 +467,28 @@ def read_evaluation(path: str | Path) -> Evaluation:
         EvaluationError: the file cannot be read, or holds something else.
     """
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=Evaluation)
+        evaluation = msgspec.json.decode(Path(path).read_bytes(), type=Evaluation)
+        _check_whole(evaluation)
     except OSError as error:
         raise EvaluationError(f"cannot read {path}: {error.strerror}", hint="check the path", file=str(path)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise EvaluationError(
-            f"{path} is no evaluation: {error}", hint=f"clockify-rag eval QUESTIONS --json {path}", file=str(path)
+            f"{path} is no evaluation: {error}",
+            hint="clockify-rag eval QUESTIONS --json FILE writes one",
+            file=str(path),
         ) from error
+    return evaluation
+
+
+def _check_whole(evaluation: Evaluation) -> None:
+    """Refuse an evaluation whose figures are not those of its questions."""
+    asked = evaluation.per_question
+    if not asked or "document" not in evaluation.levels or any("document" not in row.levels for row in asked):
+        raise ValueError("it has no figures of documents for its questions")
+    for level, found in evaluation.levels.items():
+        rows = [row.levels[level] for row in asked if level in row.levels]
+        if len(rows) != found.questions or any(row.keys() != found.metrics.keys() for row in rows):
+            raise ValueError(f"its figures of {level}s are not those of its questions")
 
 
 def compare(before: Evaluation, after: Evaluation, *, names: tuple[str, str] = ("before", "after")) -> Comparison:
@@ -507,18 +527,20 @@ def compare(before: Evaluation, after: Evaluation, *, names: tuple[str, str] = (
         raise RunsDiffer(
             f"{names[0]} and {names[1]} share no metric", hint="evaluate both with the same --metric", names=names
         )
-    old, new = before.searched.settings, after.searched.settings
     return Comparison(
         before=names[0],
         after=names[1],
         questions=after.questions.name,
         measured=after.questions.measured,
-        settings={
-            key: (old.get(key), new.get(key)) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)
-        },
+        settings=_differing(before.searched.settings, after.searched.settings),
+        searched=_differing(*({name: getattr(run.searched, name) for name in CAUSES} for run in (before, after))),
         levels=levels,
         per_question=_changes(before, after, next(iter(levels["document"]))),
     )
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (old.get(key), new.get(key)) for key in dict.fromkeys((*old, *new)) if old.get(key) != new.get(key)}
 
 
 def _changes(before: Evaluation, after: Evaluation, name: str) -> tuple[tuple[str, str, float, float], ...]:

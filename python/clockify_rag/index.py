@@ -325,11 +325,12 @@ class IndexWriter:
             chunks: its chunks in reading order.
             vectors: a row of little-endian float32 for each chunk; ``None`` for a document that has none.
         """
+        dimension = 0 if self._embedder is None else self._embedder.dimension
+        held = self._writer.add(_row(document, text, chunks), dimension, vectors)
         self._deleted.add(document.id)
         self._state.pop(document.id, None)
-        dimension = 0 if self._embedder is None else self._embedder.dimension
         self._written += 1
-        if self._writer.add(_row(document, text, chunks), dimension, vectors) >= SEGMENT_BYTES:
+        if held >= SEGMENT_BYTES:
             self._writer.flush()
 
     def keep(self, document: Document) -> None:
@@ -447,9 +448,15 @@ def check_compatible(snapshot: _core.Snapshot, embedder: EmbedderEntry | None, *
     if lexical or stored is None or embedder is None:
         return
     if stored[1:] != (embedder.fingerprint, embedder.dimension):
+        (made, _, weight), (own, _, configured) = (name.partition("+") for name in (stored[1], embedder.fingerprint))
+        what = (
+            f"the index's vectors hold titles with weight {weight or 0}, embedding.title_weight is {configured}"
+            if made == own
+            else f"the index's vectors are of embedder {stored[0]} ({made[:12]}), "
+            f"questions' would be of {embedder.name} ({own[:12]})"
+        )
         raise IndexIncompatible(
-            f"the index's vectors are of embedder {stored[0]} ({stored[1][:12]}), "
-            f"questions' would be of {embedder.name} ({embedder.fingerprint[:12]})",
+            what,
             hint="clockify-rag build with the same sources embeds again; --lexical searches by words meanwhile",
             aspect="embedder",
             found=stored[1],

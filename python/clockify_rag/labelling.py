@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 from urllib.parse import unquote
@@ -17,7 +18,7 @@ from urllib.parse import unquote
 import msgspec
 
 from clockify_rag.contracts import digest
-from clockify_rag.errors import LabelsInvalid, LabelsUnknown
+from clockify_rag.errors import EvaluationError, LabelsInvalid, LabelsUnknown, QueryError
 
 if TYPE_CHECKING:
     from clockify_rag.contracts import Document, Hit
@@ -118,6 +119,21 @@ class Judgements(msgspec.Struct, frozen=True, kw_only=True):
         names = self.members.get(question_id, {})
         keys = ((hit.document.id, hit.chunk.anchor, hit.chunk.heading_path) for hit in hits)
         return list(dict.fromkeys(names.get(key) or repr(key) for key in keys))
+
+
+@contextmanager
+def searching(question: LabelledQuestion) -> Iterator[None]:
+    """Name the question where it cannot be searched.
+
+    Raises:
+        EvaluationError: the question is empty or too long.
+    """
+    try:
+        yield
+    except QueryError as error:
+        raise EvaluationError(
+            f"question {question.id} cannot be searched: {error.message}", hint=error.hint, question=question.id
+        ) from error
 
 
 # Reading.

@@ -49,7 +49,7 @@ pub fn top_k(
     k: usize,
 ) -> Result<Vec<(u32, f32)>> {
     let lists = TermLists::new(segment, terms, scorer)?;
-    let rows = lists.survivors(allowed, k, 0.0)?;
+    let rows: Vec<u32> = lists.survivors(allowed, k, 0.0)?.into_iter().map(|(row, _)| row).collect();
     let scores = lists.scores(&rows)?;
     let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
     ranked.sort_unstable_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
@@ -70,6 +70,8 @@ pub fn score_rows(segment: &Postings, terms: &[QueryTerm], scorer: &Scorer, rows
 pub(crate) struct TermLists<'a> {
     scorer: &'a Scorer,
     lists: Lists<'a>,
+    /// How many terms the question has.
+    asked: usize,
     terms: Vec<TermList<'a>>,
     /// The rows and scores of all tails, one after another.
     tails: Vec<(u32, f32)>,
@@ -120,18 +122,23 @@ impl<'a> TermLists<'a> {
             }
             found.push(TermList { number, list, factor, tail: start..tails.len() });
         }
-        Ok(Self { scorer, lists, terms: found, tails, titles })
+        Ok(Self { scorer, lists, asked: terms.len(), terms: found, tails, titles })
     }
 
-    /// Every row that may be among the best `k` and may reach `least`, ascending, and few others.
+    /// Every row that may be among the best `k` and may reach `least`, ascending, and few others; each with the sum of its
+    /// terms' scores, which are added in any order.
+    ///
+    /// The k-th best sum of other segments is a good `least`: sums are compared with a margin for their rounding.
     ///
     /// # Errors
     /// As [`top_k`].
-    pub(crate) fn survivors(&self, allowed: Option<&Bitmap>, k: usize, least: f32) -> Result<Vec<u32>> {
+    pub(crate) fn survivors(&self, allowed: Option<&Bitmap>, k: usize, least: f32) -> Result<Vec<(u32, f32)>> {
         match allowed {
             _ if k == 0 => Ok(Vec::new()),
             Some(allowed) if allowed.has_at_most(FEW_ROWS) => {
-                Ok(allowed.iter().take_while(|&row| row < self.lists.rows()).collect())
+                let rows: Vec<u32> = allowed.iter().take_while(|&row| row < self.lists.rows()).collect();
+                let scores = self.scores(&rows)?;
+                Ok(rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect())
             }
             _ => SCRATCH.with_borrow_mut(|scratch| {
                 let search = Search::prepare(self, scratch);
@@ -140,6 +147,11 @@ impl<'a> TermLists<'a> {
                 rows
             }),
         }
+    }
+
+    /// The share of a sum that another sum of the same scores surely reaches.
+    pub(crate) fn margin(&self) -> f32 {
+        1.0 - (self.asked as f32 + 16.0) * f32::EPSILON * 4.0
     }
 
     /// The score of each of `rows`, which ascend.
@@ -294,10 +306,7 @@ impl Decoded {
             return Ok(());
         }
         self.all_frequencies(list, block)?;
-        let mut lengths = [0; BLOCK];
-        for (length, &row) in lengths.iter_mut().zip(&self.rows) {
-            *length = lists.packed(row);
-        }
+        let lengths = lists.packed_of(&self.rows);
         self.score_body(scorer, factor, &lengths);
         if self.outside.len() > FEW_EXCEPTIONS {
             self.score_all_fields(scorer, factor, &lengths);
@@ -365,8 +374,8 @@ struct Scratch {
     terms: Vec<TermScratch>,
     /// Sums of the rows of a window; 0 between windows.
     sums: Vec<f32>,
-    /// Places in a window of the rows that may pass.
-    candidates: Vec<u32>,
+    /// The rows of a window that may pass.
+    candidates: Candidates,
     /// The terms of a window with their bounds, greatest first.
     order: Vec<(f32, usize)>,
     /// The best rows so far.
@@ -412,8 +421,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn prepare(lists: &'a TermLists<'a>, scratch: &mut Scratch) -> Self {
-        let margin = 1.0 - (lists.terms.len() as f32 + 16.0) * f32::EPSILON * 4.0;
-        let search = Self { lists, windows: (lists.lists.rows() as usize).div_ceil(WINDOW), margin };
+        let search = Self { lists, windows: (lists.lists.rows() as usize).div_ceil(WINDOW), margin: lists.margin() };
         if scratch.terms.len() < lists.terms.len() {
             scratch.terms.resize_with(lists.terms.len(), TermScratch::default);
         }
@@ -455,7 +463,13 @@ impl<'a> Search<'a> {
     }
 
     /// Every row whose score may be among the best `k` and reach `least`, ascending, and few others.
-    fn candidates(&self, allowed: Option<&Bitmap>, k: usize, least: f32, scratch: &mut Scratch) -> Result<Vec<u32>> {
+    fn candidates(
+        &self,
+        allowed: Option<&Bitmap>,
+        k: usize,
+        least: f32,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<(u32, f32)>> {
         let terms = &scratch.terms[..self.lists.terms.len()];
         let reach = |window: usize| terms.iter().map(|term| term.windows[window].0).sum::<f32>();
         let mut order: Vec<(f32, usize)> = (0..self.windows).map(|window| (reach(window), window)).collect();
@@ -479,8 +493,8 @@ impl<'a> Search<'a> {
                 pool.retain(|candidate| candidate.1 >= threshold * self.margin);
             }
         }
-        let mut rows: Vec<u32> = scratch.pool.iter().map(|candidate| candidate.0).collect();
-        rows.sort_unstable();
+        let mut rows = scratch.pool.clone();
+        rows.sort_unstable_by_key(|candidate| candidate.0);
         Ok(rows)
     }
 
@@ -511,15 +525,15 @@ impl<'a> Search<'a> {
         for &(bound, index) in &*order {
             let postings = self.postings_of_a_window(index);
             if !opened && rest < threshold && left > WORTH_COLLECTING {
-                collect(sums, (threshold - rest) * self.margin, candidates);
+                candidates.collect(sums, (threshold - rest) * self.margin);
                 opened = true;
             }
             if opened {
-                candidates.retain(|&offset| sums[offset as usize] + rest >= threshold);
+                candidates.retain(|offset| sums[offset as usize] + rest >= threshold);
             }
             let term = &mut terms[index];
-            if opened && candidates.len() * LOOKUP_COST < postings {
-                self.look_up(index, window, term, candidates, sums)?;
+            if opened && candidates.count * LOOKUP_COST < postings {
+                self.look_up(index, window, term, candidates.places(), sums)?;
             } else {
                 self.add_term(index, window, threshold - (reach - bound), term, sums)?;
             }
@@ -527,9 +541,9 @@ impl<'a> Search<'a> {
             left -= postings;
         }
         if !opened {
-            collect(sums, threshold * self.margin, candidates);
+            candidates.collect(sums, threshold * self.margin);
         }
-        let entries = candidates.iter().map(|&offset| (base + offset, sums[offset as usize]));
+        let entries = candidates.places().iter().map(|&offset| (base + offset, sums[offset as usize]));
         pool.extend(
             entries.filter(|&(row, sum)| sum >= threshold && allowed.is_none_or(|allowed| allowed.contains(row))),
         );
@@ -553,14 +567,21 @@ impl<'a> Search<'a> {
         let TermList { list, factor, .. } = &self.lists.terms[index];
         let TermScratch { decoded, blocks, windows } = term;
         let tail = self.tail(index);
-        let sums = &mut sums[..WINDOW];
+        let Some(sums) = sums.first_chunk_mut::<WINDOW>() else { return Ok(()) };
         let base = (window * WINDOW) as u32;
         let end = base as usize + WINDOW;
         let mut block = windows[window].1 as usize;
         while block < list.blocks() && (list.first(block) as usize) < end {
             if blocks[block] >= needed {
                 decoded.scores(self.lists.scorer, &self.lists.lists, list, block, *factor)?;
-                for (row, score) in decoded.rows.iter().zip(&decoded.scores) {
+                let scores = decoded.rows.iter().zip(&decoded.scores);
+                if decoded.rows[0] >= base && (decoded.rows[BLOCK - 1] as usize) < end {
+                    // All rows are in the window, which the mask tells the compiler.
+                    scores.for_each(|(row, score)| sums[(row - base) as usize % WINDOW] += score);
+                    block += 1;
+                    continue;
+                }
+                for (row, score) in scores {
                     if let Some(sum) = sums.get_mut(row.wrapping_sub(base) as usize) {
                         *sum += score;
                     }
@@ -621,24 +642,49 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The rows of a window whose sums reach `threshold` and are not 0.
-fn collect(sums: &[f32], threshold: f32, candidates: &mut Vec<u32>) {
-    let threshold = threshold.max(f32::MIN_POSITIVE);
-    // Written for every row and kept for few: a branch on each would be guessed wrong.
-    candidates.resize(WINDOW, 0);
-    let mut kept = 0;
-    for (group, sums) in sums.as_chunks::<GROUP>().0.iter().enumerate() {
-        if sums.iter().map(|&sum| u32::from(sum >= threshold)).sum::<u32>() == 0 {
-            continue;
-        }
-        for (offset, &sum) in sums.iter().enumerate() {
-            if let Some(slot) = candidates.get_mut(kept) {
-                *slot = (group * GROUP + offset) as u32;
-            }
-            kept += usize::from(sum >= threshold);
-        }
+/// Places in a window of the rows that may pass, ascending.
+#[derive(Default)]
+struct Candidates {
+    /// Room for a whole window, of which the first `count` are meant.
+    room: Vec<u32>,
+    count: usize,
+}
+
+impl Candidates {
+    fn places(&self) -> &[u32] {
+        &self.room[..self.count]
     }
-    candidates.truncate(kept);
+
+    /// Keeps only places that `passes` says so of.
+    fn retain(&mut self, passes: impl Fn(u32) -> bool) {
+        let mut kept = 0;
+        for at in 0..self.count {
+            let place = self.room[at];
+            self.room[kept] = place;
+            kept += usize::from(passes(place));
+        }
+        self.count = kept;
+    }
+
+    /// The rows of a window whose sums reach `threshold` and are not 0.
+    fn collect(&mut self, sums: &[f32], threshold: f32) {
+        let threshold = threshold.max(f32::MIN_POSITIVE);
+        // Written for every row and kept for few: a branch on each would be guessed wrong.
+        self.room.resize(WINDOW, 0);
+        let mut kept = 0;
+        for (group, sums) in sums.as_chunks::<GROUP>().0.iter().enumerate() {
+            if sums.iter().map(|&sum| u32::from(sum >= threshold)).sum::<u32>() == 0 {
+                continue;
+            }
+            for (offset, &sum) in sums.iter().enumerate() {
+                if let Some(slot) = self.room.get_mut(kept) {
+                    *slot = (group * GROUP + offset) as u32;
+                }
+                kept += usize::from(sum >= threshold);
+            }
+        }
+        self.count = kept;
+    }
 }
 
 fn any_in_window(allowed: &Bitmap, window: usize) -> bool {

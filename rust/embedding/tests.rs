@@ -211,6 +211,12 @@ fn a_title_counts_by_its_weight() {
 }
 
 #[test]
+fn how_long_vectors_are_has_no_part_in_what_a_title_counts() {
+    let rows = with_titles(&[8.0, 0.0, 0.0, 0.5, 4.0, 0.0], &[0.0, 32.0, 0.0, 0.0], &[0, 0, 1], 0.75, 2).unwrap();
+    assert_eq!(rows, [0.8, 0.6, 0.0, 1.0, 1.0, 0.0]);
+}
+
+#[test]
 fn titles_that_do_not_fit_are_refused() {
     for (passages, titles, owners, weight, dimension) in [
         (&[1.0, 0.0][..], &[1.0, 0.0][..], &[1u32][..], 1.0, 2),

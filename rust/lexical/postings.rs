@@ -639,6 +639,17 @@ impl<'a> Lists<'a> {
         self.layout.packed.get(row as usize).copied().unwrap_or(0)
     }
 
+    /// As [`Lists::packed`], for the rows of a block.
+    #[inline]
+    pub(crate) fn packed_of(&self, rows: &[u32; BLOCK]) -> [u32; BLOCK] {
+        let packed = &self.layout.packed[..];
+        // Decoded rows are within the level; the smaller of the two costs less than asking for each.
+        match packed.len().checked_sub(1) {
+            Some(last) => rows.map(|row| packed[(row as usize).min(last)]),
+            None => [0; BLOCK],
+        }
+    }
+
     fn corrupt<T>(&self, reason: &str) -> Result<T> {
         Err(Error::corrupt(self.file.path(), reason))
     }

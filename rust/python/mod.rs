@@ -10,7 +10,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -180,11 +179,11 @@ fn raise(py: Python<'_>, class: &str, message: String, hint: &str, fields: &Boun
 
 /// An id from its 32 hexadecimal digits.
 fn parse_id(text: &str) -> PyResult<Id> {
-    u128::from_str_radix(text, 16)
-        .ok()
-        .filter(|_| text.len() == 32)
-        .map(u128::to_be_bytes)
-        .ok_or_else(|| PyRuntimeError::new_err(format!("{text:?} is no id: ids have 32 hexadecimal digits")))
+    let digits = Some(text).filter(|text| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).map(u128::to_be_bytes).ok_or_else(|| {
+        let reason = format!("{text:?} is no id: ids have 32 hexadecimal digits");
+        Python::attach(|py| exception(py, &Error::InvalidArgument(reason)))
+    })
 }
 
 /// Sets the size of the process-wide pool.

@@ -56,18 +56,11 @@ impl SearchOptions {
     }
 }
 
-/// A hit as bytes and numbers, ready to become Python objects.
-struct Row {
-    chunk: Vec<u8>,
-    text: String,
-    document: Vec<u8>,
-    found: snapshot::Found,
-}
-
-/// What a search found.
+/// What a search found. Records and texts are read when they are asked for: many callers want only some.
 #[pyclass(frozen, module = "clockify_rag._core")]
 pub(super) struct Found {
-    rows: Vec<Row>,
+    snapshot: Arc<snapshot::Snapshot>,
+    found: Vec<snapshot::Found>,
     evidence: Evidence,
     #[pyo3(get)]
     dense_path: Option<&'static str>,
@@ -78,13 +71,20 @@ pub(super) struct Found {
 impl Found {
     #[getter]
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let read = py.enter(|| {
+            let row = |found: &snapshot::Found| {
+                let records = self.snapshot.records(found.place.segment)?;
+                let (chunk, text) = (records.chunk_record(found.place.row)?, records.chunk_text(found.place.row)?);
+                Ok((chunk, text, records.document_record(found.document)?))
+            };
+            self.found.iter().map(row).collect::<Result<Vec<_>>>()
+        })?;
         let rows = PyList::empty(py);
-        for row in &self.rows {
-            let found = &row.found;
+        for (found, (chunk, text, document)) in self.found.iter().zip(read) {
             let items = (
-                PyBytes::new(py, &row.chunk),
-                row.text.as_str(),
-                PyBytes::new(py, &row.document),
+                PyBytes::new(py, chunk),
+                text.as_str(),
+                PyBytes::new(py, document),
                 found.score,
                 found.fused,
                 Some(found.bm25).filter(|&score| score > 0.0),
@@ -95,6 +95,17 @@ impl Found {
             rows.append(items)?;
         }
         Ok(rows)
+    }
+
+    #[getter]
+    fn ids(&self, py: Python<'_>) -> PyResult<Vec<(String, f32)>> {
+        py.enter(|| {
+            let id = |found: &snapshot::Found| {
+                let id = self.snapshot.records(found.place.segment)?.chunk_id(found.place.row)?;
+                Ok((format!("{:032x}", u128::from_be_bytes(id)), found.score))
+            };
+            self.found.iter().map(id).collect()
+        })
     }
 
     #[getter]
@@ -324,22 +335,18 @@ impl Snapshot {
                 excluded_documents: &excluded_documents,
             };
             let results = self.0.search(&question, &options)?;
-            let mut rows = Vec::with_capacity(results.found.len());
-            for found in results.found {
-                let records = self.0.records(found.place.segment)?;
-                rows.push(Row {
-                    chunk: records.chunk_record(found.place.row)?.to_vec(),
-                    text: records.chunk_text(found.place.row)?,
-                    document: records.document_record(found.document)?.to_vec(),
-                    found,
-                });
-            }
             let mut timings = results.timings;
             if embedder.is_some() {
                 timings.insert(0, ("embed", embedded));
             }
             let dense_path = results.dense.map(dense::Path::name);
-            Ok(Found { rows, evidence: results.evidence, dense_path, timings })
+            Ok(Found {
+                snapshot: Arc::clone(&self.0),
+                found: results.found,
+                evidence: results.evidence,
+                dense_path,
+                timings,
+            })
         })
     }
 

@@ -23,9 +23,18 @@ struct State {
     publisher: Publisher,
     draft: Option<Draft>,
     added: Vec<SegmentEntry>,
+    /// Whether documents were lost: what is left must not be published in place of what it was to replace.
+    failed: bool,
 }
 
 impl State {
+    /// Runs `work`, which takes documents out of the state: where it fails they are lost.
+    fn or_fail<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let outcome = work(self);
+        self.failed |= outcome.is_err();
+        outcome
+    }
+
     fn flush(&mut self) -> Result<()> {
         if let Some(draft) = self.draft.take().filter(|draft| !draft.is_empty()) {
             self.added.push(draft.write(&mut self.publisher)?);
@@ -44,7 +53,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs `work` on the open builder.
     fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> Result<T> + Send) -> PyResult<T> {
-        py.enter_parallel_with(&self.state, |state| work(state.ok_or_else(closed)?))
+        py.enter_parallel_with(&self.state, |state| work(state.filter(|state| !state.failed).ok_or_else(closed)?))
     }
 }
 
@@ -53,7 +62,7 @@ impl Writer {
     #[new]
     fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let publisher = py.enter(|| Publisher::open(&path))?;
-        Ok(Self { path, state: Mutex::new(Some(State { publisher, draft: None, added: Vec::new() })) })
+        Ok(Self { path, state: Mutex::new(Some(State { publisher, draft: None, added: Vec::new(), failed: false })) })
     }
 
     #[getter]
@@ -74,7 +83,7 @@ impl Writer {
         py.enter(|| {
             let values = vectors.map(from_little_endian);
             let mut held = hold(&self.state);
-            let state = held.as_mut().ok_or_else(closed)?;
+            let state = held.as_mut().filter(|state| !state.failed).ok_or_else(closed)?;
             let draft = state.draft.get_or_insert_with(|| Draft::new(dimension));
             draft.add(document, values.as_deref())?;
             Ok(draft.bytes())
@@ -82,7 +91,7 @@ impl Writer {
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, State::flush)
+        self.with(py, |open| open.or_fail(State::flush))
     }
 
     #[pyo3(signature = (*, deleted, dropped, chunker, embedder, state))]
@@ -100,10 +109,12 @@ impl Writer {
         let entry = |(name, fingerprint, dimension)| EmbedderEntry { name, fingerprint, dimension };
         let embedder = embedder.map(entry);
         self.with(py, |open| {
-            open.flush()?;
-            let added = std::mem::take(&mut open.added);
-            let change = Change { added, deleted, dropped, chunker, embedder, state };
-            publication::publish(&mut open.publisher, change)
+            open.or_fail(|open| {
+                open.flush()?;
+                let added = std::mem::take(&mut open.added);
+                let change = Change { added, deleted, dropped, chunker, embedder, state };
+                publication::publish(&mut open.publisher, change)
+            })
         })
     }
 

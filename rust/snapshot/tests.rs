@@ -277,7 +277,10 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
     }
     pool.truncate(options.top_k);
     let found = pool.iter().map(|&row| {
-        let [bm25, cosine, document_bm25, document_cosine] = rows[row].scores;
+        let [bm25, cosine, mut document_bm25, mut document_cosine] = rows[row].scores;
+        if options.document_weight == 0.0 {
+            (document_bm25, document_cosine) = (0.0, 0.0);
+        }
         let document = (document_bm25.to_bits(), known(document_cosine).map(f32::to_bits));
         let relevance = (fused[&row].to_bits(), scores[&row].to_bits());
         (rows[row].id, relevance, bm25.to_bits(), known(cosine).map(f32::to_bits), document.0, document.1)

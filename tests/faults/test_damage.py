@@ -247,13 +247,13 @@ def test_a_secret_that_is_none_stops_nobody(index: Path, kind: str) -> None:
 
 def test_a_newer_format_is_named_with_what_helps(world: World, index: Path) -> None:
     # A manifest as this format has it but for its number; hashed with the reference implementation of XXH3.
-    body = '{"format":2,"generation":1,"made":"later"}'
-    digest = "67ccd16c6673311472c9b64e219ba10e"
+    body = '{"format":3,"generation":1,"made":"later"}'
+    digest = "99f9796a254c10ba3bc94cf48f59e49a"
     (index / "generations" / "000001.json").write_text(f'{{"hash":"{digest}","manifest":{body}}}\n')
     (index / "CURRENT").write_text(f"000001 {digest}\n")
     for command in (["search", QUESTION], ["info"], ["build", str(world.pages)]):
         done = failed(run(*command, "--index", index, "--json"), 4, "index_incompatible")
-        assert "format is 2" in done.json["error"]["message"]
+        assert "format is 3" in done.json["error"]["message"]
 
 
 def test_a_foreign_folder_is_no_index_and_stays_as_it_is(world: World, tmp_path: Path) -> None:

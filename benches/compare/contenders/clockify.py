@@ -46,10 +46,8 @@ class Clockify(Contender):
 
         self.load()
         self.open()
-        answered = getattr(self._search(UNKNOWN, self.corpus.question_vectors[0], self._dense), "dense_path", None)
-        if answered is None:
-            answered = "exact" if len(self.corpus.ids) * self.corpus.dimension <= 1 << 24 else "cascade"
-        return f"{_core.simd()}, {PATHS[answered]}"
+        answered = self._search(UNKNOWN, self.corpus.question_vectors[0], self._dense).dense_path
+        return f"{_core.simd()}, {PATHS[answered or 'exact']}"
 
     def load(self) -> None:
         """Import the core."""
@@ -77,7 +75,6 @@ class Clockify(Contender):
     def _options(
         self, *, top_k: int, dense_weight: float, document_weight: float | None = None, mmr_lambda: float | None = None
     ) -> SearchOptions:
-        extra: dict[str, Any] = {} if self.mode == "auto" else {"dense": self.mode}
         return self._core.SearchOptions(
             top_k=top_k,
             candidates=TOP,
@@ -88,7 +85,7 @@ class Clockify(Contender):
             document_weight=self.document_weight if document_weight is None else document_weight,
             repeat_weight=self.repeat_weight if document_weight is None else 1.0,
             mmr_lambda=mmr_lambda,
-            **extra,
+            dense=self.mode,
         )
 
     def hybrid(self, text: str, vector: Vectors) -> Any:

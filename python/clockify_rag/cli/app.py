@@ -309,8 +309,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - each is an option
 
     outputs = evaluating.Outputs(json=json, markdown=markdown, plot=plot, per_question=per_question)
     if compare is not None:
-        given = (questions, queries, qrels, split, index, metrics, top_k, lexical, changes, ablation, fail_under)
-        evaluating.compare(compare, outputs=outputs, others=any(given))
+        given = (questions, queries, qrels, split, index, metrics, top_k, changes, fail_under)
+        others = any(given) or lexical or ablation or allow_missing
+        evaluating.compare(compare, outputs=outputs, others=others)
         return
     raise typer.Exit(
         evaluating.evaluate(

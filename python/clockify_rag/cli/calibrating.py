@@ -22,7 +22,13 @@ def calibrate(
 ) -> None:
     """Fit, write and print."""
     share = _rate(rate)
-    Outputs(json=file, plot=plot).check()
+    Outputs(plot=plot).check()
+    if file == "-":
+        raise ConfigError(
+            "--output - is no file; a calibration is printed with what it is worth", hint="--json prints it"
+        )
+    if file is not None:
+        output.check_file("--output", file)
     from clockify_rag import calibrating, calibration
     from clockify_rag.labelling import read_questions
 
@@ -69,6 +75,10 @@ def _print(printer: output.Printer, result: Calibrated, written: Path) -> None:
         f"{fitted.answerable:,} questions as they are and {fitted.unanswerable:,} without the pages that answer them, "
         f"cross-fitted in {result.folds} folds"
     )
+    if result.left_out:
+        printer.line(
+            f"left out because the index lacks a page that answers them: {result.left_out:,} questions", "yellow"
+        )
     for kind, figures in result.held_out.items():
         printer.line(KINDS[kind], "bold")
         _print_figures(printer, figures, result.before.get(kind))

@@ -89,7 +89,7 @@ def reliability_plot(title: str, kinds: Mapping[str, Figures]) -> str:
     shapes = [_text(20, 32, title, "title"), _text(20, 52, "bars are 95 % intervals", "note"), *_legend(list(kinds))]
     shapes += _square(left, top, side, "probability", "share answerable")
     shapes.append(f'<line class="zero" x1="{left}" y1="{top + side}" x2="{left + side}" y2="{top}"/>')
-    shapes += _square(right, top, side, "share answered", "share of those that nothing answers")
+    shapes += _square(right, top, side, "share answered", "unanswerable share of the answered")
     for colour, figures in zip(COLOURS, kinds.values(), strict=False):
         for part in figures.reliability:
             x = left + side * part.probability

@@ -18,6 +18,7 @@ from clockify_rag.errors import ConfigError
 
 if TYPE_CHECKING:
     from clockify_rag.evaluation import Comparison, Evaluation, LevelFigures
+    from clockify_rag.labelling import LabelledQuestions
     from clockify_rag.metrics import Difference, Figure
 
 BELOW: Final = 8
@@ -25,6 +26,9 @@ BELOW: Final = 8
 
 NAMES: Final = {"document": "documents", "section": "sections"}
 """Levels as they head a column."""
+
+UNMEASURED: Final = ("sources", "loading", "chunking", "packing", "generation", "verification", "calibration")
+"""Tables of settings that change no ranking of an index that is there."""
 
 CHANGED_AT_MOST: Final = 20
 """Questions that a comparison shows unless all are asked for."""
@@ -48,10 +52,8 @@ class Outputs(msgspec.Struct, frozen=True, kw_only=True):
                 hint=f"--plot {Path(self.plot).with_suffix('.svg') if self.plot else 'figures.svg'}",
             )
         for option, file in (("--json", self.json), ("--markdown", self.markdown), ("--plot", self.plot)):
-            if file is None or file == "-":
-                continue
-            if not file or Path(file).is_dir() or not Path(file).absolute().parent.is_dir():
-                raise ConfigError(f"{option} {file} cannot be written: there is no such folder", hint="check the path")
+            if file is not None and file != "-":
+                output.check_file(option, file)
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -85,6 +87,7 @@ def evaluate(
         *map(_setting, changes), ("index.path", "--index", index), ("retrieval.lexical", "--lexical", lexical or None)
     )
     labelled = read_questions(**files)
+    _check_sections(limits, labelled)
     with output.progress_bar() as progress:
         result = evaluation.evaluate(
             opening.pipeline(configuration),
@@ -131,6 +134,11 @@ def _setting(text: str) -> tuple[str, str, Any]:
     name, equals, value = text.partition("=")
     if not equals or "." not in name:
         raise ConfigError(f"--set {text} is not NAME=VALUE", hint="for example --set retrieval.k1=0.9")
+    if name.partition(".")[0] in UNMEASURED:
+        raise ConfigError(
+            f"--set {text} changes no ranking: it is about what is built or what is answered",
+            hint="clockify-rag init writes a file to set it in; build another index with it, and name that by --index",
+        )
     try:
         return name, f"--set {name}", msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeEncodeError):
@@ -155,15 +163,22 @@ def _limit(text: str) -> tuple[str, str, float]:
     return level or "document", str(metric(typed)), least
 
 
-def _judged(result: Evaluation, limits: Sequence[tuple[str, str, float]]) -> int:
-    status = 0
+def _check_sections(limits: Sequence[tuple[str, str, float]], labelled: LabelledQuestions) -> None:
+    """Refuse a limit of sections where no label names one."""
+    labels = (label for question in labelled.judged for label in question.labels)
+    if any(label.anchor is not None or label.heading is not None for label in labels):
+        return
     for level, name, least in limits:
-        figures = result.levels.get(level)
-        if figures is None:
+        if level == "section":
             raise ConfigError(
                 f"--fail-under {level}:{name}: no label names a section", hint=f"--fail-under {name}={least}"
             )
-        mean = figures.metrics[name].mean
+
+
+def _judged(result: Evaluation, limits: Sequence[tuple[str, str, float]]) -> int:
+    status = 0
+    for level, name, least in limits:
+        mean = result.levels[level].metrics[name].mean
         if mean < least:
             output.note(f"error: {name} of {NAMES[level]} is {mean:.4f}, below {least:g}")
             status = BELOW
@@ -285,11 +300,11 @@ def _comparison_tables(result: Comparison, *, per_question: bool) -> Iterator[Ta
                 for name, one in metrics.items()
             ],
         )
-    if result.settings:
+    if differing := {**result.searched, **result.settings}:
         yield Table(
-            "settings that differ",
-            ["setting", "before", "after"],
-            [[key, _value(old), _value(new)] for key, (old, new) in result.settings.items()],
+            "what differs",
+            ["", "before", "after"],
+            [[key, _value(old), _value(new)] for key, (old, new) in differing.items()],
         )
     if result.per_question:
         first = next(iter(result.levels["document"]))

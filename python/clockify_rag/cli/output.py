@@ -10,11 +10,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from clockify_rag.contracts import Answer, Citation, Document, Hit, SearchResult
+from clockify_rag.errors import ConfigError
 
 SCHEMA: Final = 1
 """The version of the JSON that commands print. Fields are added, never renamed."""
@@ -49,6 +51,17 @@ def json_line(value: Mapping[str, Any]) -> str:
     """Return ``value`` after the schema's version as one line of JSON."""
     text = msgspec.json.encode({"schema": SCHEMA, **value}).decode()
     return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+def check_file(option: str, file: str) -> None:
+    """Refuse a file of an option that could not be written, before any work; raises ``ConfigError``."""
+    if not file:
+        raise ConfigError(f"{option} names no file", hint=f"{option} FILE")
+    folder = Path(file).absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"{option} {file} cannot be written: there is no folder {folder}", hint=f"mkdir -p {folder}")
+    if Path(file).is_dir():
+        raise ConfigError(f"{option} {file} cannot be written: it is a folder", hint=f"{option} FILE")
 
 
 def print_json(value: Mapping[str, Any]) -> None:
