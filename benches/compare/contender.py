@@ -187,7 +187,7 @@ CONTENDERS = {
     "clockify-rag": Entry("clockify", None, large=True),
     "clockify-rag exact": Entry("clockify", None, shares="clockify-rag", large=True),
     "clockify-rag chunks only": Entry("clockify", None, shares="clockify-rag"),
-    "clockify-rag hits unread": Entry("clockify", None, shares="clockify-rag", large=True),
+    "clockify-rag with texts": Entry("clockify", None, shares="clockify-rag", large=True),
     "hand-made f16 exact": Entry("handmade", "parts"),
     "hand-made f32 exact": Entry("handmade", "parts"),
     "hand-made int8 scan": Entry("handmade", "parts"),

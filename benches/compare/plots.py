@@ -17,7 +17,7 @@ mpl.rcParams.update(
 
 from matplotlib import pyplot  # noqa: E402 - the settings above come first
 
-LEFT_OUT = ("clockify-rag chunks only", "clockify-rag hits unread", "hand-made f16 exact")
+LEFT_OUT = ("clockify-rag chunks only", "clockify-rag with texts", "hand-made f16 exact")
 """Variants that would be drawn over another line; the tables have them."""
 
 PEERS = mpl.colormaps["tab10"].colors

@@ -1,7 +1,7 @@
 """Our engine, called from Python with the question's vector, as the peers are.
 
-A search gives the rows with their texts, records and scores, where the peers give numbers of rows: what it costs to hand them over
-is in the time. ``hybrid`` also scores whole documents, which no peer has; ``chunks only`` leaves that out. ``lexical`` and
+Peers give numbers of rows and scores. ``hybrid`` gives the twelve hits with their texts, records and scores, ``lexical`` and ``dense`` the
+hundred best ids and scores; what it costs to hand them over is in the time. ``hybrid`` also scores whole documents, which no peer has; ``chunks only`` leaves that out. ``lexical`` and
 ``dense`` are the same search with one retriever: BM25F over title, headings and text, without the documents' evidence.
 """
 
@@ -27,7 +27,7 @@ class Clockify(Contender):
     """The default: what ``Pipeline.search`` asks the core for."""
 
     name = "clockify-rag"
-    notes = "hands over texts, records and scores; whole documents' evidence is in the hybrid score"
+    notes = "hybrid hits with texts, records and scores, and with whole documents' evidence"
     document_weight: ClassVar[float] = 0.3
     repeat_weight: ClassVar[float] = 0.85
     mode: ClassVar[str] = "auto"
@@ -94,11 +94,11 @@ class Clockify(Contender):
 
     def lexical(self, text: str) -> Any:
         """BM25F 100."""
-        return self._search(text, None, self._lexical).rows
+        return self._search(text, None, self._lexical).ids
 
     def dense(self, vector: Vectors) -> Any:
         """Dense 100."""
-        return self._search(UNKNOWN, vector, self._dense).rows
+        return self._search(UNKNOWN, vector, self._dense).ids
 
     def _search(self, text: str, vector: Vectors | None, options: SearchOptions) -> Found:
         return self._snapshot.search(text, "en", [], ["kind=hub"], options, vector=vector)
@@ -109,7 +109,8 @@ class Clockify(Contender):
 
         if not hasattr(self, "_row"):
             self._row = {chunk_id: row for row, chunk_id in enumerate(self.corpus.ids)}
-        return [self._row[decode_chunk(record, "").id] for record, *_ in result]
+        ids = (hit[0] if isinstance(hit[0], str) else decode_chunk(hit[0], "").id for hit in result)
+        return [self._row[chunk_id] for chunk_id in ids]
 
 
 class ChunksOnly(Clockify):
@@ -129,24 +130,16 @@ class Exact(Clockify):
     mode = "exact"
 
 
-class Unread(Clockify):
-    """The same search without reading the hits: they are found and copied, but no Python object is made of them."""
+class WithTexts(Clockify):
+    """The same with the texts, records and scores of all hundred hits."""
 
-    name = "clockify-rag hits unread"
-    notes = "the core's search alone: no Python object is made of a hit"
-
-    def hybrid(self, text: str, vector: Vectors) -> Any:
-        """As the default."""
-        return self._search(text, vector, self._hybrid)
+    name = "clockify-rag with texts"
+    notes = "the hundred best with their texts and records too"
 
     def lexical(self, text: str) -> Any:
-        """As the default."""
-        return self._search(text, None, self._lexical)
+        """As the default, read whole."""
+        return self._search(text, None, self._lexical).rows
 
     def dense(self, vector: Vectors) -> Any:
-        """As the default."""
-        return self._search(UNKNOWN, vector, self._dense)
-
-    def rows(self, result: Any) -> list[int]:
-        """Read the hits now."""
-        return super().rows(result.rows)
+        """As the default, read whole."""
+        return self._search(UNKNOWN, vector, self._dense).rows
