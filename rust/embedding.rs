@@ -377,5 +377,45 @@ const SENTENCES: &[&str] = &[
     "0 1 2 3 4 5 6 7 8 9 + - * / = < > ( ) [ ] { } ! ? . , : ; \" ' # $ % & @",
 ];
 
+/// Adds to each passage's unit vector `weight` times its title's, and scales the sum to unit length.
+///
+/// `passages` and `titles` are rows of `dimension` numbers, `owners` names the title of each passage by its number. A passage or
+/// a sum of zeros stays, or becomes, a row of zeros.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] when a title is named that is not there, the slices are not whole rows, or `weight` is negative or
+/// not finite.
+pub fn with_titles(
+    passages: &[f32],
+    titles: &[f32],
+    owners: &[u32],
+    weight: f32,
+    dimension: usize,
+) -> Result<Vec<f32>> {
+    let whole = dimension > 0 && titles.len().is_multiple_of(dimension) && passages.len() == owners.len() * dimension;
+    if !whole || !weight.is_finite() || weight < 0.0 {
+        let reason = format!(
+            "{} and {} numbers are no rows of {dimension} for {} passages, or {weight} is no weight",
+            passages.len(),
+            titles.len(),
+            owners.len()
+        );
+        return Err(Error::InvalidArgument(reason));
+    }
+    let mut rows = vec![0f32; passages.len()];
+    let mut sum = vec![0f64; dimension];
+    for ((passage, out), &owner) in passages.chunks_exact(dimension).zip(rows.chunks_exact_mut(dimension)).zip(owners) {
+        let start = (owner as usize).saturating_mul(dimension);
+        let Some(title) = titles.get(start..start.saturating_add(dimension)) else {
+            return Err(Error::InvalidArgument(format!("there is no title {owner}")));
+        };
+        let weight = if passage.iter().all(|&value| value == 0.0) { 0.0 } else { f64::from(weight) };
+        let added = passage.iter().zip(title).map(|(&passage, &title)| f64::from(passage) + weight * f64::from(title));
+        sum.iter_mut().zip(added).for_each(|(sum, added)| *sum = added);
+        write_unit(&sum, out);
+    }
+    Ok(rows)
+}
+
 #[cfg(test)]
 mod tests;

@@ -200,7 +200,7 @@ def test_spans_of_chunks_slice_to_what_a_search_shows(built: Built) -> None:
         text = texts[chunk.record["document_id"]]
         whole = "\n".join(text[start:end] for *_, start, end in chunk.spans)
         asked = "\n".join([*chunk.record["heading_path"], whole])[:2000]
-        for hit in built.pipeline.search(asked, top_k=5).hits:
+        for hit in built.pipeline.search(asked, top_k=20).hits:
             shown = "\n".join(texts[hit.document.id][start:end] for start, end in hit.chunk.spans)
             assert hit.chunk.text == shown
             seen.add(hit.chunk.id)
@@ -323,6 +323,8 @@ def embedded(built: Built) -> tuple[Rows, list[float]]:
     known = {document.id for document in built.documents if document.language == "en"}
     pairs = [(document, chunk) for document in built.documents for chunk in built.index.chunks(document.id)]
     vectors = embedder.embed([embedded_text(document, chunk) for document, chunk in pairs])
+    titles = embedder.embed([document.title for document, _ in pairs])
+    vectors = unit(vectors.astype(np.float64) + 0.75 * titles.astype(np.float64)).astype(np.float32)
     vectors[[document.id not in known for document, _ in pairs]] = 0
     return vectors, [float(max(chunk.tokens, 1)) for _, chunk in pairs]
 

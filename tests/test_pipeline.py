@@ -307,8 +307,19 @@ def test_another_embedder_is_refused_and_embeds_again(
     assert "--lexical" in caught.value.hint
     assert ranking(other.search("gate", lexical=True)) == ranking(pipeline.search("gate", lexical=True))
     assert counts(other.build([pages])) == {"unchanged": 5}
-    assert other.index.info()["embedder"] == {"name": "acme", "fingerprint": "acme 1", "dimension": 4}
+    assert other.index.info()["embedder"] == {"name": "acme", "fingerprint": "acme 1+0.75", "dimension": 4}
     assert "embed" in other.search("gate").timings_ms
+    as_fresh(other, tmp_path / "fresh", pages)
+
+
+def test_titles_that_weigh_otherwise_are_embedded_again(pipeline: Pipeline, pages: Path, tmp_path: Path) -> None:
+    other = pipeline_of(pipeline.path, embedding={"title_weight": 3})
+    with pytest.raises(IndexIncompatible, match="the index's vectors are of embedder static"):
+        other.search("gate")
+    before = {hit.chunk.id: hit.scores.cosine for hit in pipeline.search("gate").hits}
+    assert counts(other.build([pages])) == {"unchanged": 5}
+    after = {hit.chunk.id: hit.scores.cosine for hit in other.search("gate").hits}
+    assert all(before[chunk] != after[chunk] for chunk in before.keys() & after.keys())
     as_fresh(other, tmp_path / "fresh", pages)
 
 
@@ -650,7 +661,7 @@ def test_explain_adds_up(built: Pipeline) -> None:
     explained = built.explain("Who has a key to the gate?")
     assert explained["terms"] == _core.question_terms("Who has a key to the gate?", "en")
     assert explained["refusal"] is None
-    assert explained["fusion"]["dense_weight"] == 1.25
+    assert explained["fusion"]["dense_weight"] == 1.4
     for hit in explained["hits"]:
         for whole in ("chunk", "document"):
             bm25 = hit["bm25"][whole]

@@ -93,7 +93,7 @@ def test_filters_that_cannot_be(pipeline: Pipeline, filters: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "weight"),
-    [("static", 1.25), ("sentence-transformers:all-MiniLM-L6-v2", 2.3), ("ollama:nomic-embed-text", 1.0), (None, 1.0)],
+    [("static", 1.4), ("sentence-transformers:all-MiniLM-L6-v2", 2.3), ("ollama:nomic-embed-text", 1.0), (None, 1.0)],
 )
 def test_the_weight_of_the_cosine_follows_the_embedder(pipeline: Pipeline, name: str | None, weight: float) -> None:
     entry = None if name is None else EmbedderEntry(name, "f", 3)

@@ -31,6 +31,7 @@ __all__ = [
     "question_terms",
     "set_threads",
     "simd",
+    "with_titles",
 ]
 
 _Format = Literal["markdown", "html", "text"]
@@ -278,3 +279,6 @@ def set_threads(threads: int) -> None:
 
 def simd() -> str:
     """The name of the SIMD level that the kernels use."""
+
+def with_titles(passages: bytes, titles: bytes, owners: Sequence[int], weight: float, dimension: int) -> bytes:
+    """Rows of float32: each passage's unit vector plus ``weight`` times its title's, scaled to unit length."""

@@ -143,6 +143,9 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     model: Annotated[str | None, Meta(description="Model of the embedder, where it has a choice")] = None
     url: Annotated[str | None, Meta(description="Address of the embedder's server, where it has one")] = None
+    title_weight: Annotated[
+        Weight, Meta(description="Weight of the page's title in a chunk's vector, beside the chunk itself")
+    ] = 0.75
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 
@@ -167,7 +170,7 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     body_weight: Annotated[Weight, Meta(description="BM25F: weight of words in the chunk itself")] = 1.0
     dense_weight: Annotated[
         float | None,
-        Meta(description="Weight of the cosine in fusion; by default the embedder's: static 1.25, MiniLM 2.3, else 1"),
+        Meta(description="Weight of the cosine in fusion; by default the embedder's: static 1.4, MiniLM 2.3, else 1"),
     ] = None
     document_weight: Annotated[
         Weight, Meta(description="Weight of the whole document's evidence in a chunk's score")

@@ -176,6 +176,35 @@ def embedded_rows(embedder: Embedder, texts: Sequence[str]) -> bytes:
     return vectors.tobytes()
 
 
+def embedded_passages(embedder: Embedder, texts: Sequence[str], titles: Sequence[str], title_weight: float) -> bytes:
+    """Return the vectors of passages, each with ``title_weight`` times its title's added, as ``embedded_rows`` does.
+
+    Questions are near to titles, but in the mean over a passage's words its title is lost. Each title is embedded once.
+
+    Args:
+        embedder: makes the vectors of both.
+        texts: the passages.
+        titles: for each passage its page's title.
+        title_weight: how much a title's unit vector counts beside its passage's.
+
+    Raises:
+        BackendBadResponse: as ``embedded_rows``.
+    """
+    rows = embedded_rows(embedder, texts)
+    if title_weight == 0 or not texts:
+        return rows
+    distinct = {title: number for number, title in enumerate(dict.fromkeys(titles))}
+    from clockify_rag import _core
+
+    return _core.with_titles(
+        rows,
+        embedded_rows(embedder, list(distinct)),
+        [distinct[title] for title in titles],
+        title_weight,
+        embedder.dimension,
+    )
+
+
 class ModelEmbedder:
     """What all embedders that run a model share. Subclasses say how one batch of strings becomes rows.
 

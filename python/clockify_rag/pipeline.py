@@ -446,14 +446,18 @@ class Pipeline:
 
     @_once
     def embedder_entry(self) -> EmbedderEntry | None:
-        """What identifies the embedder's vectors. Loads its model, and asks its server where it has one."""
+        """What identifies the index's vectors: the embedder's, and how much titles count in them.
+
+        Loads the embedder's model, and asks its server where it has one.
+        """
         embedder, table = self.embedder, self.embedding
         if embedder is None:
             return None
         name = table.embedder or "static"
         if table.model is not None:
             name = f"{name}:{table.model}"
-        return EmbedderEntry(name, embedder.fingerprint(), embedder.dimension)
+        fingerprint = f"{embedder.fingerprint()}+{self.settings.embedding.title_weight:g}"
+        return EmbedderEntry(name, fingerprint, embedder.dimension)
 
     def _searching_entry(self) -> EmbedderEntry | None:
         """What questions' vectors are compared with the index's by.
@@ -711,15 +715,20 @@ class _Build:
             return [None] * len(batch)
         known = [self.pipeline.embeds(document.language) for document, _ in batch]
         self.counts["without_vectors"] += known.count(False)
-        texts = [
-            embedded_text(document, chunk)
+        pairs = [
+            (document, chunk)
             for (document, chunks), embeds in zip(batch, known, strict=True)
             if embeds
             for chunk in chunks
         ]
-        from clockify_rag.embedding import embedded_rows
+        from clockify_rag.embedding import embedded_passages
 
-        rows = embedded_rows(embedder, texts)
+        rows = embedded_passages(
+            embedder,
+            [embedded_text(document, chunk) for document, chunk in pairs],
+            [document.title for document, _ in pairs],
+            self.pipeline.settings.embedding.title_weight,
+        )
         width = 4 * embedder.dimension
         parts: list[bytes | None] = []
         start = 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXCLUDED = ("kind=hub",)
 """Chunks that are no answer: pages that are only links. A filter on ``kind`` brings them back."""
 
-DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.25, "minilm": 2.3}
+DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.4, "minilm": 2.3}
 """The weight of the cosine in fusion, by embedder; 1 for those that were not measured."""
 
 MINIMUM_EVIDENCE = 0.9

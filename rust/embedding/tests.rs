@@ -202,3 +202,38 @@ fn equals_the_reference_on_the_golden_sentences() {
         }
     }
 }
+
+#[test]
+fn a_title_counts_by_its_weight() {
+    let rows = with_titles(&[1.0, 0.0, 0.0, 1.0, 0.0, 0.0], &[0.0, 1.0, 1.0, 0.0], &[0, 0, 1], 0.75, 2).unwrap();
+    assert_eq!(rows, [0.8, 0.6, 0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(with_titles(&[1.0, 0.0], &[-1.0, 0.0], &[0], 1.0, 2).unwrap(), [0.0, 0.0]);
+}
+
+#[test]
+fn titles_that_do_not_fit_are_refused() {
+    for (passages, titles, owners, weight, dimension) in [
+        (&[1.0, 0.0][..], &[1.0, 0.0][..], &[1u32][..], 1.0, 2),
+        (&[1.0], &[1.0, 0.0], &[0], 1.0, 2),
+        (&[1.0, 0.0], &[1.0], &[0], 1.0, 2),
+        (&[1.0, 0.0], &[1.0, 0.0], &[0, 0], 1.0, 2),
+        (&[1.0, 0.0], &[1.0, 0.0], &[0], f32::NAN, 2),
+        (&[1.0, 0.0], &[1.0, 0.0], &[0], -1.0, 2),
+        (&[], &[], &[], 1.0, 0),
+    ] {
+        assert!(with_titles(passages, titles, owners, weight, dimension).is_err(), "{passages:?} {owners:?} {weight}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_weight_of_nothing_changes_nothing(values in prop::collection::vec(-1f32..1.0, 1..40)) {
+        let norm = values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        prop_assume!(norm > 1e-3);
+        let unit: Vec<f32> = values.iter().map(|&x| (f64::from(x) / norm) as f32).collect();
+        let rows = with_titles(&unit, &unit, &[0], 0.0, unit.len()).unwrap();
+        for (row, unit) in rows.iter().zip(&unit) {
+            prop_assert!((row - unit).abs() < 1e-6);
+        }
+    }
+}

@@ -208,6 +208,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(documents::closest_run, module)?)?;
     module.add_class::<vectors::StaticEmbedder>()?;
     module.add_function(wrap_pyfunction!(vectors::mmr, module)?)?;
+    module.add_function(wrap_pyfunction!(vectors::with_titles, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::simd, module)?)?;
     module.add_class::<search::SearchOptions>()?;
     module.add_class::<search::Found>()?;

@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 
 use super::Border;
 use crate::dense::Simd;
-use crate::embedding::StaticEmbedding;
+use crate::embedding::{self, StaticEmbedding};
 use crate::mmr::select;
 
 /// A static embedding table.
@@ -65,6 +65,24 @@ impl StaticEmbedder {
     fn embed_rows<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &little_endian(&self.values(py, &texts)?)))
     }
+}
+
+/// The rows of passages with their titles', as [`embedding::with_titles`] adds them.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)]
+pub(super) fn with_titles<'py>(
+    py: Python<'py>,
+    passages: &[u8],
+    titles: &[u8],
+    owners: Vec<u32>,
+    weight: f32,
+    dimension: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let rows = py.enter(|| {
+        let (passages, titles) = (from_little_endian(passages), from_little_endian(titles));
+        Ok(little_endian(&embedding::with_titles(&passages, &titles, &owners, weight, dimension)?))
+    })?;
+    Ok(PyBytes::new(py, &rows))
 }
 
 /// The rows that maximal marginal relevance takes, in its order.
