@@ -206,7 +206,7 @@ impl BlockFile {
     /// # Errors
     /// [`Error::IndexCorrupt`] for the first block that does not have its hash.
     pub fn reread(&self) -> Result<()> {
-        for (block, _) in self.hashes.iter().enumerate() {
+        for block in 0..self.hashes.len() {
             if block % FETCHED_BLOCKS == 0 {
                 self.fetch(block, block + FETCHED_BLOCKS);
             }
@@ -277,9 +277,6 @@ impl BlockFile {
 
     #[cold]
     fn verify(&self, block: usize) -> Result<()> {
-        if BLOCK_BYTES > 4096 {
-            self.fetch(block, block + 1);
-        }
         self.check(block)?;
         self.verified[block / 64].fetch_or(1 << (block % 64), Ordering::AcqRel);
         Ok(())
@@ -382,9 +379,15 @@ impl SegmentWriter {
         Ok(value)
     }
 
+    /// Begins to make a file durable; where no thread can be started for that, ends it too.
     fn synchronise(&mut self, path: PathBuf, file: File) -> Result<()> {
-        let thread = std::thread::Builder::new().name("clockify-rag-fsync".into()).spawn(move || file.sync_all());
-        self.synchronised.push((path.clone(), thread.map_err(Error::io("fsync", path))?));
+        let file = Arc::new(file);
+        let shared = Arc::clone(&file);
+        let thread = std::thread::Builder::new().name("clockify-rag-fsync".into());
+        match thread.spawn(move || shared.sync_all()) {
+            Ok(thread) => self.synchronised.push((path, thread)),
+            Err(_) => file.sync_all().map_err(Error::io("fsync", path))?,
+        }
         Ok(())
     }
 

@@ -25,6 +25,16 @@ fn publish(root: &Path, fill: u8) -> u64 {
     publisher.publish(makers(), vec![entry], &[fill, 9]).unwrap()
 }
 
+/// A new index with such generations, which is gone with the folder.
+fn index(fills: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("index");
+    for &fill in fills {
+        publish(&root, fill);
+    }
+    (folder, root)
+}
+
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -39,6 +49,15 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 fn content_files(root: &Path) -> Vec<PathBuf> {
     let other = |path: &PathBuf| !path.ends_with("lock") && !path.ends_with(".gitignore") && !path.ends_with("secret");
     files_below(root).into_iter().filter(other).collect()
+}
+
+/// Serves the first generation with its manifest changed.
+fn serve_changed(layout: &Layout, change: impl FnOnce(&mut Manifest)) {
+    let (mut manifest, _, _) = layout.read_manifest(1).unwrap();
+    change(&mut manifest);
+    let (bytes, hash) = manifest.to_bytes().unwrap();
+    fs::write(layout.manifest(1), bytes).unwrap();
+    fs::write(layout.current(), layout.line_of(1, &hash)).unwrap();
 }
 
 /// Opens and reads everything.
@@ -59,8 +78,7 @@ fn read_all(root: &Path) -> Result<Vec<u8>> {
 
 #[test]
 fn what_is_published_is_served() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
+    let (_folder, root) = index(&[]);
     assert!(matches!(Generation::open(&root), Err(Error::IndexNotFound { .. })));
     assert_eq!(publish(&root, 1), 1);
     assert_eq!(publish(&root, 2), 2);
@@ -79,9 +97,7 @@ fn what_is_published_is_served() {
 
 #[test]
 fn every_flipped_bit_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 5);
+    let (_folder, root) = index(&[5]);
     let before = read_all(&root).unwrap();
     for path in content_files(&root) {
         let whole = fs::read(&path).unwrap();
@@ -140,15 +156,9 @@ fn every_truncation_and_exchange_is_found() {
 
 #[test]
 fn a_newer_format_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
+    let (_folder, root) = index(&[1]);
     let layout = Layout::new(&root);
-    let (mut manifest, _, _) = layout.read_manifest(1).unwrap();
-    manifest.format = FORMAT + 1;
-    let (bytes, hash) = manifest.to_bytes().unwrap();
-    fs::write(layout.manifest(1), bytes).unwrap();
-    fs::write(layout.current(), layout.line_of(1, &hash)).unwrap();
+    serve_changed(&layout, |manifest| manifest.format = FORMAT + 1);
     let expected = FORMAT.to_string();
     assert!(matches!(
         Generation::open(&root),
@@ -158,17 +168,11 @@ fn a_newer_format_is_named() {
 
 #[test]
 fn a_manifest_that_names_files_elsewhere_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
+    let (_folder, root) = index(&[1]);
     let layout = Layout::new(&root);
     for name in ["../../secret", "/etc/passwd", "a/../b", "", "a//b", "a/b/c", "a\0b"] {
-        let (mut manifest, _, _) = layout.read_manifest(1).unwrap();
-        manifest.segments[0].files[0].name = name.to_owned();
-        let (bytes, hash) = manifest.to_bytes().unwrap();
         let kept = fs::read(layout.manifest(1)).unwrap();
-        fs::write(layout.manifest(1), bytes).unwrap();
-        fs::write(layout.current(), layout.line_of(1, &hash)).unwrap();
+        serve_changed(&layout, |manifest| name.clone_into(&mut manifest.segments[0].files[0].name));
         assert!(matches!(Generation::open(&root), Err(Error::IndexCorrupt { .. })), "{name:?}");
         fs::write(layout.manifest(1), kept).unwrap();
     }
@@ -176,8 +180,7 @@ fn a_manifest_that_names_files_elsewhere_is_refused() {
 
 #[test]
 fn one_process_builds_at_a_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
+    let (_folder, root) = index(&[]);
     let first = Publisher::open(&root).unwrap();
     let holder = std::process::id();
     assert!(matches!(Publisher::open(&root), Err(Error::IndexLocked { holder: Some(pid), .. }) if pid == holder));
@@ -187,9 +190,7 @@ fn one_process_builds_at_a_time() {
 
 #[test]
 fn what_a_killed_build_left_is_cleared() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
+    let (_folder, root) = index(&[1]);
     let before = content_files(&root);
     let mut killed = Publisher::open(&root).unwrap();
     let (_, mut writer) = killed.segment().unwrap();
@@ -211,9 +212,7 @@ fn what_a_killed_build_left_is_cleared() {
 
 #[test]
 fn a_build_that_gives_up_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
+    let (_folder, root) = index(&[1]);
     let before = content_files(&root);
     let mut builder = Publisher::open(&root).unwrap();
     let (_, mut writer) = builder.segment().unwrap();
@@ -225,9 +224,7 @@ fn a_build_that_gives_up_leaves_nothing() {
 
 #[test]
 fn a_manifest_that_current_never_named_is_no_generation() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
+    let (_folder, root) = index(&[1]);
     let current = fs::read(root.join("CURRENT")).unwrap();
     publish(&root, 2);
     fs::write(root.join("CURRENT"), current).unwrap();
@@ -237,10 +234,8 @@ fn a_manifest_that_current_never_named_is_no_generation() {
 
 #[test]
 fn old_generations_are_collected_when_nobody_reads_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
+    let (_folder, root) = index(&[1]);
     let layout = Layout::new(&root);
-    publish(&root, 1);
     let reader = Generation::open(&root).unwrap();
     for fill in 2..6 {
         publish(&root, fill);
@@ -262,9 +257,7 @@ fn old_generations_are_collected_when_nobody_reads_them() {
 
 #[test]
 fn generations_share_the_maps_of_segments() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
+    let (_folder, root) = index(&[1]);
     let first = Generation::open(&root).unwrap();
     let mut publisher = Publisher::open(&root).unwrap();
     let entry = first.manifest().segments[0].clone();
@@ -285,10 +278,7 @@ fn publish_same(root: &Path) -> Result<u64> {
 
 #[test]
 fn generations_without_current_are_kept_and_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
-    publish(&root, 2);
+    let (_folder, root) = index(&[1, 2]);
     let current = fs::read(root.join("CURRENT")).unwrap();
     fs::remove_file(root.join("CURRENT")).unwrap();
     let before = content_files(&root);
@@ -301,9 +291,7 @@ fn generations_without_current_are_kept_and_named() {
 
 #[test]
 fn a_first_build_that_was_killed_before_current_is_cleared() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
+    let (_folder, root) = index(&[1]);
     fs::remove_file(root.join("CURRENT")).unwrap();
     assert!(matches!(Generation::open(&root), Err(Error::IndexNotFound { .. })));
     drop(Publisher::open(&root).unwrap());
@@ -313,10 +301,8 @@ fn a_first_build_that_was_killed_before_current_is_cleared() {
 
 #[test]
 fn generations_after_the_one_served_keep_their_numbers() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
+    let (_folder, root) = index(&[1]);
     let layout = Layout::new(&root);
-    publish(&root, 1);
     let first = fs::read(layout.current()).unwrap();
     publish(&root, 2);
     publish(&root, 3);
@@ -330,11 +316,8 @@ fn generations_after_the_one_served_keep_their_numbers() {
 
 #[test]
 fn a_former_generation_of_another_format_stays_and_blocks_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
+    let (_folder, root) = index(&[1, 2]);
     let layout = Layout::new(&root);
-    publish(&root, 1);
-    publish(&root, 2);
     let (mut manifest, _, _) = layout.read_manifest(1).unwrap();
     let segment = layout.segments().join(&manifest.segments[0].id);
     manifest.format = FORMAT + 1;
@@ -345,9 +328,7 @@ fn a_former_generation_of_another_format_stays_and_blocks_nothing() {
 
 #[test]
 fn a_generation_that_cannot_be_opened_is_not_served() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
-    publish(&root, 1);
+    let (_folder, root) = index(&[1]);
     let before = content_files(&root);
     let mut publisher = Publisher::open(&root).unwrap();
     let mut entry = publisher.current().unwrap().manifest().segments[0].clone();
@@ -361,8 +342,7 @@ fn a_generation_that_cannot_be_opened_is_not_served() {
 
 #[test]
 fn what_cannot_be_collected_does_not_fail_a_publication() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("index");
+    let (_folder, root) = index(&[]);
     for fill in 0..3 {
         publish(&root, fill);
     }
