@@ -12,7 +12,7 @@
 //!   the rows whose estimates come near that, by the estimator's own deviation, form a pool, and the exact path runs inside it.
 //!
 //! Answers do not depend on how rows are distributed over segments: a row's codes depend on the row alone, each cut is made
-//! by value over all segments and keeps all rows at its value, and only the last cut, among rows of equal cosine, asks the
+//! by value over all segments and keeps or drops all rows at its value, and only the last cut, among rows of equal cosine, asks the
 //! caller for an order ([`top_k`]'s `order`).
 
 mod kernels;
@@ -74,10 +74,11 @@ const FEWEST_WANTED: usize = 32;
 pub enum Mode {
     /// The exact path.
     Exact,
-    /// The cascade with a pool of up to `oversample` × `k` rows, or [`MIN_POOL`] if that is more. Where the pool could hold every
-    /// allowed row, the exact path answers.
+    /// The cascade with a pool of up to `oversample` × `k` rows, or [`MIN_POOL`] if that is more. The rows that show what cosine the
+    /// answer reaches, eight for each of its rows and all whose estimate equals the last one's, are in the pool even where they
+    /// are more. Where the pool could hold every allowed row, the exact path answers.
     Cascade {
-        /// The most rows in the pool per row of the answer.
+        /// How many rows the pool may hold per row of the answer.
         oversample: usize,
     },
     /// The exact path up to [`EXACT_COMPONENTS`], above it the cascade with [`OVERSAMPLE`].
