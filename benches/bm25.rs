@@ -144,7 +144,7 @@ fn tantivy_blocks(
     let inverted = searcher.segment_reader(0).inverted_index(field).unwrap();
     let rows = segment.chunks();
     let lengths: Vec<f32> = (0..rows)
-        .map(|row| segment.postings().lengths(Level::Chunks, row).unwrap().unwrap().iter().sum::<u32>() as f32)
+        .map(|row| segment.postings().lengths(Level::Chunks, row).unwrap().iter().sum::<u32>() as f32)
         .collect();
     let average = lengths.iter().sum::<f32>() / rows as f32;
     let mut sums = vec![0.0f32; rows as usize];

@@ -17,7 +17,7 @@
 mod search;
 
 use crate::error::{Error, Result};
-use crate::lexical::{FIELDS, Level, Lists, PerField, Postings, Statistics, length_of_code};
+use crate::lexical::{FIELDS, Level, PerField, Postings, Statistics, length_of_code};
 
 pub(crate) use search::TermLists;
 pub use search::{score_rows, top_k};
@@ -186,7 +186,7 @@ impl Scorer {
     /// # Errors
     /// [`Error::IndexCorrupt`] when a list cannot be read; [`Error::InvalidArgument`] for a row that there is not.
     pub fn explain(&self, segment: &Postings, terms: &[QueryTerm], row: u32) -> Result<Explanation> {
-        let lists = segment.lists(self.level)?;
+        let lists = segment.lists(self.level);
         if row >= lists.rows() {
             return Err(Error::InvalidArgument(format!("row {row} is not one of {}", lists.rows())));
         }
@@ -194,9 +194,8 @@ impl Scorer {
         let mut explained = Vec::new();
         let mut score = 0.0;
         for (index, term) in terms.iter().enumerate() {
-            let Some(tf) = frequencies_of(&lists, term, row)? else {
-                continue;
-            };
+            let Some(ordinal) = term.ordinal else { continue };
+            let Some(tf) = search::frequencies_of(&lists.list(ordinal)?, row)? else { continue };
             let fields: PerField<FieldExplanation> =
                 std::array::from_fn(|field| self.explain_field(field, tf[field], dl[field]));
             let own = self.term_score(self.factor(term)?, tf, dl);
@@ -227,15 +226,6 @@ impl Scorer {
             normalised: if tf == 0 { 0.0 } else { self.field_frequency(field, tf as f32, dl as f32) },
         }
     }
-}
-
-fn frequencies_of(lists: &Lists<'_>, term: &QueryTerm, row: u32) -> Result<Option<PerField<u32>>> {
-    let Some(ordinal) = term.ordinal else {
-        return Ok(None);
-    };
-    let mut found = None;
-    search::find(&lists.list(ordinal)?, &[row], |_, frequencies| found = Some(frequencies))?;
-    Ok(found)
 }
 
 /// Why a row has its score.

@@ -105,7 +105,7 @@ impl<'a> TermLists<'a> {
     /// # Errors
     /// As [`top_k`].
     pub(crate) fn new(segment: &'a Postings, terms: &[QueryTerm], scorer: &'a Scorer) -> Result<Self> {
-        let lists = segment.lists(scorer.level)?;
+        let lists = segment.lists(scorer.level);
         let mut found = Vec::with_capacity(terms.len());
         let mut tails = Vec::with_capacity(terms.len() * BLOCK / 2);
         let mut titles = Vec::with_capacity(tails.capacity());
@@ -192,26 +192,23 @@ impl<'a> TermLists<'a> {
     }
 }
 
-/// Calls `sink` with the index and the frequencies of each of `rows`, which ascend, that `list` has.
-pub(super) fn find(list: &List<'_>, rows: &[u32], mut sink: impl FnMut(usize, PerField<u32>)) -> Result<()> {
-    let mut index = find_in_blocks(list, rows, &mut Decoded::default(), &mut sink)?;
-    let Some(&last) = rows.last().filter(|_| index < rows.len()) else {
-        return Ok(());
-    };
+/// The frequencies of `row` in `list`; `None` where the list does not have it.
+pub(super) fn frequencies_of(list: &List<'_>, row: u32) -> Result<Option<PerField<u32>>> {
+    let mut found = None;
+    if find_in_blocks(list, &[row], &mut Decoded::default(), |_, frequencies| found = Some(frequencies))? == 1 {
+        return Ok(found);
+    }
     for posting in list.tail() {
         let posting = posting?;
-        if posting.row > last {
-            break;
-        }
-        if let Ok(found) = rows[index..].binary_search(&posting.row) {
-            index += found;
-            sink(index, posting.frequencies);
+        if posting.row >= row {
+            return Ok((posting.row == row).then_some(posting.frequencies));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
-/// As [`find`], but for the tail: returns the index of the first row that may be in it.
+/// Calls `sink` with the index and the frequencies of each of `rows`, which ascend, that a full block of `list` has: returns the
+/// index of the first row that may be in the tail.
 fn find_in_blocks(
     list: &List<'_>,
     rows: &[u32],
@@ -294,9 +291,14 @@ impl Decoded {
         if self.frequencies_of != block {
             return list.frequencies_at(block, at);
         }
+        Ok(self.decoded_frequencies(at))
+    }
+
+    /// The frequencies of a row of the block whose frequencies are decoded.
+    fn decoded_frequencies(&self, at: usize) -> PerField<u32> {
         let outside = self.outside.binary_search_by_key(&at, |entry| usize::from(entry.0));
         let (title, headings) = outside.map_or((0, 0), |index| (self.outside[index].1, self.outside[index].2));
-        Ok([title, headings, self.body[at]])
+        [title, headings, self.body[at]]
     }
 
     /// Scores all rows of a block, summed in no promised order of fields.
@@ -327,9 +329,7 @@ impl Decoded {
     #[cold]
     fn score_long_rows(&mut self, scorer: &Scorer, lists: &Lists<'_>, factor: f32, lengths: &[u32; BLOCK]) {
         for (at, _) in lengths.iter().enumerate().filter(|(_, length)| is_too_long(**length)) {
-            let outside = self.outside.binary_search_by_key(&at, |entry| usize::from(entry.0));
-            let (title, headings) = outside.map_or((0, 0), |index| (self.outside[index].1, self.outside[index].2));
-            let frequencies = [title, headings, self.body[at]];
+            let frequencies = self.decoded_frequencies(at);
             self.scores[at] = scorer.term_score(factor, frequencies, lists.lengths(self.rows[at]));
         }
     }
@@ -363,7 +363,7 @@ impl Decoded {
 
     /// Scores each row by its body alone.
     #[inline(always)]
-    #[allow(clippy::inline_always)]
+    #[allow(clippy::inline_always)] // As `score_columns_here`.
     fn score_body(&mut self, scorer: &Scorer, factor: f32, lengths: &[u32; BLOCK]) {
         let body = FIELDS - 1;
         let k1 = scorer.parameters.k1;
@@ -378,7 +378,7 @@ impl Decoded {
 
     /// Scores each row by all fields, without a branch: for blocks of a word that stands in many titles or headings.
     #[inline(always)]
-    #[allow(clippy::inline_always)]
+    #[allow(clippy::inline_always)] // As `score_columns_here`.
     fn score_all_fields(&mut self, scorer: &Scorer, factor: f32, lengths: &[u32; BLOCK]) {
         let (mut titles, mut headings) = ([0i32; BLOCK], [0i32; BLOCK]);
         for &(at, title, heading) in &self.outside {
@@ -713,7 +713,7 @@ impl Candidates {
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always)]
+    #[allow(clippy::inline_always)] // What is not inlined is not compiled for the wider registers.
     fn collect_here(&mut self, sums: &[f32], threshold: f32) {
         let threshold = threshold.max(f32::MIN_POSITIVE);
         // Written for every row and kept for few: a branch on each would be guessed wrong.

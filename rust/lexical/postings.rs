@@ -475,11 +475,12 @@ impl Postings {
         let Some(mut postings) = Self::parse(file, header) else {
             return Err(Error::corrupt(file.path(), "its header does not describe it"));
         };
-        for level in [Level::Chunks, Level::Documents] {
-            postings.lists(level)?.check()?;
-        }
         for level in &mut postings.levels {
-            level.packed = pack(file.bytes(level.lengths.clone())?);
+            let columns = file.bytes(level.lengths.clone())?.as_chunks().0;
+            if totals(columns) != level.statistics.totals {
+                return Err(Error::corrupt(file.path(), "its lengths do not add up to its totals"));
+            }
+            level.packed = pack(columns);
         }
         Ok(postings)
     }
@@ -544,26 +545,20 @@ impl Postings {
     /// # Errors
     /// [`Error::IndexCorrupt`] when a list does not begin with its number of rows.
     pub fn document_frequencies(&self, ordinal: u32) -> Result<(u32, u32)> {
-        let frequency = |level| self.lists(level)?.frequency(ordinal);
+        let frequency = |level| self.lists(level).frequency(ordinal);
         Ok((frequency(Level::Chunks)?, frequency(Level::Documents)?))
     }
 
     /// The lengths of a row's fields, in terms; `None` beyond the last row.
-    ///
-    /// # Errors
-    /// [`Error::IndexCorrupt`] when the file changed under the map.
-    pub fn lengths(&self, level: Level, row: u32) -> Result<Option<PerField<u32>>> {
-        let lists = self.lists(level)?;
-        Ok((row < lists.rows).then(|| lists.lengths(row)))
+    #[must_use]
+    pub fn lengths(&self, level: Level, row: u32) -> Option<PerField<u32>> {
+        let lists = self.lists(level);
+        (row < lists.rows).then(|| lists.lengths(row))
     }
 
-    pub(crate) fn lists(&self, level: Level) -> Result<Lists<'_>> {
+    pub(crate) fn lists(&self, level: Level) -> Lists<'_> {
         let layout = &self.levels[level as usize];
-        let rows = layout.statistics.rows as u32;
-        let columns = self.file.bytes(layout.lengths.clone())?.as_chunks::<4>().0;
-        let (title, rest) = columns.split_at(rows as usize);
-        let (headings, body) = rest.split_at(rows as usize);
-        Ok(Lists { rows, terms: self.terms, columns: [title, headings, body], layout, file: &self.file })
+        Lists { rows: layout.statistics.rows as u32, terms: self.terms, layout, file: &self.file }
     }
 }
 
@@ -572,16 +567,26 @@ fn word(words: &[Word], index: usize) -> u32 {
     words.get(index).map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
+/// The columns of lengths, field by field.
+fn fields_of(columns: &[Word]) -> PerField<&[Word]> {
+    let (title, rest) = columns.split_at(columns.len() / FIELDS);
+    let (headings, body) = rest.split_at(rest.len() / 2);
+    [title, headings, body]
+}
+
+/// The summed lengths of each field.
+fn totals(columns: &[Word]) -> PerField<u64> {
+    fields_of(columns).map(|column| column.iter().map(|bytes| u64::from(u32::from_le_bytes(*bytes))).sum())
+}
+
 const LONGEST_BODY: u32 = 0xffff;
 const LONGEST_OTHER: u32 = 0xff;
 
 /// The lengths of each row in one word: title and headings in a byte each, the body in two. A query looks lengths up for rows
 /// far apart, so what it waits for is memory: one line for all fields instead of one for each. What does not fit is the
 /// largest number, and stands for a look into the columns.
-fn pack(columns: &[u8]) -> Vec<u32> {
-    let words = columns.as_chunks::<4>().0;
-    let (title, rest) = words.split_at(words.len() / FIELDS);
-    let (headings, body) = rest.split_at(rest.len() / 2);
+fn pack(columns: &[Word]) -> Vec<u32> {
+    let [title, headings, body] = fields_of(columns);
     let length = |bytes: &Word| u32::from_le_bytes(*bytes);
     let fields = title.iter().zip(headings).zip(body);
     fields
@@ -611,7 +616,6 @@ pub(crate) fn is_too_long(packed: u32) -> bool {
 pub(crate) struct Lists<'a> {
     rows: u32,
     terms: u32,
-    columns: PerField<&'a [Word]>,
     layout: &'a LevelLayout,
     file: &'a BlockFile,
 }
@@ -630,7 +634,11 @@ impl<'a> Lists<'a> {
 
     #[cold]
     fn exact_lengths(&self, row: u32) -> PerField<u32> {
-        std::array::from_fn(|field| word(self.columns[field], row as usize))
+        // They were verified when the file was opened, and what was verified once never fails again.
+        std::array::from_fn(|field| {
+            let at = self.layout.lengths.start + 4 * (field * self.rows as usize + row as usize);
+            word(self.file.bytes(at..at + 4).unwrap_or_default().as_chunks().0, 0)
+        })
     }
 
     /// The lengths of a row's fields in one word, for [`unpacked`] unless [`is_too_long`].
@@ -652,14 +660,6 @@ impl<'a> Lists<'a> {
 
     fn corrupt<T>(&self, reason: &str) -> Result<T> {
         Err(Error::corrupt(self.file.path(), reason))
-    }
-
-    fn check(&self) -> Result<()> {
-        let sum = |column: &&[Word]| column.iter().map(|bytes| u64::from(u32::from_le_bytes(*bytes))).sum::<u64>();
-        if self.columns.iter().map(sum).ne(self.layout.statistics.totals) {
-            return self.corrupt("its lengths do not add up to its totals");
-        }
-        Ok(())
     }
 
     /// Where the list of a term lies in the file, within the level's lists.
