@@ -675,6 +675,17 @@ def test_the_number_of_threads_changes_nothing(built: Pipeline) -> None:
         _core.set_threads(0)
 
 
+def test_the_generation_that_answered_says_which_map_judges(pipeline: Pipeline, pages: Path) -> None:
+    question = "Who has a key to the gate?"
+    pinned, before = pipeline.index.opened, pipeline.search(question)
+    pipeline_of(pipeline.path, embedding={"embedder": "none"}).build([pages])
+    assert pipeline.refresh()
+    assert pipeline.index.snapshot.embedder is None
+    _, after = pipeline._search(question, None, None, lexical=False, opened=pinned)
+    assert after.generation == before.generation
+    assert (after.confidence, after.threshold) == (before.confidence, before.threshold)
+
+
 # Explaining.
 
 

@@ -8,7 +8,7 @@ from the other folds. Unanswerable questions that people wrote take no part in t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -213,7 +213,6 @@ def fitted(
     embedder: str | None,
     false_refusal_rate: float,
     prior: Calibration | None,
-    weights: Callable[[Asked], float] | None = None,
 ) -> Calibrated:
     """Fit a calibration to what was found, and measure it.
 
@@ -224,7 +223,6 @@ def fitted(
         embedder: the fingerprint of what embedded them.
         false_refusal_rate: the share of answerable questions that the threshold may refuse.
         prior: where the fit starts from.
-        weights: how much each question counts; by default all alike.
 
     Raises:
         EvaluationError: there are too few questions to fit on. Too few with vectors leave only the map by words.
@@ -246,7 +244,7 @@ def fitted(
         if kind == "with_vectors" and _too_few(ours, own_folds):
             continue
         _check(ours, own_folds)
-        fitting = Fitting(kind, measures, start, false_refusal_rate, weights)
+        fitting = Fitting(kind, measures, start, false_refusal_rate)
         maps[kind], probabilities, limits = fitting.cross_fitted(ours, own_folds)
         apart = fitting.refused(maps[kind], written)
         held_out[kind] = figures(ours, probabilities, limits, maps[kind].threshold, apart)
@@ -318,22 +316,13 @@ class Fitting:
         measures: the names of what the map takes.
         prior: where a fit starts from.
         rate: the share of answerable questions that the threshold may refuse.
-        weights: how much each question counts; by default all alike.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        measures: Sequence[str],
-        prior: Map | None,
-        rate: float,
-        weights: Callable[[Asked], float] | None = None,
-    ) -> None:
+    def __init__(self, kind: str, measures: Sequence[str], prior: Map | None, rate: float) -> None:
         self.kind = kind
         self.measures = measures
         self.prior = prior
         self.rate = rate
-        self.weights = weights
 
     def cross_fitted(self, pool: Sequence[Asked], folds: Sequence[int]) -> tuple[Map, list[float], list[float]]:
         """Return the map of all questions, and for each question the probability and the threshold of the other folds.
@@ -363,7 +352,6 @@ class Fitting:
             [one.answerable for one in pool],
             self.measures,
             prior=self.prior,
-            weights=None if self.weights is None else [self.weights(one) for one in pool],
         )
 
     def probability(self, given: Map, asked: Asked) -> float:

@@ -228,7 +228,6 @@ def fit(
     measures: Sequence[str],
     *,
     prior: Map | None = None,
-    weights: Sequence[float] | None = None,
 ) -> Map:
     """Fit a map by penalised maximum likelihood (iteratively reweighted least squares), with no coefficient below 0.
 
@@ -237,7 +236,6 @@ def fit(
         answerable: whether the documentation answers it.
         measures: their names.
         prior: the map that coefficients are drawn to, whose means and scales are kept; by default they are drawn to 0.
-        weights: how much each question counts; by default all alike.
 
     Returns: the map, with a threshold that refuses nothing.
     """
@@ -245,14 +243,13 @@ def fit(
 
     values = numpy.array(rows, numpy.float64)
     wanted = numpy.array(answerable, numpy.float64)
-    counted = numpy.ones(len(wanted)) if weights is None else numpy.array(weights, numpy.float64)
     if prior is None:
         means, scales = values.mean(axis=0), numpy.maximum(values.std(axis=0), 1e-6)
         centre, strength = numpy.zeros(len(measures)), RIDGE
     else:
         means, scales = numpy.array(prior.means), numpy.array(prior.scales)
         centre, strength = numpy.array(prior.coefficients), PRIOR
-    solution = _without_negative((values - means) / scales, wanted, counted, centre, strength)
+    solution = _without_negative((values - means) / scales, wanted, centre, strength)
     return Map(
         measures=tuple(measures),
         means=tuple(means.tolist()),
@@ -263,13 +260,13 @@ def fit(
     )
 
 
-def _without_negative(values: Numbers, wanted: Numbers, counted: Numbers, centre: Numbers, strength: float) -> Numbers:
+def _without_negative(values: Numbers, wanted: Numbers, centre: Numbers, strength: float) -> Numbers:
     """Fit, and take the most negative coefficient out as long as there is one."""
     import numpy
 
     kept = list(range(values.shape[1]))
     while True:
-        solution = _newton(values[:, kept], wanted, counted, centre[kept], strength)
+        solution = _newton(values[:, kept], wanted, centre[kept], strength)
         worst = int(solution[1:].argmin()) if kept else 0
         if not kept or solution[1 + worst] >= 0:
             break
@@ -280,8 +277,8 @@ def _without_negative(values: Numbers, wanted: Numbers, counted: Numbers, centre
     return whole
 
 
-def _newton(values: Numbers, wanted: Numbers, counted: Numbers, centre: Numbers, strength: float) -> Numbers:
-    """Minimise the weighted negative log-likelihood + strength / 2 · |coefficients - centre|², the intercept free."""
+def _newton(values: Numbers, wanted: Numbers, centre: Numbers, strength: float) -> Numbers:
+    """Minimise the negative log-likelihood + strength / 2 · |coefficients - centre|², the intercept free."""
     import numpy
 
     design = numpy.hstack([numpy.ones((len(values), 1)), values])
@@ -292,11 +289,11 @@ def _newton(values: Numbers, wanted: Numbers, counted: Numbers, centre: Numbers,
     for _ in range(ROUNDS):
         scores = design @ solution
         chances = 0.5 * (1 + numpy.tanh(scores / 2))
-        gradient = design.T @ (counted * (wanted - chances)) - penalty @ (solution - start)
-        curvature = (design * (counted * chances * (1 - chances))[:, None]).T @ design + penalty
+        gradient = design.T @ (wanted - chances) - penalty @ (solution - start)
+        curvature = (design * (chances * (1 - chances))[:, None]).T @ design + penalty
         step = numpy.linalg.solve(curvature, gradient)
         # A full step may overshoot where nearly all chances are 0 or 1.
-        while (new := _loss(design, wanted, counted, penalty, solution + step, start)) > loss + CONVERGED:
+        while (new := _loss(design, wanted, penalty, solution + step, start)) > loss + CONVERGED:
             step = step / 2
         solution, loss = solution + step, new
         if numpy.abs(step).max() < CONVERGED:
@@ -304,15 +301,13 @@ def _newton(values: Numbers, wanted: Numbers, counted: Numbers, centre: Numbers,
     return solution
 
 
-def _loss(
-    design: Numbers, wanted: Numbers, counted: Numbers, penalty: Numbers, solution: Numbers, start: Numbers
-) -> float:
+def _loss(design: Numbers, wanted: Numbers, penalty: Numbers, solution: Numbers, start: Numbers) -> float:
     import numpy
 
     scores = design @ solution
     losses = numpy.logaddexp(0.0, scores) - wanted * scores
     moved = solution - start
-    return float(counted @ losses + moved @ penalty @ moved / 2)
+    return float(losses.sum() + moved @ penalty @ moved / 2)
 
 
 def threshold_for(probabilities: Sequence[float], rate: float) -> float:

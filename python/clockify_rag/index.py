@@ -448,7 +448,7 @@ def check_compatible(snapshot: _core.Snapshot, embedder: EmbedderEntry | None, *
     if lexical or stored is None or embedder is None:
         return
     if stored[1:] != (embedder.fingerprint, embedder.dimension):
-        (made, _, weight), (own, _, configured) = (name.partition("+") for name in (stored[1], embedder.fingerprint))
+        (made, _, weight), (own, _, configured) = (name.rpartition("+") for name in (stored[1], embedder.fingerprint))
         what = (
             f"the index's vectors hold titles with weight {weight or 0}, embedding.title_weight is {configured}"
             if made == own

@@ -260,6 +260,7 @@ class Pipeline:
             retriever = self._lexical_retriever if by_words else self.retriever
             rerankers = self.rerankers
             pool = max(count, self.settings.retrieval.candidates) if rerankers else count
+            opened = opened or self.index.opened
             if isinstance(retriever, HybridRetriever):
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
@@ -271,7 +272,7 @@ class Pipeline:
                 result = msgspec.structs.replace(result, hits=hits)
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
-        confidence, threshold = self._confidence(result)
+        confidence, threshold = self._confidence(result, opened)
         return query, msgspec.structs.replace(
             result,
             timings_ms=timings,
@@ -280,9 +281,9 @@ class Pipeline:
             calibration="" if confidence is None else self.calibration.name,
         )
 
-    def _confidence(self, result: SearchResult) -> tuple[float | None, float]:
+    def _confidence(self, result: SearchResult, opened: OpenGeneration) -> tuple[float | None, float]:
         """The probability that the documentation answers, and the threshold below which it does not count as answered."""
-        recorded = None if result.lexical_only or not result.hits else self.index.snapshot.embedder
+        recorded = None if result.lexical_only or not result.hits else opened.snapshot.embedder
         confidence, threshold = self.calibration.judge(result.evidence, None if recorded is None else recorded[1])
         chosen = self.settings.calibration.threshold
         return confidence if result.hits else 0.0, threshold if chosen is None else chosen

@@ -420,6 +420,22 @@ class ModelEmbedder:
         return _normalised(rows)
 
 
+def of_extra(extra: str, module: str) -> Any:
+    """Return a module of the extra that the embedder of the same name needs.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"The embedder {extra!r} needs packages that are not installed",
+            hint=f'pip install "clockify-rag[{extra}]"',
+            extra=extra,
+        ) from error
+
+
 class SentenceTransformersEmbedder(ModelEmbedder):
     """A model that runs in this process by ``sentence-transformers`` (an extra).
 
@@ -445,14 +461,7 @@ class SentenceTransformersEmbedder(ModelEmbedder):
 
     @cached_property
     def _model(self) -> Any:
-        try:
-            library = importlib.import_module("sentence_transformers")
-        except ImportError as error:
-            raise MissingExtra(
-                "The embedder 'sentence-transformers' needs packages that are not installed",
-                hint='pip install "clockify-rag[sentence-transformers]"',
-                extra="sentence-transformers",
-            ) from error
+        library = of_extra("sentence-transformers", "sentence_transformers")
         try:
             model: Any = library.SentenceTransformer(
                 self.model, device=self._device, local_files_only=not self._allow_download, trust_remote_code=False

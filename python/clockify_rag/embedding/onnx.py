@@ -12,7 +12,6 @@ thread, so that their number changes no bit.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from clockify_rag.embedding import ModelEmbedder, known_model
-from clockify_rag.errors import InvalidSetting, MissingExtra
+from clockify_rag.embedding import ModelEmbedder, known_model, of_extra
+from clockify_rag.errors import InvalidSetting
 
 if TYPE_CHECKING:
     from clockify_rag import _core
@@ -130,14 +129,7 @@ class OnnxEmbedder(ModelEmbedder):
 
     @cached_property
     def _session(self) -> Any:
-        try:
-            runtime = importlib.import_module("onnxruntime")
-        except ImportError as error:
-            raise MissingExtra(
-                "The embedder 'onnx' needs packages that are not installed",
-                hint='pip install "clockify-rag[onnx]"',
-                extra="onnx",
-            ) from error
+        runtime = of_extra("onnx", "onnxruntime")
         file = self._model_file()
         runtime.disable_telemetry_events()
         options = runtime.SessionOptions()
@@ -145,7 +137,7 @@ class OnnxEmbedder(ModelEmbedder):
         options.log_severity_level = 4  # what fails is raised
         try:
             return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
+        except Exception as error:  # ONNX Runtime's errors have no class in common but this one
             raise self._unusable(f"{file.name} cannot be loaded: {_reason(error)}") from error
 
     @cached_property
@@ -242,7 +234,7 @@ class OnnxEmbedder(ModelEmbedder):
         given = {"input_ids": tokens, "attention_mask": np.ones_like(tokens), "token_type_ids": np.zeros_like(tokens)}
         try:
             made = self._session.run([self._output], {name: given[name] for name in self._inputs})[0]
-        except Exception as error:
+        except Exception as error:  # as above
             raise self._bad(f"cannot embed {tokens.shape[1]} tokens: {_reason(error)}") from error
         made = np.asarray(made)
         if made.ndim == 3:  # noqa: PLR2004 - texts, tokens, numbers
