@@ -1207,12 +1207,25 @@ impl Publisher {
     }
 }
 
+/// What lies in the folder of an index.
+const NAMES: [&str; 9] =
+    ["CURRENT", "generations", "segments", "tombstones", "lock", "secret", "cache", "calibration.json", ".gitignore"];
+
+/// Whether more lies in `folder` than an index consists of, whole or half made.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be listed; one that is missing holds nothing.
+pub fn holds_other_files(folder: &Path) -> Result<bool> {
+    let is_own = |name: &String| NAMES.contains(&name.strip_suffix(".tmp").unwrap_or(name));
+    Ok(!list(folder)?.iter().all(is_own))
+}
+
 /// What the root of an index may hold beside its folders while a build is under way.
 const TEMPORARY_FILES: [&str; 3] = ["CURRENT.tmp", "secret.tmp", ".gitignore.tmp"];
 
-/// Whether `root` is missing or empty but for what a killed first build may have left.
+/// Whether `root` is missing or empty but for what a killed first build may have left, and a calibration that was kept.
 fn holds_nothing_else(root: &Path) -> Result<bool> {
-    let own = ["generations", "segments", "tombstones", "lock", "secret"];
+    let own = ["generations", "segments", "tombstones", "lock", "secret", "calibration.json"];
     Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
 }
 

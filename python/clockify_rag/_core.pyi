@@ -26,6 +26,7 @@ __all__ = [
     "closest_run",
     "detect_language",
     "find_quote",
+    "holds_other_files",
     "mmr",
     "parse",
     "question_terms",
@@ -305,3 +306,10 @@ def simd() -> str:
 
 def with_titles(passages: bytes, titles: bytes, owners: Sequence[int], weight: float, dimension: int) -> bytes:
     """Rows of float32: each passage's unit vector plus ``weight`` times its title's, scaled to unit length."""
+
+def holds_other_files(folder: str) -> bool:
+    """Whether more lies in a folder than an index consists of, whole or half made.
+
+    Raises:
+        StoreError: the folder cannot be listed.
+    """

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from clockify_rag.contracts import Source
-from clockify_rag.errors import ConfigError, InvalidSetting, StoreError, UnknownSetting
+from clockify_rag.errors import ConfigError, InvalidSetting, UnknownSetting
 
 FILE_NAME: Final = "clockify-rag.toml"
 """The name of a configuration file."""
@@ -61,12 +61,6 @@ _SECRET_NAME: Final = re.compile(r"key|token|secret|passw|credential|authorizati
 _SECRET_OF_ANY_TYPE: Final = re.compile(r"(?:key|token|secret|password)$", re.IGNORECASE)
 _USER_OF_URL: Final = re.compile(r"(\w://)[^/?#\s]*@")
 _SECRET_OF_URL: Final = re.compile(r"([?&][^=&#\s]*(?:key|token|secret|passw)[^=&#\s]*=)[^&#\s]+", re.IGNORECASE)
-
-
-INDEX_NAMES: Final = frozenset(
-    {"CURRENT", "generations", "segments", "tombstones", "lock", "secret", "cache", ".gitignore"}
-)
-"""All that lies in the folder of an index; a build that was killed leaves some of it."""
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -365,42 +359,6 @@ def masked(key: str, value: Any) -> Any:
             return MASK
         return _SECRET_OF_URL.sub(rf"\g<1>{MASK}", _USER_OF_URL.sub(rf"\g<1>{MASK}@", value))
     return MASK if value is not None and _SECRET_OF_ANY_TYPE.search(name) else value
-
-
-def check_index_folder(path: str | Path, *, building: bool = False) -> None:
-    """Refuse a path that no index can lie at.
-
-    Args:
-        path: the setting ``index.path``.
-        building: also refuse a folder that holds something else, which a build would litter.
-
-    Raises:
-        StoreError: naming what lies there.
-    """
-    folder = Path(path)
-    for place in (folder, *folder.parents):
-        if os.path.exists(place) and not os.path.isdir(place):  # noqa: PTH110, PTH112 - these never raise
-            raise StoreError(
-                f"{place} is a file, and an index is a folder",
-                hint=f"--index {place.parent / INDEX_FOLDER}",
-                path=str(place),
-            )
-    if building and not _is_index(folder) and _holds_other_files(folder):
-        raise StoreError(
-            f"{folder} holds files and is no index", hint=f"--index {folder / INDEX_FOLDER}", path=str(folder)
-        )
-
-
-def _is_index(folder: Path) -> bool:
-    return os.path.isfile(folder / "CURRENT") and os.path.isdir(folder / "generations")  # noqa: PTH112, PTH113
-
-
-def _holds_other_files(folder: Path) -> bool:
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 - names are all that is wanted
-    except OSError:
-        return False
-    return any(name.removesuffix(".tmp") not in INDEX_NAMES for name in names)
 
 
 def configured_sources(settings: Settings) -> tuple[Source, ...]:

@@ -7,6 +7,7 @@ was readable) is kept per generation beside the segments, so that touching a tho
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from clockify_rag import _core
+from clockify_rag.config import INDEX_FOLDER
 from clockify_rag.contracts import Chunk, Document, FileState
-from clockify_rag.errors import IndexIncompatible, SourceError
+from clockify_rag.errors import IndexIncompatible, SourceError, StoreError
 
 if TYPE_CHECKING:
     from clockify_rag._core import _ChunkRow, _DocumentRow
@@ -413,6 +415,34 @@ class IndexWriter:
             self._dropped.add(name)
             survivors = [document_id for document_id in living[name] if document_id not in self._deleted]
             self._readd(snapshot, survivors)
+
+
+def check_index_folder(path: str | Path, *, building: bool = False) -> None:
+    """Refuse a path that no index can lie at.
+
+    Args:
+        path: the setting ``index.path``.
+        building: also refuse a folder that holds something else, which a build would litter.
+
+    Raises:
+        StoreError: naming what lies there.
+    """
+    folder = Path(path)
+    for place in (folder, *folder.parents):
+        if os.path.exists(place) and not os.path.isdir(place):  # noqa: PTH110, PTH112 - these never raise
+            raise StoreError(
+                f"{place} is a file, and an index is a folder",
+                hint=f"--index {place.parent / INDEX_FOLDER}",
+                path=str(place),
+            )
+    if building and not _is_index(folder) and _core.holds_other_files(str(folder)):
+        raise StoreError(
+            f"{folder} holds files and is no index", hint=f"--index {folder / INDEX_FOLDER}", path=str(folder)
+        )
+
+
+def _is_index(folder: Path) -> bool:
+    return os.path.isfile(folder / "CURRENT") and os.path.isdir(folder / "generations")  # noqa: PTH112, PTH113
 
 
 def stored_documents(snapshot: _core.Snapshot) -> list[Document]:

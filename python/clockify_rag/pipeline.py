@@ -23,7 +23,6 @@ from clockify_rag.config import (
     MAXIMUM_TOP_K,
     EmbeddingSettings,
     Settings,
-    check_index_folder,
     check_source_names,
     typed_source,
 )
@@ -51,7 +50,7 @@ from clockify_rag.contracts import (
     digest,
 )
 from clockify_rag.errors import BackendError, ClockifyRagError, IndexNotFound, InvalidSetting, QueryError, SourceError
-from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex, OpenGeneration
+from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex, OpenGeneration, check_index_folder
 from clockify_rag.retrieval import HybridRetriever
 from clockify_rag.telemetry import stage
 

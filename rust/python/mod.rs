@@ -5,9 +5,8 @@
 //! Strings and vectors cross in batches; classes are frozen, and what changes inside them is swapped whole.
 
 use std::any::Any;
-use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use pyo3::prelude::*;
@@ -16,6 +15,7 @@ use pyo3::types::PyDict;
 use crate::error::{Error, Result};
 use crate::execution;
 use crate::records::Id;
+use crate::storage;
 
 mod documents;
 mod search;
@@ -121,11 +121,14 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::IndexCorrupt { path, reason } => (
             "IndexCorrupt",
             // Nobody is told to remove what may be no index at all, or holds something else.
-            if path.ancestors().any(is_index_alone) {
-                "remove the index folder and build it again from its sources".to_owned()
-            } else {
-                "name the folder of an index with --index DIR".to_owned()
-            },
+            match path.ancestors().find(|folder| is_index_alone(folder)) {
+                Some(folder) if folder.join("calibration.json").is_file() => {
+                    "keep calibration.json, remove the rest of the index folder, and build it again from its sources"
+                }
+                Some(_) => "remove the index folder and build it again from its sources",
+                None => "name the folder of an index with --index DIR",
+            }
+            .to_owned(),
             set("path", path.display().to_string()).and_then(|()| set("reason", reason.clone())),
         ),
         Error::IndexIncompatible { aspect, found, expected } => (
@@ -154,12 +157,13 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
 
 /// Whether a folder is an index and holds nothing else.
 fn is_index_alone(folder: &Path) -> bool {
-    const NAMES: [&str; 8] =
-        ["CURRENT", "generations", "segments", "tombstones", "lock", "secret", "cache", ".gitignore"];
-    let is_own = |name: &OsStr| name.to_str().is_some_and(|name| NAMES.contains(&name.trim_end_matches(".tmp")));
-    folder.join("CURRENT").is_file()
-        && std::fs::read_dir(folder)
-            .is_ok_and(|entries| entries.into_iter().all(|entry| entry.is_ok_and(|entry| is_own(&entry.file_name()))))
+    folder.join("CURRENT").is_file() && matches!(storage::holds_other_files(folder), Ok(false))
+}
+
+/// Whether more lies in a folder than an index consists of.
+#[pyfunction]
+fn holds_other_files(py: Python<'_>, folder: PathBuf) -> PyResult<bool> {
+    py.enter(|| storage::holds_other_files(&folder))
 }
 
 /// The exception for a panic, which is a defect of this crate.
@@ -213,5 +217,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<search::Found>()?;
     module.add_class::<search::Snapshot>()?;
     module.add_class::<writing::Writer>()?;
+    module.add_function(wrap_pyfunction!(holds_other_files, module)?)?;
     module.add_function(wrap_pyfunction!(set_threads, module)?)
 }

@@ -13,6 +13,7 @@ from typing import IO
 
 import pytest
 
+from clockify_rag.calibration import SHIPPED
 from faults import indexes
 from faults.conftest import World
 from faults.processes import failed, run, script
@@ -283,3 +284,20 @@ def test_an_index_that_is_a_file_is_no_index(world: World, tmp_path: Path) -> No
     failed(run("search", QUESTION, "--index", file, "--json"), 4)
     failed(run("build", world.pages, "--index", file, "--json"), 4)
     assert file.read_text() == "text"
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_what_helps_a_damaged_index_keeps_its_calibration(world: World, index: Path, calibrated: bool) -> None:
+    if calibrated:
+        (index / "calibration.json").write_bytes(SHIPPED.read_bytes())
+    for file in index.glob("segments/*/vectors.i8"):
+        file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
+    hint = failed(run("search", QUESTION, "--index", index, "--json"), 4, "index_corrupt").json["error"]["hint"]
+    assert "build it again" in hint
+    assert ("keep calibration.json" in hint) is calibrated
+    for path in index.iterdir():
+        if path.name != "calibration.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert run("build", world.pages, "--index", index).status == 0
+    assert (index / "calibration.json").is_file() is calibrated
+    assert indexes.answers(index)

@@ -29,9 +29,10 @@ def load(*options: tuple[str, str, Any]) -> config.Configuration:
 
 def pipeline(configuration: config.Configuration, *, building: bool = False) -> Pipeline:
     """Return the pipeline over the index that the settings name; raises ``StoreError`` where none can lie there."""
+    from clockify_rag.index import check_index_folder
     from clockify_rag.pipeline import Pipeline
 
-    config.check_index_folder(configuration.settings.index.path, building=building)
+    check_index_folder(configuration.settings.index.path, building=building)
     return Pipeline.open(configuration.settings.index.path, configuration.settings)
 
 
