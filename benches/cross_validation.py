@@ -68,11 +68,7 @@ def main() -> None:
 def defaults() -> Weights:
     """Return the weights that are the settings' defaults, which have to be among those that are tried."""
     settings = settings_with({})
-    weights = (
-        settings.embedding.title_weight,
-        DENSE_WEIGHT_OF[settings.embedding.embedder],
-        settings.retrieval.document_weight,
-    )
+    weights = (settings.embedding.title_weight, DENSE_WEIGHT_OF["static"], settings.retrieval.document_weight)
     if weights not in CHOICES:
         sys.exit(f"the defaults {weights} are not among the weights that are tried; add them")
     return weights
