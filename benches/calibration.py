@@ -2,14 +2,15 @@
 
     python benches/calibration.py [--rate R] [--write] [--json FILE] [--plot FILE.svg]
 
-Fitted on the development questions of ``stackfaq``, ``scifact-train`` and ``clockify`` (see ``quality.py``), each asked as it is and with
-every relevant document left out, and on questions of one of these collections asked of another: what nothing in an index is about.
-Every figure is cross-fitted by groups of questions that share a document, wherever they were asked. ``near misses`` are the
-questions whose relevant documents were left out, with their answerable twins; ``another subject`` those asked of another collection.
+Fitted on the development questions of ``stackfaq``, ``scifact-train`` and ``clockify`` (see ``quality.py``), each asked as
+it is and with every relevant document left out, and on questions of one of these collections asked of another: what nothing
+in an index is about. Every figure is cross-fitted by groups of questions that share a document, wherever they were asked.
+``near misses`` are the questions whose relevant documents were left out, with their answerable twins; ``another subject``
+those asked of another collection.
 
-Apart, fitted on nothing of: 500 questions about another product (``ray``) asked of Clockify's help centre, its own unanswerable
-questions, and the development questions of ``examples/help-center``. ``--write`` replaces ``calibration.json`` of the package. It has to
-be run again whenever ranking or the static model changes, because evidence changes with them.
+Apart, fitted on nothing of: 500 questions about another product (``ray``) asked of Clockify's help centre, its own
+unanswerable questions, and the development questions of ``examples/help-center``. ``--write`` replaces ``calibration.json``
+of the package. It has to be run again whenever ranking or the static model changes, because evidence changes with them.
 """
 
 from __future__ import annotations

@@ -2,15 +2,16 @@
 
     python benches/cross_validation.py [--json FILE]
 
-Collections and their splits are those of ``quality.py``. The development collections are dealt to five folds, questions that share a
-relevant document together. For each fold the weights of titles in vectors, of the cosine and of the document are taken that
-are best on the other four folds of all collections, each collection counted alike; what is reported are the values of the fold that
-was left out. Beside it stand the defaults, which were chosen once for all of them.
+Collections and their splits are those of ``quality.py``. The development collections are dealt to five folds, questions
+that share a relevant document together. For each fold the weights of titles in vectors, of the cosine and of the document
+are taken that are best on the other four folds of all collections, each collection counted alike; what is reported are the
+values of the fold that was left out. Beside it stand the defaults, which were chosen once for all of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -22,16 +23,19 @@ from typing import Any
 import msgspec
 
 from clockify_rag.calibrating import folded, groups_of
-from clockify_rag.evaluation import evaluate
+from clockify_rag.evaluation import changed, evaluate
 from clockify_rag.labelling import judge
 from clockify_rag.pipeline import Pipeline
-from quality import COLLECTIONS, changed, data_folder, settings_with
+from clockify_rag.retrieval import DENSE_WEIGHTS as DENSE_WEIGHT_OF
+from quality import COLLECTIONS, data_folder, settings_with
 
 SETS = ("clockify", "stackfaq", "scifact-train")
 METRICS = ("ndcg@10", "mrr@10", "recall@5")
 TITLE_WEIGHTS = (0.25, 0.5, 0.75)
 DENSE_WEIGHTS = (1.4, 1.8, 2.2)
 DOCUMENT_WEIGHTS = (0.15, 0.3, 0.5)
+
+CHOICES = tuple(product(TITLE_WEIGHTS, DENSE_WEIGHTS, DOCUMENT_WEIGHTS))
 
 Weights = tuple[float, float, float]
 Values = Mapping[str, Mapping[str, float]]
@@ -43,6 +47,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     report: dict[str, Any] = {}
+    standing = defaults()
     values: dict[str, dict[Weights, Values]] = {}
     folds: dict[str, dict[str, int]] = {}
     for name in SETS:
@@ -51,13 +56,22 @@ def main() -> None:
     print(f"{'collection':14} {'':16} " + " ".join(f"{metric:>9}" for metric in METRICS))
     for name in SETS:
         held_out = {question: values[name][chosen[fold]][question] for question, fold in folds[name].items()}
-        report[name] = {"cross-validated": means(held_out), "defaults": means(values[name][0.5, 1.8, 0.3])}
+        report[name] = {"cross-validated": means(held_out), "defaults": means(values[name][standing])}
         for label, found in report[name].items():
             print(f"{name:14} {label:16} " + " ".join(f"{found[metric]:9.4f}" for metric in METRICS))
     report["chosen"] = {str(fold): weights for fold, weights in chosen.items()}
     print("chosen: " + ", ".join(f"{weights} {count}x" for weights, count in Counter(chosen.values()).most_common()))
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+
+
+def defaults() -> Weights:
+    """Return the weights that are the settings' defaults, which have to be among those that are tried."""
+    settings = settings_with({})
+    weights = (settings.embedding.title_weight, DENSE_WEIGHT_OF["static"], settings.retrieval.document_weight)
+    if weights not in CHOICES:
+        sys.exit(f"the defaults {weights} are not among the weights that are tried; add them")
+    return weights
 
 
 def measured(name: str) -> tuple[dict[Weights, Values], dict[str, int]]:
@@ -90,7 +104,7 @@ def best(values: Mapping[str, Mapping[Weights, Values]], folds: Mapping[str, Map
         )
         return fmean(kept)
 
-    return max(product(TITLE_WEIGHTS, DENSE_WEIGHTS, DOCUMENT_WEIGHTS), key=without)
+    return max(CHOICES, key=without)
 
 
 def means(found: Values) -> dict[str, float]:

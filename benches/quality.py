@@ -2,16 +2,16 @@
 
     python benches/quality.py [--set NAME=VALUE …] [--metric NAME@K …] [--ablation] [--json FILE] [collection …]
 
-Collections are read from ``RAG_TEST_DATA`` and ``benches/questions``; each is marked as development or test, and defaults are chosen
-on the former only. BEIR collections are indexed as single chunks, one per document. Clockify and the Git manual are indexed as
-they are, in chunks: a page or section stands where its best chunk stands. What is measured, and how, is
+Collections are read from ``RAG_TEST_DATA`` and ``benches/questions``; each is marked as development or test, and defaults
+are chosen on the former only. BEIR collections are indexed as single chunks, one per document. Clockify and the Git manual
+are indexed as they are, in chunks: a page or section stands where its best chunk stands. What is measured, and how, is
 ``clockify_rag.evaluation``'s; this file knows only where collections lie.
 
 The Git manual's questions are split: those of even number were used to weigh pages against sections, those of odd number were not.
 
-Three rankings are measured in one index: ``bm25`` (BM25 of chunks, all fields alike, nothing else), ``lexical`` (what ``--lexical`` gives) and
-``default``; gains are those of ``default`` over ``lexical``, with the paired interval. Settings are the defaults unless ``--set`` changes
-one (``--set retrieval.document_weight=0.3``, ``--set embedding.embedder=none``).
+Three rankings are measured in one index: ``bm25`` (BM25 of chunks, all fields alike, nothing else), ``lexical`` (what
+``--lexical`` gives) and ``default``; gains are those of ``default`` over ``lexical``, with the paired interval. Settings are
+the defaults unless ``--set`` changes one (``--set retrieval.document_weight=0.3``, ``--set embedding.embedder=none``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import msgspec
 from clockify_rag.config import Settings, load
 from clockify_rag.contracts import Source
 from clockify_rag.errors import LabelsUnknown
-from clockify_rag.evaluation import Evaluation, compare, evaluate
+from clockify_rag.evaluation import Evaluation, changed, compare, evaluate
 from clockify_rag.labelling import LabelledQuestions, read_questions
 from clockify_rag.pipeline import Pipeline
 
@@ -179,15 +179,6 @@ def show(name: str, split: str, found: Mapping[str, Evaluation], metrics: list[s
     for variant in found["default"].ablation:
         levels = "  ".join(f"{level} {of.metrics[metrics[0]].mean:.4f}" for level, of in variant.levels.items())
         print(f"{'':14} {variant.name:32} {levels}", flush=True)
-
-
-def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Return settings with some of their values replaced."""
-    for key, value in changes.items():
-        table, _, name = key.partition(".")
-        part = msgspec.structs.replace(getattr(settings, table), **{name: value})
-        settings = msgspec.structs.replace(settings, **{table: part})
-    return settings
 
 
 def settings_with(changes: Mapping[str, Any]) -> Settings:

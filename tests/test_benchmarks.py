@@ -12,6 +12,8 @@ import numpy
 import pytest
 
 from clockify_rag import _core
+from clockify_rag.config import Settings
+from clockify_rag.pipeline import Pipeline
 from conftest import REPOSITORY
 
 COMPARE = REPOSITORY / "benches" / "compare"
@@ -62,6 +64,53 @@ def test_our_engine_takes_part(harness: Any, small: Path, dimension: int) -> Non
         numpy.testing.assert_allclose(numpy.sort(row_cosines[rows])[::-1], nearest, atol=2e-3)
     assert all(len(rows) == 12 for rows in found["hybrid"])
     assert "timesheet" in corpus.texts[found["lexical"][0][0]].lower()
+
+
+def test_our_contender_is_what_the_pipeline_searches_by_default(harness: Any, small: Path, tmp_path: Path) -> None:
+    contender, settings = harness("contender"), Settings()
+    assert (contender.PICKED, contender.TOP) == (settings.retrieval.top_k, settings.retrieval.candidates)
+    assert settings.reranking.mmr_lambda == contender.MMR_LAMBDA
+    shutil.copytree(small / "index-256", tmp_path / "store" / "index")
+    corpus = contender.Corpus(small, 256)
+    ours = contender.contender_class("clockify-rag")(corpus, tmp_path / "store")
+    ours.load()
+    ours.open()
+    pipeline = Pipeline.open(small / "index-256", settings)
+    for text, vector in zip(QUESTIONS, corpus.question_vectors, strict=True):
+        found = ours.hybrid(text, vector)
+        hits = pipeline.search(text).hits
+        assert [corpus.ids[row] for row in ours.rows(found)] == [hit.chunk.id for hit in hits]
+        assert [row[3] for row in found] == [hit.score for hit in hits]
+
+
+def test_a_run_makes_a_result_that_the_page_shows(
+    harness: Any, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = harness("run")
+    monkeypatch.setattr(run, "SECONDS", 0.01)
+    names = ["clockify-rag", "clockify-rag with texts", "clockify-rag stages"]
+    measured = run.Run("small", 256, names, passes=2, questions=3)
+    measured.build(again=False)
+    measured.open(repeat=1)
+    measured.serve(["hybrid", "dense", "throughput"], measured.searching, "clockify-rag")
+    measured.serve(run.STAGES, ["clockify-rag stages"], "clockify-rag stages")
+    assert measured.failed == {}
+    assert measured.figures["dense"]["clockify-rag with texts"]["recall@100"] > 0.99
+    assert set(measured.figures["throughput hybrid"]) == set(names[:2])
+    described = {"name": "debian-small", "chunks": len(measured.corpus.ids), "mixed_chunks": 0, "pages": 9}
+    described |= {"page_bytes": 1, "text_characters": sum(map(len, measured.corpus.texts)), "queries": 3}
+    entry = {"at": "2026-01-01T00:00:00Z", "commit": "1234567", "corpus": described, "machine": run.machine()}
+    entry["measured"] = {"passes": 2, "opens": 1, "questions": 3}
+    result = run.merged(tmp_path / "none.json", entry, [measured])
+    (tmp_path / "debian-small-1234567.json").write_text(json.dumps(result))
+    page = harness("report").text(tmp_path, tmp_path).splitlines()
+    for name in names:
+        assert sum(line.startswith(f"| **{name}** ") for line in page) >= 5, name
+    (left_out,) = [line for line in page if line.startswith("In the harness, not measured")]
+    assert "faiss flat" in left_out
+    assert "clockify-rag with texts" not in left_out
+    again = run.merged(tmp_path / "debian-small-1234567.json", {"at": "later"}, [])
+    assert again == {**result, "at": "later"}
 
 
 def test_a_contender_that_fails_says_why(harness: Any, small: Path) -> None:

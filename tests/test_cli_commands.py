@@ -179,6 +179,13 @@ def test_ask_for_people_prints_answer_and_citations(capfd: pytest.CaptureFixture
     assert captured.err == ""
 
 
+def build_in(monkeypatch: pytest.MonkeyPatch, group: str, name: str, component: type) -> None:
+    """Make a class of this file one of the package's own components."""
+    monkeypatch.setitem(sys.modules, "of_this_file", sys.modules[__name__])
+    own = {**plugins.BUILT_IN[group], name: f"of_this_file:{component.__name__}"}
+    monkeypatch.setattr(plugins, "BUILT_IN", {**plugins.BUILT_IN, group: own})
+
+
 class Elsewhere(ExtractiveGenerator):
     """Says that it asked another host."""
 
@@ -190,9 +197,7 @@ class Elsewhere(ExtractiveGenerator):
 def test_another_host_that_saw_the_question_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "elsewhere", sys.modules[__name__])
-    own = {**plugins.BUILT_IN["generators"], "extractive": "elsewhere:Elsewhere"}
-    monkeypatch.setattr(plugins, "BUILT_IN", {**plugins.BUILT_IN, "generators": own})
+    build_in(monkeypatch, "generators", "extractive", Elsewhere)
     assert run(["ask", QUESTION]) == 0
     assert capfd.readouterr().err == "the question was sent to models.example:11434\n"
     assert result_of(capfd, "ask", QUESTION)["sent_to"] == ["models.example:11434"]
@@ -722,9 +727,7 @@ def test_doctor_finds_a_flipped_bit(folder: Path, capfd: pytest.CaptureFixture[s
 def test_doctor_finds_an_embedder_that_made_other_vectors(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "mine", sys.modules[__name__])
-    own = {**plugins.BUILT_IN["embedders"], "mine": "mine:Mine"}
-    monkeypatch.setattr(plugins, "BUILT_IN", {**plugins.BUILT_IN, "embedders": own})
+    build_in(monkeypatch, "embedders", "mine", Mine)
     write(folder, {"clockify-rag.toml": '[embedding]\nembedder = "mine"\n'})
     index = checks_of(capfd, status=4)["index"]
     assert index["status"] == "failed"

@@ -147,7 +147,7 @@ class Contender:
 
     def open(self) -> None:
         """Make the index in ``store`` ready for the first search."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name} has nothing to open")
 
     def rows(self, result: Any) -> list[int]:
         """Return the rows of the corpus that a search returned, best first."""
@@ -160,6 +160,9 @@ TASKS = SEARCHES + STAGES
 
 TEXTS_AT_ONCE = 64
 """Texts that a stage is given at once."""
+
+SLOW_QUESTIONS = 30
+"""Questions that a slow contender is asked."""
 
 
 def tasks_of(contender: type[Contender]) -> list[str]:

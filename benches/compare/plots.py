@@ -65,8 +65,6 @@ def draw(lines: Mapping[str, Sequence[tuple[int, float]]], title: str, unit: str
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
-    if "--png" in sys.argv:
-        figure.savefig(path.with_suffix(".png"), dpi=110)
     pyplot.close(figure)
 
 

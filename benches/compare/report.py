@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from contender import CONTENDERS, SEARCHES, SLOW_QUESTIONS, TEXTS_AT_ONCE
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benches" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -24,8 +26,6 @@ PLOT_TITLES = {
     "lexical.svg": "BM25 top 100 by the number of chunks",
     "memory.svg": "Memory added by the number of chunks",
 }
-
-TEXTS_AT_ONCE = 64
 
 Results = Sequence[Mapping[str, Any]]
 Cell = Callable[[Mapping[str, Any]], str]
@@ -69,17 +69,24 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
-def names_in(results: Results, task: str, dimension: str, key: str) -> list[str]:
-    """Contenders of a task, best first on the largest corpus that they were measured on together."""
+def names_in(results: Results, task: str, dimension: str, key: str, *, most: bool = False) -> list[str]:
+    """Contenders of a task: those of the largest corpus, best (least, or ``most``) first, then those of smaller ones only."""
     found: dict[str, tuple[int, float]] = {}
     for place, result in enumerate(reversed(results)):
         for name, figure in result["figures"].get(dimension, {}).get(task, {}).items():
-            found.setdefault(name, (place, figure[key]))
+            found.setdefault(name, (place, -figure[key] if most else figure[key]))
     return sorted(found, key=lambda name: found[name])
 
 
 def compared(
-    results: Results, task: str, dimension: str, columns: Mapping[str, Cell], key: str = "p50_ms", *, path: bool = False
+    results: Results,
+    task: str,
+    dimension: str,
+    columns: Mapping[str, Cell],
+    key: str = "p50_ms",
+    *,
+    most: bool = False,
+    path: bool = False,
 ) -> list[str]:
     """One row a contender, one group of columns a corpus."""
     used = [result for result in results if result["figures"].get(dimension, {}).get(task)]
@@ -88,7 +95,7 @@ def compared(
     heads = ["contender", *(["vectors"] if path else [])]
     heads += [f"{size(result)}: {column}" for result in used for column in columns]
     rows = []
-    for name in names_in(used, task, dimension, key):
+    for name in names_in(used, task, dimension, key, most=most):
         row = [f"**{name}**" if name.startswith("clockify-rag") else name]
         if path:
             row.append("; ".join(dict.fromkeys(filter(None, (path_of(result, name, dimension) for result in used)))))
@@ -111,7 +118,18 @@ def size(result: Mapping[str, Any]) -> str:
 
 def corpora(results: Results) -> list[str]:
     """What the figures were taken on."""
-    heads = ["corpus", "chunks", "of them mixed", "pages", "MB of HTML", "MB of text", "questions", "commit", "taken"]
+    heads = [
+        "corpus",
+        "chunks",
+        "of them mixed",
+        "pages",
+        "MB of HTML",
+        "MB of text",
+        "questions",
+        "passes",
+        "commit",
+        "taken",
+    ]
     rows = []
     for result in results:
         corpus = result["corpus"]
@@ -123,7 +141,8 @@ def corpora(results: Results) -> list[str]:
                 f"{corpus['pages']:,}",
                 number(corpus["page_bytes"] / 1e6),
                 number(corpus["text_characters"] / 1e6),
-                str(corpus["queries"]),
+                str(min(corpus["queries"], result["measured"]["questions"])),
+                str(result["measured"]["passes"]),
                 f"`{result['commit']}`",
                 str(result["at"])[:10],
             ]
@@ -146,6 +165,18 @@ def versions(results: Results) -> list[str]:
     for result in results:
         found |= {name: (about["version"], about["notes"]) for name, about in result["contenders"].items()}
     return table(["contender", "version", "note"], [[name, *about] for name, about in found.items()])
+
+
+def slow(results: Results) -> list[str]:
+    """Who was asked fewer questions."""
+    measured = {name for result in results for task in SEARCHES for name in result["figures"]["256"].get(task, {})}
+    return [name for name in CONTENDERS if name in measured and CONTENDERS[name].slow] or ["none"]
+
+
+def missing(results: Results) -> list[str]:
+    """Who is in the harness and in no result."""
+    found = [name for name in CONTENDERS if not any(name in result["contenders"] for result in results)]
+    return [f"In the harness, not measured in these runs: {'; '.join(found)}.", ""] if found else []
 
 
 def failures(results: Results) -> list[str]:
@@ -257,6 +288,9 @@ def page(results: Results, loaded: Results, plots: Iterable[str]) -> str:
         "the most of them. *Ours / theirs* compares `clockify-rag` as it is shipped with a contender within each pass: below 1",
         "ours takes less time. A line of ours with another setting is compared like a peer.",
         "",
+        "Of each corpus the newest run is shown; what it did not measure is left empty. Contenders of the largest corpus stand",
+        f"first, the best of them at the top. Slow ones are asked {SLOW_QUESTIONS} questions: {', '.join(slow(results))}.",
+        "",
         f"Machine: {machines(everything)}." if everything else "Nothing was measured yet.",
         "",
         *corpora(results),
@@ -303,7 +337,12 @@ def page(results: Results, loaded: Results, plots: Iterable[str]) -> str:
         "## Throughput of independent questions",
     ]
     for task in ("lexical", "hybrid"):
-        lines += ["", f"### Throughput, {task}", "", *compared(results, f"throughput {task}", "256", THREADS, "two")]
+        lines += [
+            "",
+            f"### Throughput, {task}",
+            "",
+            *compared(results, f"throughput {task}", "256", THREADS, "two", most=True),
+        ]
     lines += ["", "## Load beside a build", ""]
     lines += [
         "Poisson arrivals, two threads, the whole of `Pipeline.search` with the question's embedding; latency counts from the",
@@ -318,8 +357,8 @@ def page(results: Results, loaded: Results, plots: Iterable[str]) -> str:
         "",
         *versions(results),
         "",
-        "Not compared: txtai, whose package needs torch with CUDA, 3 GB of wheels on Linux x86-64; sentence-transformers for the",
-        "same reason, MiniLM runs as ONNX instead; bm25-turbo, whose place rank_bm25 and bm25s take.",
+        *missing(results),
+        "Not among them: txtai and sentence-transformers, whose packages need torch with CUDA, 3 GB of wheels on Linux x86-64.",
         *failures(results),
     ]
     return "\n".join(lines).rstrip() + "\n"

@@ -26,15 +26,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from contender import CONTENDERS, SEARCHES, STAGES, TOP, Corpus
+from contender import CONTENDERS, SEARCHES, SLOW_QUESTIONS, STAGES, TOP, Corpus
 from corpus import DIMENSIONS, corpus_folder, dimensions, make
 from process import HERE, Failed, Process
 
 REFERENCE = {"search": "clockify-rag", "stage": "clockify-rag stages"}
 """Whose time is the numerator of every ratio."""
 
-SLOW_QUESTIONS = 30
 TASKS = ("build", "open", *SEARCHES, "throughput", "stages")
+MANY_AT_ONCE = ("lexical", "hybrid")
+"""The tasks whose throughput is measured."""
+
 WARM_UP = 30
 SECONDS = 1.5
 """How long a throughput is measured."""
@@ -118,12 +120,13 @@ class Run:
         return tasks
 
     def serve(self, tasks: Sequence[str], names: Sequence[str], reference: str) -> None:
-        """Open everybody at once and ask in turns."""
+        """Open everybody who takes part at once and ask in turns."""
+        wanted = {*tasks, *(MANY_AT_ONCE if "throughput" in tasks else ())}
         with contextlib.ExitStack() as stack:
             serving: dict[str, Process] = {}
             for name in names:
                 with self.guarded(name):
-                    if name in self.failed or not set(self.tasks(name)) & {*tasks, *SEARCHES, *STAGES}:
+                    if name in self.failed or wanted.isdisjoint(self.tasks(name)):
                         continue
                     process = stack.enter_context(Process(name, self.size, self.dimension))
                     process.do("open", task=self.tasks(name)[0])
@@ -177,7 +180,7 @@ class Run:
                 if CONTENDERS[name].slow or name in self.failed:
                     continue
                 with self.guarded(name):
-                    for task in ("lexical", "hybrid"):
+                    for task in MANY_AT_ONCE:
                         if task in self.tasks(name):
                             before, both, after = (
                                 process.do("throughput", task=task, threads=threads, seconds=SECONDS)["per_second"]

@@ -3,7 +3,7 @@
     python worker.py NAME CORPUS-FOLDER DIMENSION STORE
 
     {"do": "build"}                                    → seconds, bytes, peak
-    {"do": "open", "task": …}                          → milliseconds to import, to open, to the first answer; memory added
+    {"do": "open", "task": …}                          → milliseconds to import, to open, to the first answer; memory before
     {"do": "pass", "task": …, "questions": n}          → milliseconds of each question
     {"do": "rows", "task": …, "questions": n}          → rows found for each question
     {"do": "throughput", "task": …, "threads": n, "seconds": s}   → questions a second
@@ -104,13 +104,10 @@ class Worker:
         opened = time.perf_counter()
         first()
         answered = time.perf_counter()
-        after = memory()
         return {
             "import_ms": self.import_ms,
             "open_ms": (opened - started) * 1000,
             "first_answer_ms": (answered - started) * 1000,
-            "added_anonymous_mb": after["anonymous"] - before["anonymous"],
-            "added_file_mb": after["file"] - before["file"],
             "base": before,
         }
 

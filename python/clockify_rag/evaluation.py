@@ -280,7 +280,7 @@ def _ablation(pipeline: Pipeline, measuring: _Measuring, configured: _Run) -> It
     """Yield each stage, and the ranking without each option."""
     vectors = configured.by_words < len(measuring.asked)
     for name, changes, stage in _variants(pipeline.settings, vectors=vectors):
-        other = pipeline.with_settings(_changed(pipeline.settings, changes))
+        other = pipeline.with_settings(changed(pipeline.settings, changes))
         run = measuring.run(other, name) if changes else configured
         yield Variant(
             name=name,
@@ -335,13 +335,14 @@ def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
                 yield field.name, off
 
 
-def _changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Return settings with some of their values replaced, each named ``table.setting``."""
     tables: dict[str, dict[str, Any]] = {}
     for key, value in changes.items():
         table, _, name = key.partition(".")
         tables.setdefault(table, {})[name] = value
-    changed = {table: msgspec.structs.replace(getattr(settings, table), **of) for table, of in tables.items()}
-    return msgspec.structs.replace(settings, **changed)
+    replaced = {table: msgspec.structs.replace(getattr(settings, table), **of) for table, of in tables.items()}
+    return msgspec.structs.replace(settings, **replaced)
 
 
 # Figures.

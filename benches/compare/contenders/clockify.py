@@ -1,8 +1,10 @@
 """Our engine, called from Python with the question's vector, as the peers are.
 
-Peers give numbers of rows and scores. ``hybrid`` gives the twelve hits with their texts, records and scores, ``lexical`` and ``dense`` the
-hundred best ids and scores; what it costs to hand them over is in the time. ``hybrid`` also scores whole documents, which no peer has; ``chunks only`` leaves that out. ``lexical`` and
-``dense`` are the same search with one retriever: BM25F over title, headings and text, without the documents' evidence.
+Peers give numbers of rows and scores. ``hybrid`` gives the twelve hits with their texts, records and scores, ``lexical``
+and ``dense`` the hundred best ids and scores; what it costs to hand them over is in the time. ``hybrid`` also scores whole
+documents, which no peer has; ``chunks only`` leaves that out. ``lexical`` and ``dense`` are the same search with one
+retriever: BM25F over title, headings and text, without the documents' evidence. A test holds ``hybrid`` to the hits and
+scores of ``Pipeline.search`` with the settings' defaults.
 """
 
 from __future__ import annotations

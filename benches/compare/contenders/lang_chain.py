@@ -47,7 +47,7 @@ class LangChain(Contender):
             """Returns the question's vector as it was given."""
 
             def embed_documents(self, texts: list[str]) -> list[list[float]]:
-                raise NotImplementedError
+                raise NotImplementedError("the base class demands it; documents come with their vectors")
 
             def embed_query(self, text: str) -> list[float]:
                 del text
