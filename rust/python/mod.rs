@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use pyo3::prelude::*;
@@ -162,8 +162,8 @@ fn is_index_alone(folder: &Path) -> bool {
 
 /// Whether more lies in a folder than an index consists of.
 #[pyfunction]
-fn holds_other_files(py: Python<'_>, folder: PathBuf) -> PyResult<bool> {
-    py.enter(|| storage::holds_other_files(&folder))
+fn holds_other_files(py: Python<'_>, folder: &str) -> PyResult<bool> {
+    py.enter(|| storage::holds_other_files(Path::new(folder)))
 }
 
 /// The exception for a panic, which is a defect of this crate.
