@@ -229,6 +229,8 @@ class Snapshot:
     def document_records(self, segment: str | None = None) -> list[bytes]:
         """The records of the documents that live, of one segment or of all, by id."""
     def document_record(self, document_id: str) -> bytes | None: ...
+    def place_of(self, document_id: str) -> tuple[str, int] | None:
+        """The segment of a document that lives, and how many chunks it has."""
     def text(self, document_id: str) -> str | None: ...
     def chunks_of(self, document_id: str) -> list[tuple[bytes, str]]:
         """The records and texts of a document's chunks in reading order."""

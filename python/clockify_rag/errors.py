@@ -125,6 +125,12 @@ class CrawlError(SourceError):
     exit_code = 6
 
 
+class SourceShrunk(SourceError):
+    """A source lost so many documents at once that it is rather taken for broken."""
+
+    code = "source_shrunk"
+
+
 class StoreError(ClockifyRagError):
     """An index cannot be read or written."""
 

@@ -123,7 +123,7 @@ def init(
 
 
 @app.command(cls=PlainCommand)
-def build(
+def build(  # noqa: PLR0913, PLR0917 - each is an option
     sources: Annotated[
         list[str] | None,
         typer.Argument(metavar="SOURCE...", help="Folders, files or archives. [default: the configuration's]"),
@@ -146,6 +146,9 @@ def build(
     only: Annotated[bool, typer.Option("--only", help="Remove every other source from the index.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Build nothing if a page cannot be read.")] = False,
     checksum: Annotated[bool, typer.Option("--checksum", help="Read every file, even if it looks unchanged.")] = False,
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Follow a source that lost most of its pages.")
+    ] = False,
     no_ignore: Annotated[
         bool, typer.Option("--no-ignore", help="Read hidden, ignored, dependency and build paths too.")
     ] = False,
@@ -165,6 +168,7 @@ def build(
             only=only,
             strict=strict,
             checksum=checksum,
+            allow_shrink=allow_shrink,
             no_ignore=no_ignore,
             embedder=embedder,
             as_json=as_json,

@@ -19,6 +19,7 @@ from clockify_rag.walking import ARCHIVES
 
 if TYPE_CHECKING:
     from clockify_rag.contracts import Skipped
+    from clockify_rag.index import EmbeddingCounts
     from clockify_rag.pipeline import BuildReport
 
 PARTLY_BUILT: Final = 6
@@ -36,6 +37,7 @@ def build(
     only: bool,
     strict: bool,
     checksum: bool,
+    allow_shrink: bool,
     no_ignore: bool,
     embedder: str | None,
     as_json: bool,
@@ -55,7 +57,7 @@ def build(
         output.note(f"warning: {warning}")
     with output.progress_bar() as progress:
         report = opening.pipeline(configuration, building=True).build(
-            sources, only=only, strict=strict, checksum=checksum, progress=progress
+            sources, only=only, strict=strict, checksum=checksum, allow_shrink=allow_shrink, progress=progress
         )
     if as_json:
         output.print_json(msgspec.structs.asdict(report))
@@ -107,6 +109,16 @@ def _why(skipped: Skipped) -> str:
     return message if not skipped.path or any(name in message for name in names) else f"{skipped.path}: {message}"
 
 
+def embedded(counts: EmbeddingCounts) -> str:
+    """Return, as a sentence, where vectors came from; nothing where all were made anew or none was."""
+    told = [f"embedded {counts.made:,} texts"]
+    if counts.cached:
+        told.append(f"found {counts.cached:,} in the cache ({counts.hit_rate or 0:.0%})")
+    if counts.kept:
+        told.append(f"kept the vectors of {counts.kept:,} chunks")
+    return ", ".join(told) if len(told) > 1 else ""
+
+
 def _print_report(printer: output.Printer, report: BuildReport, index: str) -> None:
     printer.line(
         f"{report.documents:,} documents, {report.chunks:,} chunks in generation {report.generation} of {index}", "bold"
@@ -121,6 +133,8 @@ def _print_report(printer: output.Printer, report: BuildReport, index: str) -> N
         printer.line(
             f"{report.without_vectors:,} documents are in languages that the embedder does not know: found by words"
         )
+    if told := embedded(report.embedding):
+        printer.line(told)
     for reason, count in sorted(Counter(skipped.reason for skipped in report.skipped).items()):
         printer.line(f"skipped {count:,}: {reason}")
     if report.timings_ms:
