@@ -7,7 +7,7 @@ the border. Where Python already has a word for a failure (``LookupError``, ``Ti
     ClockifyRagError
     ├─ ConfigError(ValueError)     UnknownSetting · InvalidSetting
     ├─ PluginError                 PluginNotFound(LookupError) · PluginConflict · MissingExtra(ImportError)
-    ├─ SourceError                 DocumentUnreadable · CrawlError
+    ├─ SourceError                 DocumentUnreadable · CrawlError · SourceShrunk
     ├─ StoreError                  IndexNotFound(FileNotFoundError) · IndexLocked · IndexCorrupt · IndexIncompatible
     ├─ QueryError(ValueError)      EmptyQuery · QueryTooLong
     ├─ EvaluationError(ValueError)  LabelsInvalid · LabelsUnknown · RunsDiffer
