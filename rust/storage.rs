@@ -1051,6 +1051,7 @@ impl Publisher {
         if !layout.secret().exists() {
             write_secret(&layout.secret())?;
         }
+        layout.adopt_first()?;
         let current = match Generation::open(root) {
             Ok(generation) => Some(generation),
             Err(Error::IndexNotFound { .. }) => None,
@@ -1067,6 +1068,22 @@ impl Publisher {
         }
         publisher.clear_leftovers()?;
         Ok(publisher)
+    }
+
+    /// As [`Publisher::open`], also where the generation that is served cannot be opened: what is published takes its place,
+    /// and nothing is removed before.
+    ///
+    /// # Errors
+    /// [`Error::IndexLocked`] when another process builds, [`Error::Io`] when the folder cannot be written.
+    pub fn open_over_damage(root: &Path) -> Result<Self> {
+        let layout = Layout::new(root);
+        for folder in [layout.generations(), layout.segments(), layout.tombstones()] {
+            create_folder(&folder)?;
+        }
+        let lock = take_lock(root)?;
+        let newest = layout.list_generations()?.last().copied().unwrap_or(0);
+        let next = newest.max(layout.read_current().map_or(0, |(served, _)| served)) + 1;
+        Ok(Self { layout, current: Generation::open(root).ok(), next, segments: 0, _lock: lock })
     }
 
     /// The generation that is served while this one is built.
@@ -1118,8 +1135,7 @@ impl Publisher {
     /// power; [`Publisher::current`] says which.
     pub fn publish(&mut self, makers: Makers, segments: Vec<SegmentEntry>, state: &[u8]) -> Result<u64> {
         let generation = self.next;
-        let name = format!("{generation:06}.state");
-        let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
+        let state = self.write_state(state)?;
         let manifest = Manifest { format: FORMAT, generation, makers, segments, state };
         sync_directory(&self.layout.segments())?;
         sync_directory(&self.layout.tombstones())?;
@@ -1139,10 +1155,20 @@ impl Publisher {
         Ok(generation)
     }
 
+    /// Writes the state file of the next generation, where there is anything to write.
+    fn write_state(&self, state: &[u8]) -> Result<Option<FileEntry>> {
+        let name = format!("{:06}.state", self.next);
+        if state.is_empty() { Ok(None) } else { write_whole(&self.layout.generations(), &name, state).map(Some) }
+    }
+
     /// Removes what was written and not published, and releases the lock.
     ///
     /// What cannot be removed is left to the next build, as after a kill.
     pub fn close(self) {
+        if self.current.is_none() && self.layout.manifest(1).exists() {
+            // What is damaged is not known, so what nothing names is not known either.
+            return;
+        }
         if self.layout.read_current().is_ok_and(|(served, _)| served == self.next) {
             // A rename that was reported as failed and was not.
             return;
@@ -1357,6 +1383,10 @@ fn lock_shared(file: &File, path: &Path) -> Result<()> {
 fn try_lock_exclusive(file: &File) -> bool {
     file.try_lock().is_ok()
 }
+
+mod purging;
+mod remains;
+pub use remains::Remains;
 
 #[cfg(test)]
 mod tests;

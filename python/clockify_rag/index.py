@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -133,7 +133,7 @@ class OpenGeneration:
         """Return the document of an encoded record, as it is in this generation."""
         document = self._decoded.get(record)
         if document is None:
-            document = _with_state(_documents.decode(record), self._states)
+            document = with_state(_documents.decode(record), self._states)
             if len(self._decoded) < DECODED_DOCUMENTS:
                 self._decoded[record] = document
         return document
@@ -219,30 +219,7 @@ class LocalIndex:
         Raises:
             SourceError: no document is meant, or more than one.
         """
-        if found := self.document(name):
-            return found
-        exact: list[Document] = []
-        ending: list[Document] = []
-        for document in self.documents():
-            if name in (document.path, f"{document.source}/{document.path}", document.url):
-                exact.append(document)
-            elif any(f"/{path}".endswith(f"/{name}") for path in (document.path, document.path.rsplit(".", 1)[0])):
-                ending.append(document)
-        matches = exact or ending
-        if len(matches) == 1:
-            return matches[0]
-        if not matches:
-            import difflib
-
-            near = difflib.get_close_matches(name, [document.path for document in self.documents()], n=1, cutoff=0.5)
-            hint = f"the nearest is {near[0]}" if near else "clockify-rag documents lists them"
-            raise SourceError(f"the index has no document {name!r}", hint=hint, document=name)
-        names = ", ".join(f"{document.source}/{document.path}" for document in matches[:5])
-        raise SourceError(
-            f"{len(matches)} documents are called {name!r}: {names}",
-            hint="name one of them with its source, or by its id",
-            document=name,
-        )
+        return self.document(name) or named_document(name, list(self.documents()))
 
     def text(self, document_id: str) -> str:
         """Return the canonical text of a document.
@@ -387,7 +364,7 @@ class IndexWriter:
             vectors: a row of little-endian float32 for each chunk; ``None`` for a document that has none.
         """
         dimension = 0 if self.embedder is None else self.embedder.dimension
-        held = self._writer.add(_row(document, text, chunks), dimension, vectors)
+        held = self._writer.add(row_of(document, text, chunks), dimension, vectors)
         self._deleted.add(document.id)
         self._state.pop(document.id, None)
         self._written += 1
@@ -451,7 +428,7 @@ class IndexWriter:
 
     def _stored(self, snapshot: _core.Snapshot, document_id: str) -> tuple[Document, str, list[Chunk]]:
         chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
-        return _with_state(self.known[document_id], self._state), snapshot.text(document_id) or "", chunks
+        return with_state(self.known[document_id], self._state), snapshot.text(document_id) or "", chunks
 
     def publish(self, counted: Callable[[], EmbeddingCounts | None] = lambda: None) -> int:
         """Make everything added and removed the generation that is served; durable when this returns.
@@ -472,7 +449,7 @@ class IndexWriter:
             dropped=sorted(self._dropped),
             chunker=self._chunker,
             embedder=None if mine is None else (mine.name, mine.fingerprint, mine.dimension),
-            state=_encoded_state(dict(sorted(self._state.items())), counted()),
+            state=encoded_state(dict(sorted(self._state.items())), counted()),
         )
 
     def _removes(self) -> bool:
@@ -514,6 +491,36 @@ class IndexWriter:
             self._readd(snapshot, [document_id for document_id in living if document_id not in self._deleted])
 
 
+def named_document(name: str, documents: Sequence[Document]) -> Document:
+    """Return the one of ``documents`` that ``name`` means: its id, path, ``source/path``, URL, or the only path that ends so.
+
+    Raises:
+        SourceError: no document is meant, or more than one.
+    """
+    exact: list[Document] = []
+    ending: list[Document] = []
+    for document in documents:
+        if name in (document.id, document.path, f"{document.source}/{document.path}", document.url):
+            exact.append(document)
+        elif any(f"/{path}".endswith(f"/{name}") for path in (document.path, document.path.rsplit(".", 1)[0])):
+            ending.append(document)
+    matches = exact or ending
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
+        import difflib
+
+        near = difflib.get_close_matches(name, [document.path for document in documents], n=1, cutoff=0.5)
+        hint = f"the nearest is {near[0]}" if near else "clockify-rag documents lists them"
+        raise SourceError(f"the index has no document {name!r}", hint=hint, document=name)
+    names = ", ".join(f"{document.source}/{document.path}" for document in matches[:5])
+    raise SourceError(
+        f"{len(matches)} documents are called {name!r}: {names}",
+        hint="name one of them with its source, or by its id",
+        document=name,
+    )
+
+
 def check_index_folder(path: str | Path, *, building: bool = False) -> None:
     """Refuse a path that no index can lie at.
 
@@ -545,7 +552,7 @@ def _is_index(folder: Path) -> bool:
 def stored_documents(snapshot: _core.Snapshot) -> list[Document]:
     """Return the documents that live in a generation, in order of id, as they are in it."""
     states = state_of(snapshot).documents
-    return [_with_state(_documents.decode(record), states) for record in snapshot.document_records()]
+    return [with_state(_documents.decode(record), states) for record in snapshot.document_records()]
 
 
 def decode_chunk(record: bytes, text: str) -> Chunk:
@@ -584,27 +591,34 @@ def check_compatible(snapshot: _core.Snapshot, embedder: EmbedderEntry | None, *
         )
         raise IndexIncompatible(
             what,
-            hint="clockify-rag build with the same sources embeds again; --lexical searches by words meanwhile",
+            hint=f"clockify-rag reembed {embedder.name} embeds what is stored again; --lexical searches by words meanwhile",
             aspect="embedder",
             found=stored[1],
             expected=embedder.fingerprint,
         )
 
 
-def state_of(snapshot: _core.Snapshot) -> GenerationState:
+def decode_document(record: bytes) -> Document:
+    """Return the document of an encoded record, as it was when its segment was written."""
+    return _documents.decode(record)
+
+
+def state_of(snapshot: _core.Snapshot | _core.Remains) -> GenerationState:
     """Return what is kept of a generation beside its segments."""
     state = snapshot.state()
     decoded = _states.decode(state) if state else GenerationState()
     return GenerationState(decoded) if isinstance(decoded, dict) else decoded
 
 
-def _encoded_state(documents: dict[str, DocumentState], embedding: EmbeddingCounts | None) -> bytes:
+def encoded_state(documents: Mapping[str, DocumentState], embedding: EmbeddingCounts | None) -> bytes:
+    """Return what ``state_of`` reads."""
     if embedding is None:
         return _encoder.encode(documents) if documents else b""
-    return _encoder.encode(GenerationState(documents, embedding))
+    return _encoder.encode(GenerationState(dict(documents), embedding))
 
 
-def _with_state(document: Document, states: dict[str, DocumentState]) -> Document:
+def with_state(document: Document, states: Mapping[str, DocumentState]) -> Document:
+    """Return a document as it is in a generation with these states."""
     state = states.get(document.id)
     if state is None:
         return document
@@ -615,7 +629,8 @@ def _is_id(text: str) -> bool:
     return len(text) == ID_CHARACTERS and all(character in "0123456789abcdef" for character in text)
 
 
-def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentRow:
+def row_of(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentRow:
+    """Return a document as the core takes it."""
     filters = [f"source={document.source}", f"language={document.language}"]
     filters += [f"tags={tag}" for tag in document.tags]
     if document.version is not None:

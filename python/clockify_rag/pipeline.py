@@ -852,10 +852,14 @@ class VectorMaker:
 
     Args:
         pipeline: whose embedder makes them.
+        progress: called with how many chunks have vectors, of how many.
+        total: how many chunks there are.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, progress: Progress | None = None, total: int | None = None) -> None:
         self.pipeline = pipeline
+        self._progress = progress
+        self._total = total
         self.without = 0
         """Documents in languages that the embedder does not know."""
         self._reused = 0
@@ -927,13 +931,16 @@ class VectorMaker:
             return b""
         from clockify_rag.embedding import embedded_passages
 
-        self._made += len(pairs)
-        return embedded_passages(
+        rows = embedded_passages(
             embedder,
             [embedded_text(document, chunk) for document, chunk in pairs],
             [document.title for document, _ in pairs],
             self.pipeline.settings.embedding.title_weight,
         )
+        self._made += len(pairs)
+        if self._progress is not None:
+            self._progress("embed", self._made, self._total)
+        return rows
 
 
 def _source(given: str) -> Source:

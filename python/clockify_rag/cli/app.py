@@ -401,6 +401,56 @@ def info(index: IndexFolder = None, as_json: AsJson = False) -> None:
 
 
 @app.command(cls=PlainCommand)
+def remove(
+    documents: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DOCUMENT...", help="Ids, paths, source/path or addresses.", show_default=False),
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="NAME", help="All pages of this source. Repeat it.")
+    ] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Leave no byte of them: rewrite former generations, clear the cache.")
+    ] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove pages from the index."""
+    from clockify_rag.cli import changing
+
+    changing.remove(documents or [], sources=source or [], purge=purge, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def repair(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Where lost pages are read again. [default: the configuration's]"),
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Heal a damaged index from what is left of it."""
+    from clockify_rag.cli import changing
+
+    raise typer.Exit(changing.repair(sources or [], index=index, as_json=as_json))
+
+
+@app.command(cls=PlainCommand)
+def reembed(
+    model: Annotated[
+        str, typer.Argument(metavar="EMBEDDER[:MODEL]", help="For example ollama:nomic-embed-text.", show_default=False)
+    ],
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embed what is stored with another embedder."""
+    from clockify_rag.cli import changing
+
+    changing.reembed(model, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
 def doctor(
     index: IndexFolder = None,
     offline: Annotated[
