@@ -1081,8 +1081,7 @@ impl Publisher {
             create_folder(&folder)?;
         }
         let lock = take_lock(root)?;
-        let newest = layout.list_generations()?.last().copied().unwrap_or(0);
-        let next = newest.max(layout.read_current().map_or(0, |(served, _)| served)) + 1;
+        let next = layout.highest_number()?.max(layout.read_current().map_or(0, |(served, _)| served)) + 1;
         Ok(Self { layout, current: Generation::open(root).ok(), next, segments: 0, _lock: lock })
     }
 

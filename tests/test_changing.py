@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy
 import pytest
 
 from clockify_rag.cache import EmbeddingCache
+from clockify_rag.cli.building import overlaps
+from clockify_rag.config import Settings
 from clockify_rag.errors import SourceError, SourceShrunk
 from clockify_rag.pipeline import Pipeline
 from folders import source_of, write
@@ -272,3 +275,18 @@ def test_a_source_that_is_gone_changes_nothing(tmp_path: Path, pages: Path, gone
     assert pipeline.index.refresh() is False
     assert pipeline.build([other]).changed == 1
     assert len(list(pipeline.index.documents())) == 6
+
+
+def test_sources_of_one_folder_overlap_where_both_read_a_page(tmp_path: Path) -> None:
+    pages = write(tmp_path / "site", {"guide/a.md": "# A\n\nText.\n", "api/b.md": "# B\n\nText.\n"})
+    guide = source_of(pages, name="guide", include=("guide/",))
+    api = source_of(pages, name="api", include=("api/",))
+    everything = source_of(pages, name="all")
+    inner = source_of(pages / "guide", name="inner")
+    assert overlaps([guide, api], Settings()) == []
+    assert len(overlaps([guide, everything], Settings())) == 1
+    assert len(overlaps([guide, inner], Settings())) == 1
+    assert overlaps([api, inner], Settings()) == []
+    configured = msgspec.convert({"sources": [{"name": "api", "location": str(pages), "include": ["api/"]}]}, Settings)
+    assert overlaps([guide], configured) == []
+    assert len(overlaps([everything], configured)) == 1

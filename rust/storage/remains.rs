@@ -10,7 +10,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    BLOCK_BYTES, BLOCK_TABLE, BlockFile, Data, FileEntry, Layout, Manifest, Segment, check_name, hash_of_blocks,
+    BLOCK_BYTES, BLOCK_TABLE, BlockFile, Data, FileEntry, Layout, Manifest, Segment, check_name, hash_of_blocks, list,
     lock_shared, open_regular, open_whole, write_replacing,
 };
 use crate::error::{Error, Result};
@@ -123,6 +123,17 @@ impl Remains {
 }
 
 impl Layout {
+    /// The highest number of a generation that anything was written for, also by builds that were killed.
+    pub(super) fn highest_number(&self) -> Result<u64> {
+        let mut highest = 0;
+        for (folder, separator) in [(self.generations(), '.'), (self.segments(), '-'), (self.tombstones(), '-')] {
+            let names = list(&folder)?;
+            let numbers = names.iter().filter_map(|name| name.split_once(separator)?.0.parse::<u64>().ok());
+            highest = numbers.fold(highest, u64::max);
+        }
+        Ok(highest)
+    }
+
     /// Serves a first generation that is whole, although `CURRENT` does not name it: the build that made it was killed at its last
     /// step, or the file was lost.
     pub(super) fn adopt_first(&self) -> Result<()> {
