@@ -26,6 +26,14 @@ pub enum Error {
         /// The folder that was to hold the index.
         path: PathBuf,
     },
+    /// The index has no generation of that number, or no longer.
+    #[error("{} has no generation {generation}", path.display())]
+    GenerationNotFound {
+        /// The index folder.
+        path: PathBuf,
+        /// The number.
+        generation: u64,
+    },
     /// Another process is building this index.
     #[error("{} is being built by another process{}", path.display(), holder.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
     IndexLocked {

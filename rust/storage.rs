@@ -201,14 +201,16 @@ impl BlockFile {
         Ok(bytes)
     }
 
-    /// Reads every byte again and compares each block with its hash, whatever was verified before.
+    /// Reads the blocks of `range` again and compares each with its hash, whatever was verified before.
     ///
     /// # Errors
-    /// [`Error::IndexCorrupt`] for the first block that does not have its hash.
-    pub fn reread(&self) -> Result<()> {
-        for block in 0..self.hashes.len() {
+    /// [`Error::IndexCorrupt`] for the first block that does not have its hash; [`Error::Cancelled`].
+    pub fn reread(&self, range: Range<usize>) -> Result<()> {
+        let end = range.end.min(self.len()).div_ceil(BLOCK_BYTES);
+        for block in range.start / BLOCK_BYTES..end {
             if block % FETCHED_BLOCKS == 0 {
-                self.fetch(block, block + FETCHED_BLOCKS);
+                execution::checkpoint()?;
+                self.fetch(block, (block + FETCHED_BLOCKS).min(end));
             }
             self.check(block)?;
         }
@@ -788,6 +790,12 @@ impl Layout {
         self.root.join("tombstones")
     }
 
+    /// The folder of tags.
+    #[must_use]
+    pub fn tags_folder(&self) -> PathBuf {
+        self.root.join("tags")
+    }
+
     /// Reads `CURRENT`: the generation served and its manifest's hash.
     ///
     /// # Errors
@@ -801,23 +809,7 @@ impl Layout {
                 _ => Error::corrupt(&path, "it is missing, but generations exist"),
             });
         }
-        let (file, _) = open_regular(&path)?;
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 256), &mut bytes)
-            .map_err(Error::io("read", &path))?;
-        let text = String::from_utf8(bytes).unwrap_or_default();
-        let parts = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
-        match parts.and_then(|(number, hash)| Some((number.parse().ok()?, hash))) {
-            Some((generation, hash)) if hash.len() == 32 && self.line_of(generation, hash) == text => {
-                Ok((generation, hash.to_owned()))
-            }
-            _ => Err(Error::corrupt(&path, "it names no generation")),
-        }
-    }
-
-    #[allow(clippy::unused_self)]
-    fn line_of(&self, generation: u64, hash: &str) -> String {
-        format!("{generation:06} {hash}\n")
+        read_line(&path)
     }
 
     /// The numbers of all generations whose manifest exists, ascending.
@@ -845,6 +837,26 @@ impl Layout {
             return Err(Error::corrupt(&path, format!("it is the manifest of generation {}", manifest.generation)));
         }
         Ok((manifest, hash, file))
+    }
+}
+
+/// The line that names a generation and its manifest's hash, in `CURRENT` and in tags.
+fn line_of(generation: u64, hash: &str) -> String {
+    format!("{generation:06} {hash}\n")
+}
+
+/// Reads a file that is such a line.
+fn read_line(path: &Path) -> Result<(u64, String)> {
+    let (file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, 256), &mut bytes).map_err(Error::io("read", path))?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let parts = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
+    match parts.and_then(|(number, hash)| Some((number.parse().ok()?, hash))) {
+        Some((generation, hash)) if hash.len() == 32 && line_of(generation, hash) == text => {
+            Ok((generation, hash.to_owned()))
+        }
+        _ => Err(Error::corrupt(path, "it names no generation")),
     }
 }
 
@@ -906,6 +918,28 @@ impl Generation {
                 }
             }
         }
+    }
+
+    /// Opens the generation with that number, which must be published; it need not be the one that is served.
+    ///
+    /// # Errors
+    /// [`Error::GenerationNotFound`] when there is none, or no longer; else see [`Generation::open`].
+    pub fn open_at(root: &Path, number: u64, previous: Option<&Self>) -> Result<Self> {
+        let layout = Layout::new(root);
+        let (served, expected) = layout.read_current()?;
+        if number == served {
+            return Self::open_number(&layout, number, &expected, previous);
+        }
+        let opened =
+            if number < served { Self::open_former(&layout, number, previous) } else { layout.no_generation(number) };
+        opened.or_else(
+            |failure| if layout.manifest(number).exists() { Err(failure) } else { layout.no_generation(number) },
+        )
+    }
+
+    fn open_former(layout: &Layout, number: u64, previous: Option<&Self>) -> Result<Self> {
+        let (_, hash, _) = layout.read_manifest(number)?;
+        Self::open_number(layout, number, &hash, previous)
     }
 
     fn open_number(layout: &Layout, number: u64, expected: &str, previous: Option<&Self>) -> Result<Self> {
@@ -980,8 +1014,13 @@ impl Generation {
     /// # Errors
     /// [`Error::IndexCorrupt`] for the first difference.
     pub fn verify(&self) -> Result<()> {
+        self.files().try_for_each(|file| file.reread(0..file.len()))
+    }
+
+    /// Every file but the tables of block hashes, which were compared when they were read.
+    pub fn files(&self) -> impl Iterator<Item = &BlockFile> {
         let files = self.segments.iter().flat_map(|segment| segment.files().map(|(_, file)| file));
-        files.chain(self.tombstones.iter().flatten()).chain(&self.state).try_for_each(BlockFile::reread)
+        files.chain(self.tombstones.iter().flatten()).chain(&self.state)
     }
 }
 
@@ -1019,6 +1058,7 @@ fn open_whole(folder: &Path, layout: &Layout, entry: &FileEntry) -> Result<Block
 pub struct Publisher {
     layout: Layout,
     current: Option<Generation>,
+    served: u64,
     next: u64,
     segments: u32,
     _lock: File,
@@ -1038,6 +1078,44 @@ impl Publisher {
             // Nothing is created in a folder whose `CURRENT` is not ours to replace.
             return Err(failure);
         }
+        let lock = Self::prepare(&layout)?;
+        let current = match Generation::open(root) {
+            Ok(generation) => Some(generation),
+            Err(Error::IndexNotFound { .. }) => None,
+            Err(failure) => return Err(failure),
+        };
+        let served = current.as_ref().map_or(0, |generation| generation.manifest.generation);
+        let publisher = Self::after(layout, current, served, lock)?;
+        publisher.layout.clear_leftovers()?;
+        Ok(publisher)
+    }
+
+    /// As [`Publisher::open`], also where the generation that is served cannot be opened: what is published takes its place,
+    /// and nothing is removed before.
+    ///
+    /// # Errors
+    /// [`Error::IndexLocked`] when another process builds, [`Error::Io`] when the folder cannot be written.
+    pub fn open_over_damage(root: &Path) -> Result<Self> {
+        let layout = Layout::new(root);
+        let lock = Self::prepare(&layout)?;
+        let (current, served) = match Generation::open(root) {
+            Ok(generation) => {
+                let served = generation.manifest.generation;
+                (Some(generation), served)
+            }
+            Err(Error::IndexNotFound { .. }) => (None, 0),
+            // Where it is not known which one was served, numbers go on after all there are.
+            Err(_) => match layout.read_current() {
+                Ok((served, _)) => (None, served),
+                Err(_) => (None, layout.list_generations()?.last().copied().unwrap_or(0)),
+            },
+        };
+        Self::after(layout, current, served, lock)
+    }
+
+    /// Creates what of the folders is missing and takes the lock.
+    fn prepare(layout: &Layout) -> Result<File> {
+        let root = layout.root();
         let is_own = holds_nothing_else(root)?;
         for folder in [root.to_path_buf(), layout.generations(), layout.segments(), layout.tombstones()] {
             create_folder(&folder)?;
@@ -1051,22 +1129,20 @@ impl Publisher {
         if !layout.secret().exists() {
             write_secret(&layout.secret())?;
         }
-        let current = match Generation::open(root) {
-            Ok(generation) => Some(generation),
-            Err(Error::IndexNotFound { .. }) => None,
-            Err(failure) => return Err(failure),
-        };
-        let served = current.as_ref().map_or(0, |generation| generation.manifest.generation);
-        let mut publisher = Self { layout, current, next: served + 1, segments: 0, _lock: lock };
-        match publisher.layout.list_generations()?.last() {
+        Ok(lock)
+    }
+
+    /// The builder of what follows generation `served`.
+    fn after(layout: Layout, current: Option<Generation>, served: u64, lock: File) -> Result<Self> {
+        let mut next = served + 1;
+        match layout.list_generations()?.last() {
             // A build was killed before `CURRENT` named its manifest: nobody has read it.
-            Some(&newest) if newest == served + 1 => remove(&publisher.layout.manifest(newest))?,
+            Some(&newest) if newest == served + 1 => remove(&layout.manifest(newest))?,
             // An older generation is served again: those after it were published, and keep their numbers.
-            Some(&newest) if newest > served => publisher.next = newest + 1,
+            Some(&newest) if newest > served => next = newest + 1,
             _ => {}
         }
-        publisher.clear_leftovers()?;
-        Ok(publisher)
+        Ok(Self { layout, current, served, next, segments: 0, _lock: lock })
     }
 
     /// The generation that is served while this one is built.
@@ -1117,19 +1193,46 @@ impl Publisher {
     /// Only where a folder cannot be synchronised after `CURRENT` was replaced, the new one is, and might not survive a loss of
     /// power; [`Publisher::current`] says which.
     pub fn publish(&mut self, makers: Makers, segments: Vec<SegmentEntry>, state: &[u8]) -> Result<u64> {
-        let generation = self.next;
-        let name = format!("{generation:06}.state");
+        self.publish_inspected(makers, segments, state, |_| Ok(()))
+    }
+
+    /// As [`Publisher::publish`], after `inspect` has seen the opened generation and found nothing wrong with it.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`], and what `inspect` returns; the old generation is then still served.
+    pub fn publish_inspected(
+        &mut self,
+        makers: Makers,
+        segments: Vec<SegmentEntry>,
+        state: &[u8],
+        inspect: impl FnOnce(&Generation) -> Result<()>,
+    ) -> Result<u64> {
+        let name = format!("{:06}.state", self.next);
         let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
+        self.serve(makers, segments, state, inspect)
+    }
+
+    /// Makes the files of the next generation, which are all written, the one that is served.
+    fn serve(
+        &mut self,
+        makers: Makers,
+        segments: Vec<SegmentEntry>,
+        state: Option<FileEntry>,
+        inspect: impl FnOnce(&Generation) -> Result<()>,
+    ) -> Result<u64> {
+        let generation = self.next;
         let manifest = Manifest { format: FORMAT, generation, makers, segments, state };
         sync_directory(&self.layout.segments())?;
         sync_directory(&self.layout.tombstones())?;
         let (bytes, hash) = manifest.to_bytes()?;
         write_replacing(&self.layout.manifest(generation), &bytes)?;
         let opened = Generation::open_number(&self.layout, generation, &hash, self.current.as_ref())?;
+        inspect(&opened)?;
         let current = self.layout.current();
-        let line = self.layout.line_of(generation, &hash);
+        let line = line_of(generation, &hash);
         replace(&write_temporary(&current, line.as_bytes(), |_| Ok(()))?, &current)?;
         self.current = Some(opened);
+        self.served = generation;
         self.next += 1;
         self.segments = 0;
         sync_directory(parent(&current))?;
@@ -1149,67 +1252,34 @@ impl Publisher {
         }
         let unpublished = self.layout.manifest(self.next);
         let removed = if unpublished.exists() { remove(&unpublished) } else { Ok(()) };
-        let _ = removed.and_then(|()| self.clear_leftovers());
+        if self.current.is_some() || self.served == 0 {
+            let _ = removed.and_then(|()| self.layout.clear_leftovers());
+        }
     }
 
-    /// Removes generations that are neither among the last [`KEPT_GENERATIONS`] nor young nor open somewhere, and then the
-    /// files that no generation names.
+    /// Removes generations that nothing keeps ([`Reason`]), and then the files that no generation names.
     ///
     /// # Errors
-    /// [`Error::Io`] when something cannot be removed.
-    pub fn collect(&self) -> Result<()> {
-        let numbers = self.layout.list_generations()?;
-        let served = self.current.as_ref().map_or(0, |generation| generation.manifest.generation);
-        for &number in numbers.iter().rev().skip(KEPT_GENERATIONS).filter(|&&number| number != served) {
-            let path = self.layout.manifest(number);
-            let (file, metadata) = open_regular(&path)?;
-            let age = metadata.modified().ok().and_then(|time| time.elapsed().ok()).map_or(0, |age| age.as_secs());
-            if age >= COLLECTION_AGE_SECONDS && try_lock_exclusive(&file) {
-                remove(&path)?;
-            }
-        }
-        self.clear_leftovers()
-    }
-
-    /// Removes segments, tombstones and state files that no manifest names, temporary files, and manifests of former
-    /// generations that are damaged. What no index of ours could have left stays, whoever put it there. Where a manifest is of
-    /// another format all stays, since what it names is not known.
-    fn clear_leftovers(&self) -> Result<()> {
-        let mut named = std::collections::HashSet::new();
-        for number in self.layout.list_generations()? {
-            let manifest = match self.layout.read_manifest(number) {
-                Ok((manifest, _, _)) => manifest,
-                Err(Error::IndexCorrupt { .. }) => continue,
-                Err(Error::IndexIncompatible { .. }) => return Ok(()),
-                Err(failure) => return Err(failure),
-            };
-            for segment in manifest.segments {
-                named.insert(self.layout.segments().join(&segment.id));
-                named.extend(segment.tombstones.map(|file| self.layout.tombstones().join(file.name)));
-            }
-            named.extend(manifest.state.map(|file| self.layout.generations().join(file.name)));
-            named.insert(self.layout.manifest(number));
-        }
-        let clear = |folder: &Path, is_own: fn(&str) -> bool| {
-            let names = list(folder)?;
-            let paths = names.iter().filter(|name| is_own(name)).map(|name| folder.join(name));
-            paths.filter(|path| !named.contains(path)).try_for_each(|path| remove(&path))
-        };
-        clear(&self.layout.segments(), is_segment)?;
-        clear(&self.layout.tombstones(), |name| {
-            name.split_once('.').is_some_and(|(segment, number)| is_segment(segment) && is_generation(number))
-        })?;
-        clear(&self.layout.generations(), |name| {
-            let parts = name.split_once('.');
-            parts.is_some_and(|(number, kind)| is_generation(number) && ["json", "state", "tmp"].contains(&kind))
-        })?;
-        clear(self.layout.root(), |name| TEMPORARY_FILES.contains(&name))
+    /// [`Error::Io`] when something cannot be removed; [`Error::IndexCorrupt`] when a tag cannot be read, and it is not known
+    /// what must stay.
+    pub fn collect(&self) -> Result<Collected> {
+        self.layout.collect(self.served)
     }
 }
 
 /// What lies in the folder of an index.
-const NAMES: [&str; 9] =
-    ["CURRENT", "generations", "segments", "tombstones", "lock", "secret", "cache", "calibration.json", ".gitignore"];
+const NAMES: [&str; 10] = [
+    "CURRENT",
+    "generations",
+    "segments",
+    "tombstones",
+    "tags",
+    "lock",
+    "secret",
+    "cache",
+    "calibration.json",
+    ".gitignore",
+];
 
 /// Whether more lies in `folder` than an index consists of, whole or half made.
 ///
@@ -1225,7 +1295,7 @@ const TEMPORARY_FILES: [&str; 3] = ["CURRENT.tmp", "secret.tmp", ".gitignore.tmp
 
 /// Whether `root` is missing or empty but for what a killed first build may have left, and a calibration that was kept.
 fn holds_nothing_else(root: &Path) -> Result<bool> {
-    let own = ["generations", "segments", "tombstones", "lock", "secret", "calibration.json"];
+    let own = ["generations", "segments", "tombstones", "tags", "lock", "secret", "calibration.json"];
     Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
 }
 
@@ -1357,6 +1427,9 @@ fn lock_shared(file: &File, path: &Path) -> Result<()> {
 fn try_lock_exclusive(file: &File) -> bool {
     file.try_lock().is_ok()
 }
+
+mod generations;
+pub use generations::{Collected, Listed, Reason, Tag, collect_generations};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,8 @@ the border. Where Python already has a word for a failure (``LookupError``, ``Ti
     ├─ ConfigError(ValueError)     UnknownSetting · InvalidSetting
     ├─ PluginError                 PluginNotFound(LookupError) · PluginConflict · MissingExtra(ImportError)
     ├─ SourceError                 DocumentUnreadable · CrawlError
-    ├─ StoreError                  IndexNotFound(FileNotFoundError) · IndexLocked · IndexCorrupt · IndexIncompatible
+    ├─ StoreError                  IndexNotFound(FileNotFoundError) · GenerationNotFound(LookupError) · IndexLocked
+    │                              · IndexCorrupt · IndexIncompatible
     ├─ QueryError(ValueError)      EmptyQuery · QueryTooLong
     ├─ EvaluationError(ValueError)  LabelsInvalid · LabelsUnknown · RunsDiffer
     ├─ BackendError                BackendUnavailable(ConnectionError) · BackendTimeout(TimeoutError) · BackendRejected
@@ -138,6 +139,14 @@ class IndexNotFound(StoreError, FileNotFoundError):
 
     code = "index_not_found"
     exit_code = 3
+    http_status = 404
+
+
+class GenerationNotFound(StoreError, LookupError):
+    """The index has no generation of that number or tag."""
+
+    code = "generation_not_found"
+    exit_code = 2
     http_status = 404
 
 

@@ -18,6 +18,7 @@ use crate::records::Id;
 use crate::storage;
 
 mod documents;
+mod generations;
 mod search;
 mod vectors;
 mod writing;
@@ -113,6 +114,11 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::IndexNotFound { path } => {
             ("IndexNotFound", "clockify-rag build FOLDER makes one".to_owned(), set("path", path.display().to_string()))
         }
+        Error::GenerationNotFound { path, generation } => (
+            "GenerationNotFound",
+            "clockify-rag generations lists them".to_owned(),
+            set("path", path.display().to_string()).and_then(|()| fields.set_item("generation", *generation)),
+        ),
         Error::IndexLocked { path, holder } => (
             "IndexLocked",
             "wait until that build has ended, then run the same command again".to_owned(),
@@ -217,6 +223,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<search::Found>()?;
     module.add_class::<search::Snapshot>()?;
     module.add_class::<writing::Writer>()?;
+    module.add_function(wrap_pyfunction!(generations::list_generations, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::list_tags, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::set_tag, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::remove_tag, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::republish, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::collect_generations, module)?)?;
     module.add_function(wrap_pyfunction!(holds_other_files, module)?)?;
     module.add_function(wrap_pyfunction!(set_threads, module)?)
 }
