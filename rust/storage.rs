@@ -42,7 +42,7 @@ const SCARCE_CALLS: u32 = 100;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// One file of a segment as the manifest names it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct FileEntry {
     /// The path inside the segment's folder, with `/`.
     pub name: String,
@@ -446,7 +446,7 @@ impl std::fmt::Debug for FileWriter {
 }
 
 impl FileWriter {
-    fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = File::options().write(true).create_new(true).open(path).map_err(Error::io("create", path))?;
         Ok(Self {
             path: path.to_path_buf(),
@@ -503,7 +503,7 @@ impl FileWriter {
     }
 
     /// The file, all of which the operating system has, its length and its block hashes.
-    fn finish(mut self) -> Result<(File, u64, Vec<u64>)> {
+    pub(crate) fn finish(mut self) -> Result<(File, u64, Vec<u64>)> {
         if !(self.length as usize).is_multiple_of(BLOCK_BYTES) {
             self.hashes.push(self.hasher.digest());
         }
@@ -586,13 +586,19 @@ impl Segment {
         self.files.iter().filter_map(move |(own, file)| Some((own.strip_prefix(name)?.strip_prefix('/')?, file)))
     }
 
+    /// The bytes of the table of block hashes.
+    fn table(&self) -> Vec<u8> {
+        self.files.iter().flat_map(|(_, file)| &file.hashes).flat_map(|hash| hash.to_le_bytes()).collect()
+    }
+
     /// Every file with its name.
     pub fn files(&self) -> impl Iterator<Item = (&str, &BlockFile)> {
         self.files.iter().map(|(name, file)| (name.as_str(), &**file))
     }
 }
 
-fn hash_of_blocks(hashes: &[u64]) -> String {
+/// The hash of a file from those of its blocks.
+pub(crate) fn hash_of_blocks(hashes: &[u64]) -> String {
     let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
     format!("{:032x}", xxh3_128(&bytes))
 }
@@ -686,36 +692,81 @@ pub struct Manifest {
     pub state: Option<FileEntry>,
 }
 
-/// The prefix of a manifest file up to its hash.
-const MANIFEST_PREFIX: &[u8] = b"{\"hash\":\"";
-const MANIFEST_MIDDLE: &[u8] = b"\",\"manifest\":";
+/// A JSON object whose first member is the hash of the second, which is called `label`; and that hash.
+pub(crate) fn seal(label: &str, body: &[u8]) -> (Vec<u8>, String) {
+    let hash = format!("{:032x}", xxh3_128(body));
+    let begin = format!("{{\"hash\":\"{hash}\",\"{label}\":");
+    ([begin.as_bytes(), body, b"}\n"].concat(), hash)
+}
+
+/// The bytes of the second member of such an object, and their hash; else what is wrong.
+pub(crate) fn unseal<'a>(label: &str, bytes: &'a [u8]) -> Result<(&'a [u8], String), String> {
+    let middle = format!("\",\"{label}\":");
+    let parts =
+        bytes.strip_prefix(b"{\"hash\":\"").and_then(|rest| rest.split_at_checked(32)).and_then(|(hash, rest)| {
+            let body = rest.strip_prefix(middle.as_bytes())?.strip_suffix(b"}\n")?;
+            Some((std::str::from_utf8(hash).ok()?, body))
+        });
+    match parts {
+        None => Err(format!("it is not a {label}")),
+        Some((hash, body)) if format!("{:032x}", xxh3_128(body)) == hash => Ok((body, hash.to_owned())),
+        Some(_) => Err("it does not have the hash that it carries".to_owned()),
+    }
+}
 
 impl Manifest {
     /// The manifest as its file holds it: one JSON object whose first member is the hash of the second's bytes.
     fn to_bytes(&self) -> Result<(Vec<u8>, String)> {
         let body = serde_json::to_vec(self)
             .map_err(|failure| Error::InvalidArgument(format!("the manifest cannot be written: {failure}")))?;
-        let hash = format!("{:032x}", xxh3_128(&body));
-        Ok(([MANIFEST_PREFIX, hash.as_bytes(), MANIFEST_MIDDLE, &body, b"}\n"].concat(), hash))
+        Ok(seal("manifest", &body))
+    }
+
+    /// Every file of the generation but the manifest: its path within the index, and its entry.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, &FileEntry)> {
+        let mut files = Vec::new();
+        for segment in &self.segments {
+            files.extend(segment.files.iter().map(|file| (format!("segments/{}/{}", segment.id, file.name), file)));
+            files.extend(segment.tombstones.iter().map(|file| (format!("tombstones/{}", file.name), file)));
+        }
+        files.extend(self.state.iter().map(|file| (format!("generations/{}", file.name), file)));
+        files.sort();
+        files
+    }
+
+    /// Says what name in it no builder of this generation can have given.
+    pub(crate) fn check_names(&self) -> Result<(), String> {
+        let is_past =
+            |number: &str| is_generation(number) && number.parse().is_ok_and(|number: u64| number <= self.generation);
+        let mut ids = std::collections::HashSet::new();
+        for segment in &self.segments {
+            let begin = segment.id.split_once('-').map(|(generation, _)| generation);
+            if !(is_segment(&segment.id) && begin.is_some_and(is_past) && ids.insert(&segment.id)) {
+                return Err(format!("its manifest names the segment {:?}", segment.id));
+            }
+            let number = |file: &FileEntry| file.name.strip_prefix(&segment.id)?.strip_prefix('.').map(is_past);
+            let files = segment.files.iter().filter(|file| !is_safe(&file.name));
+            let deleted = segment.tombstones.iter().filter(|file| number(file) != Some(true));
+            if let Some(file) = files.chain(deleted).next() {
+                return Err(format!("its manifest names the file {:?}", file.name));
+            }
+        }
+        match &self.state {
+            Some(file) if !file.name.strip_suffix(".state").is_some_and(is_past) => {
+                Err(format!("its manifest names the state {:?}", file.name))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads a manifest file's bytes and returns it with its hash.
-    fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, String)> {
+    pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, String)> {
         #[derive(serde::Deserialize)]
         struct Version {
             format: u32,
         }
-        let parts =
-            bytes.strip_prefix(MANIFEST_PREFIX).and_then(|rest| rest.split_at_checked(32)).and_then(|(hash, rest)| {
-                let body = rest.strip_prefix(MANIFEST_MIDDLE)?.strip_suffix(b"}\n")?;
-                Some((std::str::from_utf8(hash).ok()?, body))
-            });
-        let Some((hash, body)) = parts else {
-            return Err(Error::corrupt(path, "it is not a manifest"));
-        };
-        if format!("{:032x}", xxh3_128(body)) != hash {
-            return Err(Error::corrupt(path, "it does not have the hash that it carries"));
-        }
+        let (body, hash) = unseal("manifest", bytes).map_err(|reason| Error::corrupt(path, reason))?;
         let unreadable = |failure: serde_json::Error| Error::corrupt(path, format!("it cannot be read: {failure}"));
         let version: Version = serde_json::from_slice(body).map_err(unreadable)?;
         if version.format != FORMAT {
@@ -725,7 +776,7 @@ impl Manifest {
                 expected: FORMAT.to_string(),
             });
         }
-        Ok((serde_json::from_slice(body).map_err(unreadable)?, hash.to_owned()))
+        Ok((serde_json::from_slice(body).map_err(unreadable)?, hash))
     }
 }
 
@@ -840,6 +891,37 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// Makes the folder, which is to be filled and then renamed, and takes its lock; what another that was killed left in it is
+    /// removed.
+    ///
+    /// # Errors
+    /// [`Error::IndexLocked`] when another process fills it, [`Error::InvalidArgument`] when it holds other files, [`Error::Io`].
+    pub(crate) fn stage(&self) -> Result<File> {
+        let root = self.root();
+        if fs::symlink_metadata(root).is_ok_and(|metadata| !metadata.is_dir()) || holds_other_files(root)? {
+            return Err(Error::InvalidArgument(format!("{} is in the way: it holds something else", root.display())));
+        }
+        create_folder(root)?;
+        let lock = take_lock(root)?;
+        let names = list(root)?;
+        names.iter().filter(|name| *name != "lock").try_for_each(|name| remove(&root.join(name)))?;
+        Ok(lock)
+    }
+
+    /// Makes a folder that holds the files of one generation a whole index, durably, with that one served.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] or [`Error::Io`].
+    pub(crate) fn serve_staged(&self, generation: u64, tags: &[String]) -> Result<()> {
+        let (_, hash, _) = self.read_manifest(generation)?;
+        write_replacing(&self.root().join(".gitignore"), b"*\n")?;
+        write_secret(&self.secret())?;
+        write_replacing(&self.current(), line_of(generation, &hash).as_bytes())?;
+        tags.iter().try_for_each(|tag| self.tag(tag, generation, false))
+    }
+}
+
 /// The line that names a generation and its manifest's hash, in `CURRENT` and in tags.
 fn line_of(generation: u64, hash: &str) -> String {
     format!("{generation:06} {hash}\n")
@@ -861,7 +943,7 @@ fn read_line(path: &Path) -> Result<(u64, String)> {
 }
 
 /// The names in a folder, sorted; none when there is no such folder.
-fn list(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -1009,6 +1091,39 @@ impl Generation {
         self.state.as_ref().map_or(Ok(&[]), BlockFile::all)
     }
 
+    /// Every file of the generation, its manifest included, by its path within the index.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] when the manifest is no longer what was opened.
+    pub(crate) fn contents(&self) -> Result<Vec<(FileEntry, Content<'_>)>> {
+        let path = self.layout.manifest(self.manifest.generation);
+        let (mut file, _) = open_regular(&path)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut bytes).map_err(Error::io("read", &path))?;
+        if Manifest::from_bytes(&path, &bytes)?.1 != self.hash {
+            return Err(Error::corrupt(&path, "it is another than was opened"));
+        }
+        let mut contents = vec![owned(&format!("generations/{:06}.json", self.manifest.generation), bytes)];
+        let named = |name: String, file: &FileEntry| FileEntry { name, ..file.clone() };
+        let opened = self.manifest.segments.iter().zip(&self.segments).zip(&self.tombstones);
+        for ((entry, segment), tombstones) in opened {
+            for file in &entry.files {
+                let content = match segment.find(&file.name) {
+                    Some(opened) => Content::File(opened),
+                    None => Content::Bytes(segment.table()),
+                };
+                contents.push((named(format!("segments/{}/{}", entry.id, file.name), file), content));
+            }
+            if let (Some(file), Some(opened)) = (&entry.tombstones, tombstones) {
+                contents.push((named(format!("tombstones/{}", file.name), file), Content::File(opened)));
+            }
+        }
+        if let (Some(file), Some(opened)) = (&self.manifest.state, &self.state) {
+            contents.push((named(format!("generations/{}", file.name), file), Content::File(opened)));
+        }
+        Ok(contents)
+    }
+
     /// Reads every byte of every file and compares it with its hash.
     ///
     /// # Errors
@@ -1026,17 +1141,48 @@ impl Generation {
 
 /// Refuses names in a manifest that would leave the index folder.
 fn check_name(layout: &Layout, name: &str) -> Result<()> {
+    if is_safe(name) {
+        Ok(())
+    } else {
+        Err(Error::corrupt(layout.generations(), format!("a manifest names the file {name:?}")))
+    }
+}
+
+/// Whether a name stays below the folder that it is joined to.
+fn is_safe(name: &str) -> bool {
     let safe = |part: &str| {
         !part.is_empty()
             && part != "."
             && part != ".."
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    if name.split('/').count() <= 2 && name.split('/').all(safe) {
-        Ok(())
-    } else {
-        Err(Error::corrupt(layout.generations(), format!("a manifest names the file {name:?}")))
+    name.split('/').count() <= 2 && name.split('/').all(safe)
+}
+
+/// What a file of a generation holds.
+#[derive(Debug)]
+pub(crate) enum Content<'a> {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// What this file has, verified when it is read.
+    File(&'a BlockFile),
+}
+
+/// Reads a regular file of at most `limit` bytes that is to be called `name`.
+pub(crate) fn read_small<'a>(path: &Path, name: &str, limit: u64) -> Result<(FileEntry, Content<'a>)> {
+    let (file, metadata) = open_regular(path)?;
+    if metadata.len() > limit {
+        return Err(Error::corrupt(path, format!("it has more than {limit} bytes")));
     }
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut bytes).map_err(Error::io("read", path))?;
+    Ok(owned(name, bytes))
+}
+
+fn owned<'a>(name: &str, bytes: Vec<u8>) -> (FileEntry, Content<'a>) {
+    let hashes: Vec<u64> = bytes.chunks(BLOCK_BYTES).map(xxh3_64).collect();
+    let entry = FileEntry { name: name.to_owned(), length: bytes.len() as u64, hash: hash_of_blocks(&hashes) };
+    (entry, Content::Bytes(bytes))
 }
 
 /// Opens a small file whose block hashes are not in a table: it is read, hashed and compared at once.
@@ -1209,11 +1355,14 @@ impl Publisher {
     ) -> Result<u64> {
         let name = format!("{:06}.state", self.next);
         let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
-        self.serve(makers, segments, state, inspect)
+        self.publish_files(makers, segments, state, inspect)
     }
 
-    /// Makes the files of the next generation, which are all written, the one that is served.
-    fn serve(
+    /// As [`Publisher::publish_inspected`], with files that are all written and durable, the state's too.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish_inspected`].
+    pub fn publish_files(
         &mut self,
         makers: Makers,
         segments: Vec<SegmentEntry>,
@@ -1310,7 +1459,8 @@ fn is_segment(name: &str) -> bool {
     parts.is_some_and(|(generation, number)| is_generation(generation) && number.parse::<u32>().is_ok())
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Removes a file, or a folder with all that is in it.
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.map_err(Error::io("remove", path))
@@ -1355,7 +1505,7 @@ fn write_temporary(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> Res
 }
 
 /// The folder that a path's last name is an entry of.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -1429,6 +1579,7 @@ fn try_lock_exclusive(file: &File) -> bool {
 }
 
 mod generations;
+pub(crate) use generations::is_tag;
 pub use generations::{Collected, Listed, Reason, Tag, collect_generations};
 
 #[cfg(test)]

@@ -35,10 +35,13 @@ __all__ = [
     "question_terms",
     "remove_tag",
     "republish",
+    "restore_snapshot",
+    "served_generation",
     "set_tag",
     "set_threads",
     "simd",
     "with_titles",
+    "write_snapshot",
 ]
 
 _Format = Literal["markdown", "html", "text"]
@@ -219,6 +222,9 @@ class Snapshot:
     @property
     def generation(self) -> int: ...
     @property
+    def hash(self) -> str:
+        """The manifest's."""
+    @property
     def analyser(self) -> str: ...
     @property
     def chunker(self) -> str: ...
@@ -334,6 +340,9 @@ _GenerationRow = tuple[
 def list_generations(path: str) -> list[_GenerationRow]:
     """The published generations, ascending."""
 
+def served_generation(path: str) -> int:
+    """The number of the generation that is served."""
+
 def list_tags(path: str) -> list[tuple[str, int, str]]:
     """Each tag's name, generation and manifest's hash, by name."""
 
@@ -348,6 +357,15 @@ def republish(path: str, generation: int) -> int:
 
 def collect_generations(path: str, asked: bool) -> tuple[list[int], int, int]:
     """Remove what nothing keeps, unless it is only asked what that is: the generations, how many files, their bytes."""
+
+_ArchivedRow = tuple[int, int, int, str]
+"""Generation, files, bytes of the archive, hash over all."""
+
+def write_snapshot(path: str, generation: int | None, file: str) -> _ArchivedRow:
+    """Write a generation, by default the one that is served, as an archive; durable when this returns."""
+
+def restore_snapshot(file: str, path: str, replace: bool) -> tuple[int, _ArchivedRow]:
+    """Serve what an archive holds, every byte verified; the number that it is served under."""
 
 def holds_other_files(folder: str) -> bool:
     """Whether more lies in a folder than an index consists of, whole or half made.

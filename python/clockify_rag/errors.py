@@ -9,7 +9,7 @@ the border. Where Python already has a word for a failure (``LookupError``, ``Ti
     ├─ PluginError                 PluginNotFound(LookupError) · PluginConflict · MissingExtra(ImportError)
     ├─ SourceError                 DocumentUnreadable · CrawlError
     ├─ StoreError                  IndexNotFound(FileNotFoundError) · GenerationNotFound(LookupError) · IndexLocked
-    │                              · IndexCorrupt · IndexIncompatible
+    │                              · IndexExists(FileExistsError) · IndexCorrupt · IndexIncompatible · SnapshotInvalid
     ├─ QueryError(ValueError)      EmptyQuery · QueryTooLong
     ├─ EvaluationError(ValueError)  LabelsInvalid · LabelsUnknown · RunsDiffer
     ├─ BackendError                BackendUnavailable(ConnectionError) · BackendTimeout(TimeoutError) · BackendRejected
@@ -150,6 +150,13 @@ class GenerationNotFound(StoreError, LookupError):
     http_status = 404
 
 
+class IndexExists(StoreError, FileExistsError):
+    """There is an index where one was to be made."""
+
+    code = "index_exists"
+    http_status = 409
+
+
 class IndexLocked(StoreError):
     """Another process is building the index."""
 
@@ -168,6 +175,13 @@ class IndexIncompatible(StoreError):
 
     code = "index_incompatible"
     http_status = 409
+
+
+class SnapshotInvalid(StoreError):
+    """A file is no snapshot of an index, or not as it was written."""
+
+    code = "snapshot_invalid"
+    http_status = 422
 
 
 class QueryError(ClockifyRagError, ValueError):

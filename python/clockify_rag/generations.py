@@ -7,14 +7,16 @@ makes a vector.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from clockify_rag import _core
-from clockify_rag.errors import ConfigError, GenerationNotFound
+from clockify_rag.errors import ConfigError, GenerationNotFound, IndexCorrupt, StoreError
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +82,7 @@ def served(path: str | Path) -> int:
     Raises:
         IndexNotFound: there is no index.
     """
-    return next(row.generation for row in listed(path) if row.served)
+    return _core.served_generation(str(path))
 
 
 def named(path: str | Path, name: str | None) -> int:
@@ -179,3 +181,156 @@ def collect(path: str | Path, *, dry_run: bool = False) -> Collected:
     """
     numbers, files, size = _core.collect_generations(str(path), dry_run)
     return Collected(generations=tuple(numbers), files=files, bytes=size)
+
+
+class Archived(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot that was written or restored."""
+
+    generation: int
+    """The generation that the archive holds."""
+    files: int
+    bytes: int
+    """The archive's."""
+    hash: str
+    """XXH3-128 over the names, lengths and hashes of all files."""
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is not what was written."""
+
+    file: str
+    reason: str
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read and compared with its hash."""
+
+    generations: tuple[int, ...]
+    files: int
+    bytes: int
+    damaged: tuple[Damage, ...]
+
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is done, how many megabytes of it are, and of how many."""
+
+PIECE_BYTES = 1 << 20
+"""Bytes that are read between two looks at the clock."""
+
+
+def snapshot(path: str | Path, file: str | Path, generation: str | None = None) -> Archived:
+    """Write a generation into one portable file, also while builds publish; durable when this returns.
+
+    The file holds the generation, its tags and the index's calibration; neither the secret nor cached embeddings.
+
+    Args:
+        path: the index folder.
+        file: a tar archive; replaced whole if it is a snapshot already.
+        generation: its number or a tag; by default the one that is served.
+
+    Raises:
+        IndexCorrupt: a byte of the generation is not what was written.
+        InvalidSetting: the file lies within the index, or holds something else.
+    """
+    number = None if generation is None else named(path, generation)
+    return _archived(_core.write_snapshot(str(path), number, str(file)))
+
+
+def restore(file: str | Path, path: str | Path, *, replace: bool = False) -> tuple[int, Archived]:
+    """Make a snapshot what the index serves; return the number that it is served under, and what was read.
+
+    Every byte is compared with its hash before anything is served. Where the folder is not there the generation keeps its
+    number; in a folder that is, it becomes the next one.
+
+    Args:
+        file: what ``snapshot`` wrote.
+        path: the index folder.
+        replace: serve it in place of the index that is there; also where that one is damaged.
+
+    Raises:
+        SnapshotInvalid: the file is no snapshot, or not as it was written.
+        IndexIncompatible: it is of a format that this version does not read.
+        IndexExists: there is an index, and ``replace`` is not given.
+        IndexLocked: another process builds this index.
+        StoreError: it cannot be written. What was served still is.
+    """
+    import shutil
+
+    place = Path(path).absolute()
+    existing = next(folder for folder in (place, *place.parents) if folder.exists())
+    free, needed = shutil.disk_usage(existing).free, Path(file).stat().st_size if Path(file).is_file() else 0
+    if needed > free:
+        raise StoreError(
+            f"{file} needs {needed:,} bytes, and {existing} has {free:,} free",
+            hint="free space on that disk, or name a folder on another one with --index DIR",
+            path=str(path),
+        )
+    number, row = _core.restore_snapshot(str(file), str(path), replace)
+    return number, _archived(row)
+
+
+def _archived(row: tuple[int, int, int, str]) -> Archived:
+    generation, files, size, total = row
+    return Archived(generation=generation, files=files, bytes=size, hash=total)
+
+
+def verify(
+    path: str | Path, *, every: bool = False, rate: float | None = None, progress: Progress | None = None
+) -> Verified:
+    """Read every byte of the generation that is served and compare it with its hash.
+
+    Args:
+        path: the index folder.
+        every: read all generations, and see that tags name what they were given to.
+        rate: bytes a second at most, so that work beside it is not held up.
+        progress: called as the work goes on.
+
+    Raises:
+        IndexNotFound: there is no index.
+        IndexCorrupt: ``CURRENT`` does not say what is served.
+    """
+    wanted = [row.generation for row in listed(path)] if every else [served(path)]
+    damaged: dict[str, Damage] = {}
+    opened: dict[int, _core.Snapshot] = {}
+    for number in wanted:
+        try:
+            opened[number] = _core.Snapshot.open(str(path), None, number)
+        except IndexCorrupt as error:
+            damaged[error.fields["path"]] = _damage(error)
+        except GenerationNotFound:
+            continue
+    if every:
+        _check_tags(path, opened, damaged)
+    parts = {
+        name: (found, place, size) for found in opened.values() for place, (name, size) in enumerate(found.files())
+    }
+    total = sum(size for _, _, size in parts.values())
+    began, done = time.monotonic(), 0
+    for found, place, size in parts.values():
+        for start in range(0, size, PIECE_BYTES):
+            end = min(size, start + PIECE_BYTES)
+            try:
+                found.verify_part(place, start, end)
+            except IndexCorrupt as error:
+                damaged[error.fields["path"]] = _damage(error)
+                done += size - start
+                break
+            done += end - start
+            if progress is not None:
+                progress("verify (MB)", done // 1_000_000, total // 1_000_000)
+            if rate:
+                time.sleep(max(0.0, done / rate - (time.monotonic() - began)))
+    return Verified(generations=tuple(opened), files=len(parts), bytes=total, damaged=tuple(damaged.values()))
+
+
+def _check_tags(path: str | Path, opened: Mapping[int, _core.Snapshot], damaged: dict[str, Damage]) -> None:
+    for name, number, hash_ in _core.list_tags(str(path)):
+        file = str(Path(path) / "tags" / name)
+        if number not in opened:
+            damaged[file] = Damage(file=file, reason=f"it names generation {number}, which is missing or damaged")
+        elif opened[number].hash != hash_:
+            damaged[file] = Damage(file=file, reason=f"it names another generation {number} than there is")
+
+
+def _damage(error: IndexCorrupt) -> Damage:
+    return Damage(file=error.fields["path"], reason=error.fields["reason"])

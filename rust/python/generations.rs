@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use pyo3::prelude::*;
 
 use super::Border;
+use crate::archive::{self, Archived};
 use crate::error::{Error, Result};
 use crate::snapshot;
 use crate::storage::{self, Layout, Listed, Manifest, Publisher, Reason};
@@ -34,21 +35,9 @@ fn row(listed: Listed) -> Result<Row> {
         documents += u64::from(segment.documents.saturating_sub(segment.deleted_documents));
         chunks += u64::from(segment.chunks.saturating_sub(segment.deleted_chunks));
     }
-    let files = manifest.as_ref().map(files).unwrap_or_default();
+    let files = manifest.iter().flat_map(Manifest::files).map(|(name, file)| (name, file.length)).collect();
     let reasons = listed.kept.into_iter().map(word).collect();
     Ok((listed.generation, published, documents, chunks, files, damage, reasons, listed.tags))
-}
-
-/// The files of a generation within the index's folder, and their lengths.
-fn files(manifest: &Manifest) -> Vec<(String, u64)> {
-    let mut files = Vec::new();
-    for segment in &manifest.segments {
-        let own = |name: &str| format!("segments/{}/{name}", segment.id);
-        files.extend(segment.files.iter().map(|file| (own(&file.name), file.length)));
-        files.extend(segment.tombstones.iter().map(|file| (format!("tombstones/{}", file.name), file.length)));
-    }
-    files.extend(manifest.state.iter().map(|file| (format!("generations/{}", file.name), file.length)));
-    files
 }
 
 fn word(reason: Reason) -> &'static str {
@@ -59,6 +48,12 @@ fn word(reason: Reason) -> &'static str {
         Reason::Young => "young",
         Reason::Open => "open",
     }
+}
+
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)]
+pub(super) fn served_generation(py: Python<'_>, path: PathBuf) -> PyResult<u64> {
+    py.enter(|| Layout::new(&path).read_current().map(|(number, _)| number))
 }
 
 #[pyfunction]
@@ -105,4 +100,34 @@ pub(super) fn collect_generations(py: Python<'_>, path: PathBuf, asked: bool) ->
         let collected = storage::collect_generations(&path, asked)?;
         Ok((collected.generations, collected.files, collected.bytes))
     })
+}
+
+/// Generation, files, bytes, hash.
+type ArchivedRow = (u64, usize, u64, String);
+
+fn archived_row(archived: Archived) -> ArchivedRow {
+    (archived.generation, archived.files, archived.bytes, archived.hash)
+}
+
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)]
+pub(super) fn write_snapshot(
+    py: Python<'_>,
+    path: PathBuf,
+    generation: Option<u64>,
+    file: PathBuf,
+) -> PyResult<ArchivedRow> {
+    py.enter_parallel(|| archive::write_file(&path, generation, &file)).map(archived_row)
+}
+
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)]
+pub(super) fn restore_snapshot(
+    py: Python<'_>,
+    file: PathBuf,
+    path: PathBuf,
+    replace: bool,
+) -> PyResult<(u64, ArchivedRow)> {
+    let (generation, archived) = py.enter_parallel(|| archive::restore(&file, &path, replace))?;
+    Ok((generation, archived_row(archived)))
 }

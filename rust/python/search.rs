@@ -175,6 +175,11 @@ impl Snapshot {
     }
 
     #[getter]
+    fn hash(&self) -> &str {
+        self.0.generation().hash()
+    }
+
+    #[getter]
     fn analyser(&self) -> &str {
         &self.0.generation().manifest().makers.analyser
     }

@@ -302,7 +302,7 @@ impl Publisher {
             return self.layout.no_generation(generation);
         }
         let (manifest, ..) = self.layout.read_manifest(generation)?;
-        self.serve(manifest.makers, manifest.segments, manifest.state, inspect)
+        self.publish_files(manifest.makers, manifest.segments, manifest.state, inspect)
     }
 }
 
@@ -317,7 +317,7 @@ fn is_young(published: SystemTime) -> bool {
 }
 
 /// Whether a name can be a tag: never that of a temporary file, never a generation's number.
-fn is_tag(name: &str) -> bool {
+pub(crate) fn is_tag(name: &str) -> bool {
     name.len() <= TAG_BYTES
         && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))

@@ -464,6 +464,47 @@ def gc(
 
 
 @app.command(cls=PlainCommand)
+def snapshot(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The archive to write.", show_default=False)],
+    generation: Generation = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a generation into one portable file."""
+    from clockify_rag.cli import generations as commands
+
+    commands.snapshot(file, generation, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def restore(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What snapshot wrote.", show_default=False)],
+    replace: Annotated[bool, typer.Option("--replace", help="Serve it in place of the index that is there.")] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve what a snapshot holds, after every byte was verified."""
+    from clockify_rag.cli import generations as commands
+
+    commands.restore(file, replace=replace, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def verify(
+    every: Annotated[bool, typer.Option("--all", help="All generations and tags.")] = False,
+    rate: Annotated[
+        str | None, typer.Option("--rate", metavar="RATE", help="Read no faster than this, such as 20MB/s.")
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every byte of the index with its hash."""
+    from clockify_rag.cli import generations as commands
+
+    raise typer.Exit(commands.verify(every=every, rate=rate, index=index, as_json=as_json))
+
+
+@app.command(cls=PlainCommand)
 def doctor(
     index: IndexFolder = None,
     offline: Annotated[
