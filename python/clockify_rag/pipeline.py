@@ -539,7 +539,8 @@ class Pipeline:
         fingerprint = f"{embedder.fingerprint()}+{self.settings.embedding.title_weight:g}"
         return EmbedderEntry(name, fingerprint, embedder.dimension)
 
-    def _searching_entry(self) -> EmbedderEntry | None:
+    @property
+    def searching_entry(self) -> EmbedderEntry | None:
         """What questions' vectors are compared with the index's by.
 
         A model server is not asked for its fingerprint with every process that searches: one of the name that the index
@@ -564,7 +565,7 @@ class Pipeline:
     @_once
     def retriever(self) -> Retriever:
         """Finds candidates."""
-        return self._retriever(self.embedder, self._searching_entry())
+        return self._retriever(self.embedder, self.searching_entry)
 
     @_once
     def _lexical_retriever(self) -> Retriever:

@@ -5,10 +5,10 @@
 //! every file that only they name. Until that is done nothing of it is acknowledged, and to purge again does the rest.
 
 use std::collections::BTreeMap;
-use std::fs;
 
+use super::generations::lock_folder;
 use super::{
-    FORMAT, Generation, Layout, Makers, Manifest, Publisher, SegmentEntry, list, remove, sync_directory,
+    FORMAT, Generation, Layout, Makers, Manifest, Publisher, SegmentEntry, line_of, remove, sync_directory,
     write_replacing,
 };
 use crate::error::{Error, Result};
@@ -21,22 +21,6 @@ impl Layout {
     pub fn open_former(&self, number: u64) -> Result<Generation> {
         let (_, hash, _) = self.read_manifest(number)?;
         Generation::open_number(self, number, &hash, None)
-    }
-
-    /// The generation of each tag.
-    ///
-    /// # Errors
-    /// [`Error::IndexCorrupt`] when a tag names none.
-    fn tagged(&self) -> Result<BTreeMap<String, u64>> {
-        let folder = self.root().join("tags");
-        let names = list(&folder)?.into_iter().filter(|name| !name.to_ascii_lowercase().ends_with(".tmp"));
-        let generation = |name: String| {
-            let path = folder.join(&name);
-            let line = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            let number = line.split_once(' ').and_then(|(number, _)| number.parse().ok());
-            number.map(|number| (name, number)).ok_or_else(|| Error::corrupt(&path, "it names no generation"))
-        };
-        names.map(generation).collect()
     }
 }
 
@@ -67,12 +51,12 @@ impl Publisher {
     /// [`Error::IndexCorrupt`] when a tag names no generation, [`Error::Io`].
     pub fn kept_generations(&self) -> Result<Vec<u64>> {
         let served = self.current().map_or(0, |current| current.manifest().generation);
-        let tagged = self.layout.tagged()?;
+        let tags = self.layout.tags()?;
         let numbers: Vec<u64> =
             self.layout.list_generations()?.into_iter().filter(|&number| number <= served).collect();
         let recent = numbers.len().saturating_sub(super::KEPT_GENERATIONS);
         let is_kept = |(place, number): &(usize, u64)| {
-            tagged.values().any(|tagged| tagged == number) || (*place >= recent && *number != served)
+            tags.values().any(|tag| tag.generation == *number) || (*place >= recent && *number != served)
         };
         Ok(numbers.into_iter().enumerate().filter(is_kept).map(|(_, number)| number).collect())
     }
@@ -81,12 +65,19 @@ impl Publisher {
     /// what no manifest names.
     ///
     /// # Errors
-    /// [`Error::Io`] when something cannot be written or removed.
+    /// [`Error::InvalidArgument`] when one of them was tagged meanwhile, [`Error::Io`] when something cannot be written or removed.
     pub fn forget_before(&self, first: u64, replaced: &BTreeMap<u64, (u64, String)>) -> Result<()> {
-        for (name, generation) in self.layout.tagged()? {
-            if let Some((number, hash)) = replaced.get(&generation) {
-                let line = format!("{number:06} {hash}\n");
-                write_replacing(&self.layout.root().join("tags").join(name), line.as_bytes())?;
+        let folder = self.layout.tags_folder();
+        let _lock = if folder.is_dir() { Some(lock_folder(&folder)?) } else { None };
+        for (name, tag) in self.layout.tags()? {
+            match replaced.get(&tag.generation) {
+                Some((number, hash)) => write_replacing(&folder.join(name), line_of(*number, hash).as_bytes())?,
+                None if tag.generation < first => {
+                    let reason =
+                        format!("generation {} was tagged {name} while it was purged: purge again", tag.generation);
+                    return Err(Error::InvalidArgument(reason));
+                }
+                None => {}
             }
         }
         for number in self.layout.list_generations()?.into_iter().filter(|&number| number < first) {

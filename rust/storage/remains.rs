@@ -10,8 +10,8 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    BLOCK_BYTES, BLOCK_TABLE, BlockFile, Data, FileEntry, Layout, Manifest, Segment, check_name, hash_of_blocks, list,
-    lock_shared, open_regular, open_whole, write_replacing,
+    BLOCK_BYTES, BLOCK_TABLE, BlockFile, Data, FileEntry, Layout, Manifest, Segment, check_name, hash_of_blocks,
+    line_of, list, lock_shared, open_regular, open_whole, write_replacing,
 };
 use crate::error::{Error, Result};
 
@@ -141,7 +141,7 @@ impl Layout {
             return Ok(());
         }
         match self.open_former(1) {
-            Ok(first) => write_replacing(&self.current(), format!("{:06} {}\n", 1, first.hash()).as_bytes()),
+            Ok(first) => write_replacing(&self.current(), line_of(1, first.hash()).as_bytes()),
             Err(_) => Ok(()),
         }
     }

@@ -77,7 +77,7 @@ def test_a_kill_at_a_system_call(
     world: World, scratch: Path, words: tuple[str, ...], prepare: Callable[[Path], None]
 ) -> None:
     strace, index = needs("strace"), scratch / "index"
-    arguments = [*words, "--index", index]
+    arguments: list[str | Path] = [*words, "--index", index]
 
     def reset() -> None:
         shutil.rmtree(index, ignore_errors=True)
