@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clockify_rag import loading, walking
+from clockify_rag import walking
 from clockify_rag.contracts import Document, LoadedDocument, Loader, Skipped, Source
 from clockify_rag.errors import InvalidSetting, SourceError
 from clockify_rag.loading import (
     FileLoader,
     document_id,
     document_id_of_given,
-    url_of,
+    metadata,
 )
 from folders import documents, known_of, load, only, skipped, source_of, write
 
@@ -192,8 +192,8 @@ def test_a_page_without_a_title_has_its_name(tmp_path: Path, path: str, text: st
 )
 def test_addresses_are_made_of_paths(style: Any, path: str, address: str) -> None:
     for base in ("https://x.example/help", "https://x.example/help/"):
-        assert url_of(Source(name="s", location=".", base_url=base, url_style=style), path) == address
-    assert url_of(Source(name="s", location=".", url_style=style), path) is None
+        assert metadata.url_of(Source(name="s", location=".", base_url=base, url_style=style), path) == address
+    assert metadata.url_of(Source(name="s", location=".", url_style=style), path) is None
 
 
 @pytest.mark.parametrize(
@@ -520,8 +520,8 @@ def test_a_real_manual_in_an_archive(data: Path) -> None:
 
 
 def test_front_matter_helpers() -> None:
-    assert loading._mapping("[1]") == {}
-    assert loading._mapping("") == {}
-    assert loading._text_of(True) is None
-    assert loading._text_of(["a"]) is None
-    assert loading._tags(["a", 1, None, ["b"]], {"c": 1}) == ("a", "1")
+    assert metadata.mapping("[1]") == {}
+    assert metadata.mapping("") == {}
+    assert metadata.text_of(True) is None
+    assert metadata.text_of(["a"]) is None
+    assert metadata.all_tags(["a", 1, None, ["b"]], {"c": 1}) == ("a", "1")

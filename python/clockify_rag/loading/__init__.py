@@ -10,13 +10,11 @@ source on the disk, or the contents. What a document says is told by ``content_h
 
 from __future__ import annotations
 
-import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
-from urllib.parse import quote, urljoin, urlsplit
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Literal, cast
 
 import msgspec
 
@@ -24,26 +22,29 @@ from clockify_rag import _core
 from clockify_rag.contracts import Document, Failure, FileState, LoadedDocument, Skipped, Source, digest
 from clockify_rag.errors import DocumentUnreadable, InvalidSetting, SourceError
 from clockify_rag.ignoring import nfc
+from clockify_rag.loading.contents import Limits, contents_of
+from clockify_rag.loading.metadata import (
+    SLUGS,
+    all_tags,
+    check_settings,
+    content_hash,
+    language_code,
+    mapping,
+    page_url,
+    text_of,
+    title_of,
+    url_of,
+)
 from clockify_rag.walking import (
-    ARCHIVES,
     DUPLICATE,
     EMPTY,
     FORMATS,
     TOO_LARGE,
     UNREADABLE,
-    Archive,
     File,
-    Folder,
-    Place,
     Tree,
-    Walk,
-    closed,
     failure_of,
-    is_text,
     megabytes,
-    printable,
-    start_of,
-    state_of,
     unreadable,
 )
 
@@ -53,9 +54,6 @@ if TYPE_CHECKING:
 READING_VERSION = "2"
 """Raised when reading changes, so that files are read again although they have not changed."""
 
-
-_SLUGS: tuple[_Slugs, ...] = ("github", "docusaurus", "mkdocs", "sphinx", "gitlab")
-_URL_STYLES = ("html", "directory", "md")
 _LANGUAGE_SAMPLE = 4000
 """Characters of a text by which its language is told."""
 
@@ -75,33 +73,6 @@ def document_id(source: str, path: str) -> str:
 def document_id_of_given(source: str, given: str) -> str:
     """Return the id of the document that the source itself calls ``given``: 32 hexadecimal digits."""
     return digest("document given 1", nfc(source), nfc(given))
-
-
-# Sources.
-
-
-def _check_settings(source: Source) -> None:
-    def refuse(setting: str, value: str, hint: str) -> InvalidSetting:
-        return InvalidSetting(f"{setting} of source {source.name} cannot be {value!r}", hint=hint, setting=setting)
-
-    if not source.name:
-        raise refuse("name", source.name, "give the source a name")
-    if not source.location or "\0" in source.location:
-        raise refuse("location", source.location, "give a folder, a file or an archive")
-    if source.base_url is not None and not _is_web_address(source.base_url):
-        raise refuse("base_url", source.base_url, "give an address that begins with https://")
-    if source.url_style not in _URL_STYLES:
-        raise refuse("url_style", source.url_style, f"one of {', '.join(_URL_STYLES)}")
-    if source.slugs is not None and source.slugs not in _SLUGS:
-        raise refuse("slugs", source.slugs, f"one of {', '.join(_SLUGS)}")
-
-
-def _is_web_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 # Reading.
@@ -172,9 +143,8 @@ class FileLoader:
                     f"{setting} cannot be {value}", hint=f"give {setting} as 1 or more", setting=setting
                 )
         self.ignore = ignore
+        self.limits = Limits(ignore, maximum_archive_bytes, maximum_archive_members)
         self.maximum_bytes = maximum_bytes
-        self.maximum_archive_bytes = maximum_archive_bytes
-        self.maximum_archive_members = maximum_archive_members
         self.batch_documents = batch_documents
         self.batch_bytes = batch_bytes
 
@@ -194,7 +164,7 @@ class FileLoader:
             SourceError: there is nothing at the location, it cannot be read as a whole, or it holds no document.
             InvalidSetting: a setting of the source is none.
         """
-        _check_settings(source)
+        check_settings(source)
         reading = _Reading(self, source, known, checksum=checksum)
         counts: Counter[str] = Counter()
         for item in reading.results():
@@ -237,61 +207,17 @@ class _Reading:
 
     def results(self) -> Iterator[_Loaded]:
         """Yield all that the source holds."""
-        location = os.path.realpath(self._source.location)
-        if os.path.isdir(location):
-            self._tree = Folder(location)
-            if _is_index(location):
-                raise SourceError(f"{self._source.location} is an index", hint="give the folder of the documents")
-            try:
-                start = start_of(location, ignore=self._loader.ignore, include=bool(self._source.include))
-            except SourceError as error:
-                return iter([closed(printable(self._source.location), error)])
-            return self._batched(self._walk(start))
-        if not os.path.isfile(location):
-            raise _missing(self._source.location)
-        if location.lower().endswith(ARCHIVES):
-            return self._archive(location)
-        return self._single(location)
+        contents = contents_of(self._source, self._loader.limits)
+        if contents.whole is not None and (unchanged := self._unchanged_whole(contents.whole)):
+            yield from unchanged
+            return
+        with contents.open() as (self._tree, files):
+            results = self._batched(files)
+            yield from results if contents.whole is None else _reread_after_failure(results)
 
-    def _walk(self, start: Place) -> Iterator[File | Skipped]:
-        return Walk(self._tree, self._source, ignore=self._loader.ignore).files(start)
-
-    def _single(self, location: str) -> Iterator[_Loaded]:
-        folder, name = os.path.split(location)
-        markup = FORMATS.get(os.path.splitext(name)[1].lower())
-        if markup is None or not is_text(name):
-            raise SourceError(
-                f"{printable(self._source.location)} is in no format that can be read",
-                hint=f"files end in {', '.join(FORMATS)}, archives in {', '.join(ARCHIVES)}",
-            )
-        self._tree = Folder(folder)
-        slugs = (
-            cast("_Slugs | None", self._source.slugs)
-            or start_of(location, ignore=False, include=False).slugs
-            or "github"
-        )
-        return self._batched(iter([File(nfc(name), markup, location, slugs)]))
-
-    def _archive(self, location: str) -> Iterator[_Loaded]:
-        try:
-            unchanged = self._unchanged_archive(state_of(os.stat(location)))
-            if unchanged:
-                yield from unchanged
-                return
-            archive = Archive(location, self._loader.maximum_archive_bytes, self._loader.maximum_archive_members)
-        except OSError as error:
-            raise SourceError(f"the archive {self._source.location} cannot be read: {error.strerror}") from error
-        try:
-            self._tree = archive
-            yield from archive.unsafe
-            start = Place("", "", included=not self._source.include)
-            yield from _reread_after_failure(self._batched(self._walk(start)))
-        finally:
-            archive.close()
-
-    def _unchanged_archive(self, state: FileState) -> list[Document]:
-        """All documents of an archive, when each was read from the archive as it is now."""
-        states = [self._with_settings(state, slugs) for slugs in _SLUGS]
+    def _unchanged_whole(self, state: FileState) -> list[Document]:
+        """All documents of a source that is one file, when each was read from that file as it is now."""
+        states = [self._with_settings(state, slugs) for slugs in SLUGS]
         documents = sorted(self._known.values(), key=lambda document: document.path)
         return documents if all(document.file in states for document in documents) else []
 
@@ -397,7 +323,7 @@ class _Reading:
                 'write one object a line, such as {"id": "a1", "title": "Title", "text": "Markdown"}',
             )
             return Skipped(place, UNREADABLE, failure, file.path)
-        given = _text_of(line.id if line.id is not None else line.beir_id)
+        given = text_of(line.id if line.id is not None else line.beir_id)
         path = nfc(f"{file.path}/{given or f'line-{number}'}")
         identity = document_id_of_given(self._source.name, given) if given else document_id(self._source.name, path)
         if identity in self._seen:
@@ -432,10 +358,10 @@ class _Reading:
 
     def _document(self, unit: _Unit, page: _core.Page, text: str) -> Document:
         source, line = self._source, unit.line or _Line("")
-        matter = _mapping(page.front_matter)
-        url = _page_url(source, (line.url, matter.get("url"), matter.get("canonical_url"), page.canonical_url))
-        language = _language(line.language) or _language(page.language) or _language(source.language)
-        title = _text_of(line.title) or _text_of(page.title) or _title_of(unit.path)
+        matter = mapping(page.front_matter)
+        url = page_url(source, (line.url, matter.get("url"), matter.get("canonical_url"), page.canonical_url))
+        language = language_code(line.language) or language_code(page.language) or language_code(source.language)
+        title = text_of(line.title) or text_of(page.title) or title_of(unit.path)
         document = Document(
             id=unit.id,
             source=source.name,
@@ -444,8 +370,8 @@ class _Reading:
             url=url or (None if unit.line else url_of(source, unit.path)),
             language=language or _core.detect_language(text[:_LANGUAGE_SAMPLE], ""),
             kind="hub" if page.hub else "page",
-            tags=_tags(source.tags, matter.get("tags"), line.tags),
-            version=_text_of(line.version) or _text_of(matter.get("version")) or source.version,
+            tags=all_tags(source.tags, matter.get("tags"), line.tags),
+            version=text_of(line.version) or text_of(matter.get("version")) or source.version,
             breadcrumb=tuple(page.breadcrumb),
             file=unit.file,
         )
@@ -505,107 +431,3 @@ def _numbered_lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes 
         while not line.endswith(b"\n") and (line := stream.readline(1 << 20)):
             length += len(line)
         yield number, length
-
-
-# Metadata.
-
-
-def content_hash(text: str, structure: str, document: Document, source: Source, url: str | None) -> str:
-    """Return the hash of a canonical text, its structure and the metadata that is searched or shown: 32 hexadecimal
-    digits.
-
-    It says whether a document must be written anew, and finds a document that moved: so a URL that was made from the
-    path goes into it by what it was made with.
-    """
-    made_with = "" if url else f"{source.base_url or ''} {source.url_style}"
-    lists = [str(len(document.tags)), *document.tags, str(len(document.breadcrumb)), *document.breadcrumb]
-    fields = (document.title, url or "", made_with, document.language, document.kind, document.version or "")
-    return digest("content 2", text, structure, *fields, *lists)
-
-
-def url_of(source: Source, path: str) -> str | None:
-    """Return the address of the page at ``path`` by ``base_url`` and ``url_style``; ``None`` without a ``base_url``."""
-    if source.base_url is None:
-        return None
-    stem, suffix = os.path.splitext(path)
-    markup = FORMATS.get(suffix.lower())
-    if markup == "markdown" and source.url_style == "html":
-        path = f"{stem}.html"
-    elif markup in ("markdown", "html") and source.url_style == "directory":
-        folder, _, name = stem.rpartition("/")
-        shown = folder if name.lower() in ("index", "readme") else stem
-        path = f"{shown}/" if shown else ""
-    return f"{source.base_url.rstrip('/')}/{quote(path)}"
-
-
-def _page_url(source: Source, candidates: Iterable[object]) -> str | None:
-    """The first of ``candidates`` that is an address on the web, a relative one below ``base_url``."""
-    for candidate in candidates:
-        url = _text_of(candidate)
-        if url is None:
-            continue
-        try:
-            whole = urljoin(source.base_url or "", url)
-        except ValueError:
-            continue
-        if _is_web_address(whole):
-            return whole
-    return None
-
-
-def _mapping(front_matter: str) -> dict[str, Any]:
-    decoded = msgspec.json.decode(front_matter) if front_matter else {}
-    return decoded if isinstance(decoded, dict) else {}
-
-
-def _text_of(value: object) -> str | None:
-    """A scalar as text in one line; ``None`` for everything else and for nothing."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    return nfc(" ".join(str(value).split())) or None
-
-
-def _tags(*groups: object) -> tuple[str, ...]:
-    """All tags once, in order; a string holds them separated by commas."""
-    found: dict[str, None] = {}
-    for group in groups:
-        members = group.split(",") if isinstance(group, str) else group if isinstance(group, list | tuple) else ()
-        found.update((text, None) for member in members if (text := _text_of(member)))
-    return tuple(found)
-
-
-def _language(code: str | None) -> str | None:
-    """The ISO 639-1 code of a language tag such as ``en-US``."""
-    match = re.match(r"\s*([A-Za-z]{2})(?![A-Za-z0-9])", code or "")
-    return match[1].lower() if match else None
-
-
-def _title_of(path: str) -> str:
-    """A title for a page that has none: its name, or its folder's when the name says nothing."""
-    folder, _, name = path.rpartition("/")
-    stem, suffix = os.path.splitext(name)
-    if suffix.lower() not in FORMATS:
-        stem = name
-    if stem.lower() in ("index", "readme") and folder:
-        stem = folder.rpartition("/")[2]
-    return " ".join(re.split(r"[-_\s]+", stem)).strip() or name
-
-
-def _is_index(folder: str) -> bool:
-    return os.path.isfile(os.path.join(folder, "CURRENT")) and os.path.isdir(os.path.join(folder, "generations"))
-
-
-def _missing(location: str) -> SourceError:
-    if re.match(r"https?://", location):
-        return SourceError(f"{location} is an address and no folder", hint="download the site and give its folder")
-    if os.path.lexists(location):
-        return SourceError(f"{printable(location)} is neither a folder nor a file", hint="check where it leads")
-    import difflib
-
-    folder, name = os.path.split(os.path.abspath(location))
-    try:
-        near = difflib.get_close_matches(name, [entry for entry in os.listdir(folder) if is_text(entry)], n=1)
-    except OSError:
-        near = []
-    hint = f"did you mean {os.path.join(os.path.dirname(location), near[0])}?" if near else "check the path"
-    return SourceError(f"there is nothing at {printable(location)}", hint=hint, location=printable(location))
