@@ -61,7 +61,7 @@ def test_a_single_file_is_a_source(tmp_path: Path) -> None:
     assert only(tmp_path / ".hidden" / "guide.md").path == "guide.md"
     assert only(tmp_path / "all.jsonl").path == "all.jsonl/7"
     with pytest.raises(SourceError, match="in no format") as caught:
-        load(write(tmp_path, {"a.pdf": b"%PDF"}) / "a.pdf")
+        load(write(tmp_path, {"a.png": b"\x89PNG"}) / "a.png")
     assert ".md" in caught.value.hint
 
 

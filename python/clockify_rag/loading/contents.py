@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from clockify_rag.contracts import FileState, Skipped, Source
+from clockify_rag.contracts import FileState, Notice, Skipped, Source
 from clockify_rag.errors import SourceError
 from clockify_rag.ignoring import nfc
 from clockify_rag.walking import (
@@ -37,7 +37,7 @@ from clockify_rag.walking import (
 if TYPE_CHECKING:
     from clockify_rag._core import _Slugs
 
-Files = Iterator[File | Skipped]
+Files = Iterator[File | Skipped | Notice]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -56,8 +56,8 @@ class Contents(msgspec.Struct, frozen=True):
     """Opens it: the tree, and its files in order of path."""
     whole: FileState | None = None
     """The state of the one file on disk that holds everything, so that where it is unchanged nothing is opened."""
-    file: str | None = None
-    """The path of the one document that the location is, whose format its reader may lack a package for."""
+    alone: bool = False
+    """Whether the location is one document: what it lacks then is an error of the whole source."""
 
 
 Kind = Callable[[Source, str, Limits], Contents | None]
@@ -138,7 +138,7 @@ def _single_file(source: Source, location: str, _limits: Limits) -> Contents | N
         )
     slugs = cast("_Slugs | None", source.slugs) or start_of(location, ignore=False, include=False).slugs or "github"
     file = File(nfc(name), markup, location, slugs)
-    return Contents(lambda: nullcontext((Folder(folder), iter([file]))), file=file.path)
+    return Contents(lambda: nullcontext((Folder(folder), iter([file]))), alone=True)
 
 
 KINDS: tuple[Kind, ...] = (_folder, _archive, _single_file)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 SLUGS: tuple[_Slugs, ...] = ("github", "docusaurus", "mkdocs", "sphinx", "gitlab")
 """The generators whose anchors are known."""
 
-URL_STYLES = ("html", "directory", "md")
+URL_STYLES = ("html", "directory", "plain", "md")
 """How a path becomes an address."""
+
+MAXIMUM_BOOST = 100.0
+"""More would hide all other sources."""
 
 
 def check_settings(source: Source) -> None:
@@ -42,6 +45,8 @@ def check_settings(source: Source) -> None:
         raise refuse("base_url", source.base_url, "give an address that begins with https://")
     if source.url_style not in URL_STYLES:
         raise refuse("url_style", source.url_style, f"one of {', '.join(URL_STYLES)}")
+    if not 0 < source.boost <= MAXIMUM_BOOST:
+        raise refuse("boost", f"{source.boost:g}", f"more than 0 and at most {MAXIMUM_BOOST:g}")
     if source.slugs is not None and source.slugs not in SLUGS:
         raise refuse("slugs", source.slugs, f"one of {', '.join(SLUGS)}")
 
@@ -55,32 +60,84 @@ def is_web_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
-def content_hash(text: str, structure: str, document: Document, source: Source, url: str | None) -> str:
+def content_hash(text: str, structure: str, document: Document, source: Source, url: str | None, said: str = "") -> str:
     """Return the hash of a canonical text, its structure and the metadata that is searched or shown: 32 hexadecimal
     digits.
 
     It says whether a document must be written anew, and finds a document that moved: so a URL that was made from the
-    path goes into it by what it was made with.
+    path goes into it by what it was made with, ``said`` being what the page said of it.
     """
-    made_with = "" if url else f"{source.base_url or ''} {source.url_style}"
+    made_with = "" if url else f"{source.base_url or ''} {source.url_style} {said}".rstrip()
     lists = [str(len(document.tags)), *document.tags, str(len(document.breadcrumb)), *document.breadcrumb]
-    fields = (document.title, url or "", made_with, document.language, document.kind, document.version or "")
-    return digest("content 2", text, structure, *fields, *lists)
+    fields = (
+        document.title,
+        url or "",
+        made_with,
+        document.language,
+        document.kind,
+        document.version or "",
+        f"{document.boost:g}",
+    )
+    return digest("content 3", text, structure, *fields, *lists)
 
 
-def url_of(source: Source, path: str) -> str | None:
-    """Return the address of the page at ``path`` by ``base_url`` and ``url_style``; ``None`` without a ``base_url``."""
+def url_of(source: Source, path: str, route: str | None = None) -> str | None:
+    """Return the address of the page at ``path`` by ``base_url`` and ``url_style``; ``None`` without a ``base_url``.
+
+    ``route`` is where its generator puts it below ``base_url``, without an ending, where that does not follow from its path.
+    """
     if source.base_url is None:
         return None
     stem, suffix = os.path.splitext(path)
     markup = FORMATS.get(suffix.lower())
-    if markup == "markdown" and source.url_style == "html":
+    style = source.url_style
+    if route is not None and style != "md":
+        path = route if not route or style == "plain" else f"{route}.html" if style == "html" else f"{route}/"
+    elif markup == "markdown" and style == "html":
         path = f"{stem}.html"
-    elif markup in ("markdown", "html") and source.url_style == "directory":
+    elif markup in ("markdown", "html") and style in ("directory", "plain"):
         folder, _, name = stem.rpartition("/")
         shown = folder if name.lower() in ("index", "readme") else stem
-        path = f"{shown}/" if shown else ""
+        path = f"{shown}/" if shown and style == "directory" else shown
     return f"{source.base_url.rstrip('/')}/{quote(path)}"
+
+
+_NUMBERED = re.compile(r"\d+\s*[-_.]+\s*(?P<name>[^-_.\s].*)")
+_DATED = re.compile(r"(?:\d{2}|\d{4})[-_.]\d{2}(?:[-_.](?:\d{2}|\d{4}))?.*|\d+[-_.]\d+.*")
+
+
+def docusaurus_route(path: str, matter: Mapping[str, Any]) -> str:
+    """Return where Docusaurus puts the page at ``path`` below the root of its documents, without slashes around it.
+
+    Folders and files lose the numbers that order them; ``slug``, else ``id``, stands for the file's name, a slug that
+    begins with a slash for the whole; a page named as its folder is the folder's.
+    """
+    folders = [_unnumbered(folder) for folder in path.split("/")[:-1]]
+    name = os.path.splitext(path.rpartition("/")[2])[0]
+    slug = text_of(matter.get("slug"))
+    if slug is None:
+        identity = text_of(matter.get("id"))
+        first = path.split("/")[-2] if folders else ""
+        if identity is None and name.lower() in ("index", "readme", first.lower()):
+            return "/".join(folders)
+        slug = identity or _unnumbered(name)
+    parts = [] if slug.startswith("/") else folders
+    for part in slug.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts = [*parts, part]
+    return "/".join(parts)
+
+
+def _unnumbered(name: str) -> str:
+    match = None if _DATED.fullmatch(name) else _NUMBERED.fullmatch(name)
+    return match["name"] if match else name
+
+
+def says_yes(value: object) -> bool:
+    """Whether a value of front matter says yes, also as a word."""
+    return value is True or (isinstance(value, str) and value.strip().lower() in ("true", "yes", "on"))
 
 
 def page_url(source: Source, candidates: Iterable[object]) -> str | None:
