@@ -322,7 +322,8 @@ fn comment(text: &str) -> usize {
 fn string(expression: &str) -> Option<&str> {
     let mark = expression.chars().next().filter(|mark| matches!(mark, '"' | '\'' | '`'))?;
     let inner = expression.strip_prefix(mark)?.strip_suffix(mark)?;
-    (!inner.contains([mark, '\\']) && !(mark == '`' && inner.contains("${"))).then_some(inner)
+    let computed = mark == '`' && inner.contains("${");
+    (!computed && !inner.contains([mark, '\\'])).then_some(inner)
 }
 
 /// The length of the imports and exports that `text` begins with: up to the blank line after their brackets are closed.

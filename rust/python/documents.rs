@@ -149,6 +149,9 @@ impl<'a> Points<'a> {
     }
 }
 
+/// Reads the bytes of a document.
+type Reader = fn(&[u8], &Options) -> Result<markup::Page>;
+
 /// Parses documents of one format on all threads; one that cannot be read is its error instead of a page.
 #[pyfunction]
 #[pyo3(signature = (format, contents, slugs = None, omitted = Vec::new()))]
@@ -166,7 +169,7 @@ pub(super) fn parse<'py>(
         }
         None => None,
     };
-    let (reader, dialect): (fn(&[u8], &Options) -> Result<markup::Page>, Dialect) = match format {
+    let (reader, dialect): (Reader, Dialect) = match format {
         "markdown" => (read_markdown, Dialect::Common),
         "mdx" => (read_markdown, Dialect::Mdx),
         "mkdocs" => (read_markdown, Dialect::MkDocs),

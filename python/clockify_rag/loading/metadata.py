@@ -69,16 +69,9 @@ def content_hash(text: str, structure: str, document: Document, source: Source, 
     """
     made_with = "" if url else f"{source.base_url or ''} {source.url_style} {said}".rstrip()
     lists = [str(len(document.tags)), *document.tags, str(len(document.breadcrumb)), *document.breadcrumb]
-    fields = (
-        document.title,
-        url or "",
-        made_with,
-        document.language,
-        document.kind,
-        document.version or "",
-        f"{document.boost:g}",
-    )
-    return digest("content 3", text, structure, *fields, *lists)
+    fields = (document.title, url or "", made_with, document.language, document.kind, document.version or "")
+    weight = () if document.boost == 1 else ("boost", f"{document.boost:g}")
+    return digest("content 2", text, structure, *fields, *lists, *weight)
 
 
 def url_of(source: Source, path: str, route: str | None = None) -> str | None:
