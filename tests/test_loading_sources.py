@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from pipelines import pipeline_of
 PAGES = {"guides/a.md": "# A\n\nWords of a.\n", "guides/b.md": "# B\n\nWords of b.\n", "c.md": "# C\n\nWords of c.\n"}
 
 
-def notices(root: Path, **fields: object) -> list[Notice]:
+def notices(root: Path, **fields: Any) -> list[Notice]:
     return [item for item in load(root, **fields) if isinstance(item, Notice)]
 
 

@@ -418,6 +418,7 @@ class Pipeline:
                     "path": hit.document.path,
                     "anchor": hit.chunk.anchor,
                     "score": hit.score,
+                    "boost": hit.document.boost,
                     "scores": msgspec.to_builtins(hit.scores),
                     "bm25": explained[hit.chunk.id],
                 }

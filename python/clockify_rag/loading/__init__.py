@@ -138,6 +138,8 @@ class _Ready(msgspec.Struct, frozen=True):
         )
 
 
+_Parsed = _core.Page | DocumentUnreadable
+
 _DIALECTS: Mapping[_Slugs, _Format] = {"docusaurus": "mdx", "mkdocs": "mkdocs"}
 """The Markdown that generators read."""
 
@@ -520,28 +522,27 @@ class _Reading:
     # Units to documents.
 
     def _parse(self, batch: Sequence[_Item]) -> Iterator[_Loaded]:
-        pages: dict[int, _core.Page | DocumentUnreadable] = {}
-        groups: dict[tuple[_Format, _Slugs], list[int]] = {}
+        groups: dict[tuple[_Format, _Slugs], list[tuple[int, int, bytes]]] = {}
         for number, item in enumerate(batch):
             if isinstance(item, _Unit):
-                groups.setdefault((item.format, item.slugs), []).append(number)
-        for (markup, slugs), numbers in groups.items():
-            contents = [cast("_Unit", batch[number]).content for number in numbers]
-            pages.update(zip(numbers, self._core_pages(markup, contents, slugs), strict=True))
-        for number, item in enumerate(batch):
-            if isinstance(item, _Unit):
-                yield self._finish(item, pages[number])
+                groups.setdefault((item.format, item.slugs), []).append((number, 0, item.content))
             elif isinstance(item, _Ready):
-                yield from self._assemble(item)
+                for at, (_, line) in enumerate(item.lines):
+                    groups.setdefault((line.format, item.slugs), []).append((number, at, line.text.encode()))
+        pages: dict[tuple[int, int], _Parsed] = {}
+        for (markup, slugs), members in groups.items():
+            contents = [content for _, _, content in members]
+            parsed = _core.parse(markup, contents, slugs, self._loader.omitted_sections)
+            pages.update(((number, at), page) for (number, at, _), page in zip(members, parsed, strict=True))
+        for number, item in enumerate(batch):
+            if isinstance(item, _Unit):
+                yield self._finish(item, pages[number, 0])
+            elif isinstance(item, _Ready):
+                yield from self._assemble(item, [pages[number, at] for at in range(len(item.lines))])
             else:
                 yield item
 
-    def _core_pages(
-        self, markup: _Format, contents: Sequence[bytes], slugs: _Slugs
-    ) -> list[_core.Page | DocumentUnreadable]:
-        return _core.parse(markup, contents, slugs, self._loader.omitted_sections)
-
-    def _finish(self, unit: _Unit, page: _core.Page | DocumentUnreadable) -> _Loaded:
+    def _finish(self, unit: _Unit, page: _Parsed) -> _Loaded:
         if isinstance(page, DocumentUnreadable):
             return self._failed(unit.path, page)
         matter = mapping(page.front_matter)
@@ -557,13 +558,8 @@ class _Reading:
         said = str(matter.get("slug") or matter.get("id") or "") if route is not None else ""
         return LoadedDocument(self._hashed(document, page, own, said), page)
 
-    def _assemble(self, ready: _Ready) -> Iterator[_Loaded]:
+    def _assemble(self, ready: _Ready, pages: Sequence[_Parsed]) -> Iterator[_Loaded]:
         """A document of ready chunks, and those of them that cannot be read."""
-        pages: dict[int, _core.Page | DocumentUnreadable] = {}
-        for markup in dict.fromkeys(line.format for _, line in ready.lines):
-            numbers = [number for number, (_, line) in enumerate(ready.lines) if line.format == markup]
-            contents = [ready.lines[number][1].text.encode() for number in numbers]
-            pages.update(zip(numbers, self._core_pages(markup, contents, ready.slugs), strict=True))
         kept: list[tuple[Line, _core.Page]] = []
         identities: set[str] = set()
         for at, (number, line) in enumerate(ready.lines):

@@ -154,7 +154,9 @@ def _without_running(pages: Sequence[list[str]]) -> list[list[str]]:
             edges = [_edge(page, top=top) for page in trimmed]
             counts = Counter(key for _, key in edges if key)
             for page, (place, key) in zip(trimmed, edges, strict=True):
-                if key and counts[key] >= max(_FEWEST_PAGES, len(pages) * 0.6):
+                # A number by itself is a page's, however many pages have something else beside it.
+                share = 0.1 if key == "#" else 0.6
+                if key and counts[key] >= max(_FEWEST_PAGES, len(pages) * share):
                     del page[place]
     return trimmed
 
