@@ -453,6 +453,8 @@ def test_a_location_that_is_none(tmp_path: Path) -> None:
     assert caught.value.hint == f"did you mean {tmp_path / 'manual'}?"
     with pytest.raises(SourceError, match="nothing at"):
         load(tmp_path / "none" / "at" / "all")
+    with pytest.raises(SourceError, match=r"pattern .* matches nothing"):
+        load(tmp_path / "manual" / "*.rst")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SourceError, match="neither a folder nor a file"):
         load(tmp_path / "pipe")

@@ -36,6 +36,7 @@ SOURCE_ENDINGS: Final = (
     ".tgz",
     ".tar",
     ".jsonl",
+    ".ndjson",
     ".markdown",
     ".md",
     ".mdx",

@@ -154,6 +154,12 @@ def _missing(location: str) -> SourceError:
         return SourceError(f"{location} is an address and no folder", hint="download the site and give its folder")
     if os.path.lexists(location):
         return SourceError(f"{printable(location)} is neither a folder nor a file", hint="check where it leads")
+    if re.search(r"[*?\[]", location):
+        return SourceError(
+            f"the pattern {printable(location)} matches nothing",
+            hint="check the pattern; patterns within a source are its setting include",
+            location=printable(location),
+        )
     import difflib
 
     folder, name = os.path.split(os.path.abspath(location))
