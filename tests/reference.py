@@ -38,6 +38,7 @@ COMMANDS = (
     ("untag",),
     ("rollback",),
     ("gc",),
+    ("diff",),
     ("snapshot",),
     ("restore",),
     ("verify",),

@@ -159,6 +159,12 @@ class Pipeline:
             other.made = {name: self.made[name] for name in EMBEDDING_PARTS if name in self.made}
         return other
 
+    def over(self, index: LocalIndex) -> Pipeline:
+        """Return a pipeline with the same settings over an index that is open already, of whatever generation."""
+        other = Pipeline(self.path, self.settings)
+        other._index = index
+        return other
+
     @property
     def index(self) -> LocalIndex:
         """The opened index.

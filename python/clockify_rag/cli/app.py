@@ -464,6 +464,26 @@ def gc(
 
 
 @app.command(cls=PlainCommand)
+def diff(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="Number or tag.", show_default=False)],
+    after: Annotated[
+        str | None,
+        typer.Argument(metavar="[AFTER]", help="Number or tag. [default: the one served]", show_default=False),
+    ] = None,
+    questions: Annotated[
+        str | None, typer.Option("--questions", metavar="FILE", help="Golden questions to search in both.")
+    ] = None,
+    lexical: Lexical = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what differs between two generations, and which questions notice."""
+    from clockify_rag.cli import generations as commands
+
+    commands.diff(before, after, questions=questions, lexical=lexical, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
 def snapshot(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The archive to write.", show_default=False)],
     generation: Generation = None,
