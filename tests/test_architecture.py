@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "python" / "clockify_rag"
 CORE_USERS = {
     "index",
+    "generations",
     "retrieval",
     "reranking",
     "packing",

@@ -24,15 +24,24 @@ __all__ = [
     "analyser_fingerprint",
     "chunk",
     "closest_run",
+    "collect_generations",
     "detect_language",
     "find_quote",
     "holds_other_files",
+    "list_generations",
+    "list_tags",
     "mmr",
     "parse",
     "question_terms",
+    "remove_tag",
+    "republish",
+    "restore_snapshot",
+    "served_generation",
+    "set_tag",
     "set_threads",
     "simd",
     "with_titles",
+    "write_snapshot",
 ]
 
 _Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text"]
@@ -211,10 +220,16 @@ class Snapshot:
     """One opened generation; safe to use from many threads."""
 
     @staticmethod
-    def open(path: str, previous: Snapshot | None = None) -> Snapshot:
-        """Open the generation that is served, sharing with ``previous`` what both use."""
+    def open(path: str, previous: Snapshot | None = None, generation: int | None = None) -> Snapshot:
+        """Open the generation that is served, or the one of that number, sharing with ``previous`` what both use.
+
+        While it is open it is not collected.
+        """
     @property
     def generation(self) -> int: ...
+    @property
+    def hash(self) -> str:
+        """The manifest's."""
     @property
     def analyser(self) -> str: ...
     @property
@@ -268,6 +283,10 @@ class Snapshot:
         """BM25F of one chunk and of its document in the textbook's letters, as JSON."""
     def verify(self) -> None:
         """Read every byte and compare it with its hash."""
+    def files(self) -> list[tuple[str, int]]:
+        """The path and length of every file that has blocks to verify."""
+    def verify_part(self, file: int, start: int, end: int) -> None:
+        """Read the blocks of bytes ``start`` up to ``end`` of the file of that place in ``files``, and compare them."""
 
 @final
 class Writer:
@@ -312,6 +331,47 @@ def simd() -> str:
 
 def with_titles(passages: bytes, titles: bytes, owners: Sequence[int], weight: float, dimension: int) -> bytes:
     """Rows of float32: each passage's unit vector plus ``weight`` times its title's, scaled to unit length."""
+
+_GenerationRow = tuple[
+    int,  # number
+    float,  # when it was published, in seconds since 1970
+    int,  # documents
+    int,  # chunks
+    list[tuple[str, int]],  # files and their lengths
+    str | None,  # why the manifest cannot be read
+    list[str],  # what keeps it
+    list[str],  # tags
+]
+
+def list_generations(path: str) -> list[_GenerationRow]:
+    """The published generations, ascending."""
+
+def served_generation(path: str) -> int:
+    """The number of the generation that is served."""
+
+def list_tags(path: str) -> list[tuple[str, int, str]]:
+    """Each tag's name, generation and manifest's hash, by name."""
+
+def set_tag(path: str, name: str, generation: int, moved: bool) -> None:
+    """Give a generation a name that keeps it; durable when this returns."""
+
+def remove_tag(path: str, name: str) -> bool:
+    """Remove a tag, durably; whether there was one."""
+
+def republish(path: str, generation: int) -> int:
+    """Publish the state of a former generation under a new number, which is returned."""
+
+def collect_generations(path: str, asked: bool) -> tuple[list[int], int, int]:
+    """Remove what nothing keeps, unless it is only asked what that is: the generations, how many files, their bytes."""
+
+_ArchivedRow = tuple[int, int, int, str]
+"""Generation, files, bytes of the archive, hash over all."""
+
+def write_snapshot(path: str, generation: int | None, file: str) -> _ArchivedRow:
+    """Write a generation, by default the one that is served, as an archive; durable when this returns."""
+
+def restore_snapshot(file: str, path: str, replace: bool) -> tuple[int, _ArchivedRow]:
+    """Serve what an archive holds, every byte verified; the number that it is served under."""
 
 def holds_other_files(folder: str) -> bool:
     """Whether more lies in a folder than an index consists of, whole or half made.

@@ -8,7 +8,8 @@ the border. Where Python already has a word for a failure (``LookupError``, ``Ti
     ├─ ConfigError(ValueError)     UnknownSetting · InvalidSetting
     ├─ PluginError                 PluginNotFound(LookupError) · PluginConflict · MissingExtra(ImportError)
     ├─ SourceError                 DocumentUnreadable · CrawlError
-    ├─ StoreError                  IndexNotFound(FileNotFoundError) · IndexLocked · IndexCorrupt · IndexIncompatible
+    ├─ StoreError                  IndexNotFound(FileNotFoundError) · GenerationNotFound(LookupError) · IndexLocked
+    │                              · IndexExists(FileExistsError) · IndexCorrupt · IndexIncompatible · SnapshotInvalid
     ├─ QueryError(ValueError)      EmptyQuery · QueryTooLong
     ├─ EvaluationError(ValueError)  LabelsInvalid · LabelsUnknown · RunsDiffer
     ├─ BackendError                BackendUnavailable(ConnectionError) · BackendTimeout(TimeoutError) · BackendRejected
@@ -141,6 +142,21 @@ class IndexNotFound(StoreError, FileNotFoundError):
     http_status = 404
 
 
+class GenerationNotFound(StoreError, LookupError):
+    """The index has no generation of that number or tag."""
+
+    code = "generation_not_found"
+    exit_code = 2
+    http_status = 404
+
+
+class IndexExists(StoreError, FileExistsError):
+    """There is an index where one was to be made."""
+
+    code = "index_exists"
+    http_status = 409
+
+
 class IndexLocked(StoreError):
     """Another process is building the index."""
 
@@ -159,6 +175,13 @@ class IndexIncompatible(StoreError):
 
     code = "index_incompatible"
     http_status = 409
+
+
+class SnapshotInvalid(StoreError):
+    """A file is no snapshot of an index, or not as it was written."""
+
+    code = "snapshot_invalid"
+    http_status = 422
 
 
 class QueryError(ClockifyRagError, ValueError):

@@ -111,6 +111,15 @@ class LocalIndex:
         self._opened = opened or OpenGeneration(_core.Snapshot.open(str(path)))
         self._reopening = threading.Lock()
 
+    @classmethod
+    def at(cls, path: str | Path, generation: int) -> Self:
+        """Open the generation of that number, whether it is served or not; it is not collected while it is open.
+
+        Raises:
+            GenerationNotFound: there is none, or no longer.
+        """
+        return cls(path, opened=OpenGeneration(_core.Snapshot.open(str(path), None, generation)))
+
     @property
     def opened(self) -> OpenGeneration:
         """The generation that is open: one question uses one, from its first stage to its last."""

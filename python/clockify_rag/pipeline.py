@@ -162,6 +162,12 @@ class Pipeline:
             other.made = {name: self.made[name] for name in EMBEDDING_PARTS if name in self.made}
         return other
 
+    def over(self, index: LocalIndex) -> Pipeline:
+        """Return a pipeline with the same settings over an index that is open already, of whatever generation."""
+        other = Pipeline(self.path, self.settings)
+        other._index = index
+        return other
+
     @property
     def index(self) -> LocalIndex:
         """The opened index.
@@ -511,7 +517,8 @@ class Pipeline:
         fingerprint = f"{embedder.fingerprint()}+{self.settings.embedding.title_weight:g}"
         return EmbedderEntry(name, fingerprint, embedder.dimension)
 
-    def _searching_entry(self) -> EmbedderEntry | None:
+    @property
+    def searching_entry(self) -> EmbedderEntry | None:
         """What questions' vectors are compared with the index's by.
 
         A model server is not asked for its fingerprint with every process that searches: one of the name that the index
@@ -536,7 +543,7 @@ class Pipeline:
     @_once
     def retriever(self) -> Retriever:
         """Finds candidates."""
-        return self._retriever(self.embedder, self._searching_entry())
+        return self._retriever(self.embedder, self.searching_entry)
 
     @_once
     def _lexical_retriever(self) -> Retriever:

@@ -74,7 +74,7 @@ impl Writer {
         if self.with(py, |state| Ok(state.publisher.current().is_none()))? {
             return Ok(None);
         }
-        Snapshot::open(py, &self.path, None).map(Some)
+        Snapshot::open(py, &self.path, None, None).map(Some)
     }
 
     #[allow(clippy::needless_pass_by_value)]
