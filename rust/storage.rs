@@ -1225,6 +1225,7 @@ impl Publisher {
             return Err(failure);
         }
         let lock = Self::prepare(&layout)?;
+        layout.adopt_first()?;
         let current = match Generation::open(root) {
             Ok(generation) => Some(generation),
             Err(Error::IndexNotFound { .. }) => None,
@@ -1244,19 +1245,16 @@ impl Publisher {
     pub fn open_over_damage(root: &Path) -> Result<Self> {
         let layout = Layout::new(root);
         let lock = Self::prepare(&layout)?;
-        let (current, served) = match Generation::open(root) {
-            Ok(generation) => {
-                let served = generation.manifest.generation;
-                (Some(generation), served)
-            }
-            Err(Error::IndexNotFound { .. }) => (None, 0),
-            // Where it is not known which one was served, numbers go on after all there are.
-            Err(_) => match layout.read_current() {
-                Ok((served, _)) => (None, served),
-                Err(_) => (None, layout.list_generations()?.last().copied().unwrap_or(0)),
-            },
-        };
-        Self::after(layout, current, served, lock)
+        layout.adopt_first()?;
+        // What was written by one that was killed is still there: numbers go on after all there are.
+        let highest = layout.highest_number()?;
+        if let Ok(generation) = Generation::open(root) {
+            let served = generation.manifest.generation;
+            let publisher = Self::after(layout, Some(generation), served, lock)?;
+            return Ok(Self { next: publisher.next.max(highest + 1), ..publisher });
+        }
+        let served = layout.read_current().map_or(highest, |(served, _)| served);
+        Ok(Self { layout, current: None, served, next: highest.max(served) + 1, segments: 0, _lock: lock })
     }
 
     /// Creates what of the folders is missing and takes the lock.
@@ -1353,8 +1351,7 @@ impl Publisher {
         state: &[u8],
         inspect: impl FnOnce(&Generation) -> Result<()>,
     ) -> Result<u64> {
-        let name = format!("{:06}.state", self.next);
-        let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
+        let state = self.write_state(state)?;
         self.publish_files(makers, segments, state, inspect)
     }
 
@@ -1389,6 +1386,12 @@ impl Publisher {
         // What cannot be removed now is left to the next build.
         let _ = self.collect();
         Ok(generation)
+    }
+
+    /// Writes the state file of the next generation, where there is anything to write.
+    fn write_state(&self, state: &[u8]) -> Result<Option<FileEntry>> {
+        let name = format!("{:06}.state", self.next);
+        if state.is_empty() { Ok(None) } else { write_whole(&self.layout.generations(), &name, state).map(Some) }
     }
 
     /// Removes what was written and not published, and releases the lock.
@@ -1578,6 +1581,9 @@ fn try_lock_exclusive(file: &File) -> bool {
     file.try_lock().is_ok()
 }
 
+mod purging;
+mod remains;
+pub use remains::Remains;
 mod generations;
 pub(crate) use generations::is_tag;
 pub use generations::{Collected, Listed, Reason, Tag, collect_generations};

@@ -120,6 +120,9 @@ class LoadingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...],
         Meta(description='Headings of sections that are left out with all under them, such as `"Internal notes"`'),
     ] = ()
+    maximum_loss: Annotated[
+        Share, Meta(description="Share of a source's pages that a build may lose without `--allow-shrink`")
+    ] = 0.5
     arguments: Annotated[Arguments, Meta(description="Arguments of the loader")] = {}
 
 
@@ -151,6 +154,9 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     title_weight: Annotated[
         Weight, Meta(description="Weight of the page's title in a chunk's vector, beside the chunk itself")
     ] = 0.5
+    cache_bytes: Annotated[
+        int, Meta(ge=0, le=2**40, description="Most bytes that the cache of one embedder's vectors may take")
+    ] = 2**30
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 

@@ -326,7 +326,7 @@ pub(crate) fn is_tag(name: &str) -> bool {
 }
 
 /// Waits for the lock of a folder, which the kernel releases with the file.
-fn lock_folder(folder: &Path) -> Result<File> {
+pub(super) fn lock_folder(folder: &Path) -> Result<File> {
     let file = File::open(folder).map_err(Error::io("open", folder))?;
     file.lock().map_err(Error::io("lock", folder))?;
     Ok(file)

@@ -127,7 +127,7 @@ def init(
 
 
 @app.command(cls=PlainCommand)
-def build(
+def build(  # noqa: PLR0913, PLR0917 - each is an option
     sources: Annotated[
         list[str] | None,
         typer.Argument(metavar="SOURCE...", help="Folders, files or archives. [default: the configuration's]"),
@@ -150,6 +150,9 @@ def build(
     only: Annotated[bool, typer.Option("--only", help="Remove every other source from the index.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Build nothing if a page cannot be read.")] = False,
     checksum: Annotated[bool, typer.Option("--checksum", help="Read every file, even if it looks unchanged.")] = False,
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Follow a source that lost most of its pages.")
+    ] = False,
     no_ignore: Annotated[
         bool, typer.Option("--no-ignore", help="Read hidden, ignored, dependency and build paths too.")
     ] = False,
@@ -169,6 +172,7 @@ def build(
             only=only,
             strict=strict,
             checksum=checksum,
+            allow_shrink=allow_shrink,
             no_ignore=no_ignore,
             embedder=embedder,
             as_json=as_json,
@@ -522,6 +526,56 @@ def verify(
     from clockify_rag.cli import generations as commands
 
     raise typer.Exit(commands.verify(every=every, rate=rate, index=index, as_json=as_json))
+
+
+@app.command(cls=PlainCommand)
+def remove(
+    documents: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DOCUMENT...", help="Ids, paths, source/path or addresses.", show_default=False),
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="NAME", help="All pages of this source. Repeat it.")
+    ] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Leave no byte of them: rewrite former generations, clear the cache.")
+    ] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove pages from the index."""
+    from clockify_rag.cli import changing
+
+    changing.remove(documents or [], sources=source or [], purge=purge, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def repair(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Where lost pages are read again. [default: the configuration's]"),
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Heal a damaged index from what is left of it."""
+    from clockify_rag.cli import changing
+
+    raise typer.Exit(changing.repair(sources or [], index=index, as_json=as_json))
+
+
+@app.command(cls=PlainCommand)
+def reembed(
+    model: Annotated[
+        str, typer.Argument(metavar="EMBEDDER[:MODEL]", help="For example ollama:nomic-embed-text.", show_default=False)
+    ],
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embed what is stored with another embedder."""
+    from clockify_rag.cli import changing
+
+    changing.reembed(model, index=index, as_json=as_json)
 
 
 @app.command(cls=PlainCommand)
