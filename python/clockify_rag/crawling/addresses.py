@@ -227,7 +227,8 @@ def canonical_host(host: str) -> str:
     Raises:
         CrawlError: it is none, with ``reason`` ``address``.
     """
-    return _host(host, host.removeprefix("[").removesuffix("]") if host.startswith("[") else None)
+    bracketed = host.startswith("[") and host.endswith("]")
+    return _host(host, host[1:-1] if bracketed else None, host)
 
 
 def kind_of(ip: str) -> tuple[Kind, str]:
@@ -298,10 +299,14 @@ class PrivateHosts:
         for ip in answers:
             kind, name = kind_of(ip)
             if kind == "forbidden":
-                _refuse(address.url, f"{address.host} is at {_clean(ip)}, which is {name}", "private")
+                _refuse(address.url, _whereabouts(address, ip, name), "private")
             if kind == "private" and not allowed:
-                _refuse_private(address, f"{address.host} is at {_clean(ip)}, which is {name}")
+                _refuse_private(address, _whereabouts(address, ip, name))
         return tuple(dict.fromkeys(answers))
+
+
+def _whereabouts(address: Address, ip: str, name: str) -> str:
+    return f"{ip} is {name}" if ip == address.host else f"{address.host} is at {_clean(ip)}, which is {name}"
 
 
 def shown(url: str) -> str:
@@ -320,7 +325,9 @@ def _refuse(url: str, why: str, reason: Reason = "address", hint: str = "") -> N
 
 def _refuse_private(address: Address, why: str) -> NoReturn:
     host = f"[{address.host}]" if ":" in address.host else address.host
-    _refuse(address.url, why, "private", f'if it is yours: --set crawling.allow_private_hosts=["{host}:{address.port}"]')
+    _refuse(
+        address.url, why, "private", f'if it is yours: --set crawling.allow_private_hosts=["{host}:{address.port}"]'
+    )
 
 
 def _readable(reference: str) -> str:
@@ -337,7 +344,9 @@ def _absolute(reference: str, scheme: Scheme, rest: str) -> Address:
     end = re.search(r"[/?]", rest[2:])
     authority, tail = (rest[2:], "") if end is None else (rest[2 : 2 + end.start()], rest[2 + end.start() :])
     if "@" in authority:
-        _refuse(reference, "it contains a user name", hint="credentials are set by crawling.headers and crawling.cookies")
+        _refuse(
+            reference, "it contains a user name", hint="credentials are set by crawling.headers and crawling.cookies"
+        )
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         _refuse(reference, "its host can be read in more than one way" if authority else "it names no host")
@@ -345,38 +354,38 @@ def _absolute(reference: str, scheme: Scheme, rest: str) -> Address:
     if not 1 <= port <= _MAXIMUM_PORT:
         _refuse(reference, f"there is no port {port}")
     path, _, query = tail.partition("?")
-    host = _host(match[2] or reference, match[1])
+    host = _host(match[2] or "", match[1], reference)
     return Address(scheme, host, port, _path(path or "/"), _escaped(query, _KEPT_IN_QUERY))
 
 
-def _host(name: str, brackets: str | None) -> str:
+def _host(name: str, brackets: str | None, reference: str) -> str:
     if brackets is not None:
         try:
             return str(ipaddress.IPv6Address(brackets))
         except ValueError:
-            _refuse(name, "what stands in brackets is no IPv6 address")
-    host = (name if name.isascii() else _mapped(name)).lower().removesuffix(".")
+            _refuse(reference, "what stands in brackets is no IPv6 address")
+    host = (name if name.isascii() else _mapped(name, reference)).lower().removesuffix(".")
     labels = host.split(".")
     if _NUMBER.fullmatch(labels[-1]):
         if not name.isascii():
-            _refuse(name, "its host is an IP address in disguise")
+            _refuse(reference, "its host is an IP address in disguise")
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
-            _refuse(name, "its host is a number, and no IPv4 address of four decimal parts")
+            _refuse(reference, "its host is a number, and no IPv4 address of four decimal parts")
     if len(host) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
-        _refuse(name, "its host is no name that can be resolved")
+        _refuse(reference, "its host is no name that can be resolved")
     return host
 
 
-def _mapped(name: str) -> str:
+def _mapped(name: str, reference: str) -> str:
     """Return the ASCII form of an international name (UTS 46, as browsers do)."""
     import idna
 
     try:
         return idna.encode(name, uts46=True, std3_rules=False).decode("ascii")
     except (idna.IDNAError, UnicodeError):
-        _refuse(name, "its host is no international domain name")
+        _refuse(reference, "its host is no international domain name")
 
 
 def _is_private_name(host: str) -> bool:
@@ -393,7 +402,7 @@ def _entry(entry: str) -> tuple[str, int | None]:
     match = _AUTHORITY.fullmatch(entry)
     try:
         if match is not None and 1 <= int(match[3] or 1) <= _MAXIMUM_PORT:
-            return _host(match[2] or entry, match[1]), int(match[3]) if match[3] else None
+            return _host(match[2] or "", match[1], entry), int(match[3]) if match[3] else None
     except CrawlError:
         pass
     raise InvalidSetting(

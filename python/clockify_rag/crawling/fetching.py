@@ -13,24 +13,72 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
 import os
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Self
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final, NoReturn, Self
+from urllib.parse import unquote
 
 import msgspec
 
+from clockify_rag.config import MASK
 from clockify_rag.crawling.addresses import Address, PrivateHosts, Reason, parse, resolve, shown
-from clockify_rag.errors import CrawlError
+from clockify_rag.errors import CrawlError, InvalidSetting
 
 if TYPE_CHECKING:
-    from clockify_rag.crawling.connecting import Resolver
+    import ssl
+
+    from clockify_rag.crawling.connecting import Connection, Connections, Proxy, Resolver
 
 MAXIMUM_BYTES: Final = 10 << 20
 """Decoded bytes that a page has at most, where nothing else is said."""
 
 ACCEPT: Final = "text/html,application/xhtml+xml;q=0.9,text/markdown;q=0.9,text/plain;q=0.8,*/*;q=0.1"
 """What is asked for where nothing else is said."""
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+"""Statuses whose ``Location`` is followed."""
+
+_WAIT = frozenset({429, 503})
+_NOT_MODIFIED = 304
+_SUCCESS = 2
+_GZIP = b"\x1f\x8b\x08"
+_MEMBERS = 1024
+_LONGEST_NUMBER = 12
+_PIECE_BYTES = 65_536
+_FRAMING_BYTES = 65_536
+_DRAIN_SECONDS = 1.0
+_LONGEST_DELAY = 86_400.0
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
+_LINK = re.compile(r"<([^<>]*)>([^,<>]*)")
+_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
+_CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
+_OURS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "cookie",
+        "expect",
+        "host",
+        "if-modified-since",
+        "if-none-match",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "range",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
 
 
 class HostCredentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +166,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     robots: tuple[str, ...] = ()
     """Values of ``X-Robots-Tag`` headers, as sent."""
     canonical: str | None = None
-    """The ``rel="canonical"`` address of ``Link`` headers, in canonical form; ``None`` where it is none that may be fetched."""
+    """The ``rel="canonical"`` address of ``Link`` headers, in canonical form; ``None`` where it is no http or https URL."""
 
     @property
     def not_modified(self) -> bool:
@@ -129,9 +177,15 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
         """Return the body, and where it is a gzip file (a sitemap's ``.xml.gz``), that file's content.
 
         Raises:
-            CrawlError: the file is damaged, too large, or a second layer.
+            CrawlError: the file is damaged (``encoding``), too large (``too_large``), or a gzip file again (``encoding``).
         """
-        raise NotImplementedError
+        body = self.body or b""
+        if not body.startswith(_GZIP):
+            return body
+        decoder = _Gunzip(self.final_url, maximum_bytes)
+        for start in range(0, len(body), _PIECE_BYTES):
+            decoder.feed(body[start : start + _PIECE_BYTES])
+        return decoder.finished()
 
 
 class Fetcher:
@@ -153,16 +207,54 @@ class Fetcher:
         resolver: Resolver | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        from clockify_rag import __version__
+
         self.settings = settings or FetchSettings()
+        self._private_hosts = PrivateHosts(self.settings.allow_private_hosts)
+        self._credentials = _Credentials(self.settings.credentials, os.environ if environment is None else environment)
+        self._proxy = None if self.settings.proxy is None else _proxy(self.settings.proxy)
+        if self.settings.ca_bundle is not None and not os.path.isfile(self.settings.ca_bundle):  # noqa: PTH113 - as given
+            raise InvalidSetting(
+                f"crawling.ca_bundle is {self.settings.ca_bundle}, which is no file",
+                hint="name a file of PEM certificates",
+                key="crawling.ca_bundle",
+            )
+        self._user_agent = _checked_agent(f"clockify-rag/{__version__} {self.settings.user_agent}".rstrip())
+        self._resolver = resolver
+        self._turns: dict[str, _Turn] = {}
+        self._connections: Connections | None = None
+        self._all = asyncio.Semaphore(self.settings.concurrency)
+
+    def __repr__(self) -> str:
+        return f"Fetcher({self._user_agent!r})"
 
     async def __aenter__(self) -> Self:
+        from clockify_rag.crawling.connecting import Connections, system_addresses
+
+        self._connections = Connections(
+            self._private_hosts,
+            self._resolver or system_addresses,
+            resolve_seconds=self.settings.resolve_seconds,
+            connect_seconds=self.settings.connect_seconds,
+            kept=self.settings.per_host,
+            context=self._tls,
+            proxy=self._proxy,
+        )
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        pass
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
 
     def set_delay(self, host: str, seconds: float) -> None:
-        """Keep at least ``seconds`` between the starts of two requests to ``host``: the ``Crawl-delay`` of its robots.txt."""
+        """Keep at least ``seconds`` between the starts of two requests to ``host``: the ``Crawl-delay`` of its robots.txt.
+
+        Args:
+            host: as ``Address.host`` has it.
+            seconds: at most a day is taken; less than the setting's delay changes nothing.
+        """
+        self._turn(host).delay = max(self.settings.delay_seconds, min(seconds, _LONGEST_DELAY))
 
     async def fetch(
         self,
@@ -188,4 +280,489 @@ class Fetcher:
         Raises:
             CrawlError: with ``reason``, an ``addresses.Reason``, and ``url``.
         """
-        raise NotImplementedError
+        first = parse(url if isinstance(url, str) else url.url)
+        try:
+            return await self._fetch(first, etag, last_modified, accept, maximum_bytes, may_follow)
+        except CrawlError as error:
+            error.fields["url"] = shown(first.url)
+            # A host can put what it was sent into what it answers, an address for example.
+            if self._credentials.shown_by(error):
+                raise self._credentials.masked(error) from None
+            raise
+
+    async def _fetch(
+        self,
+        first: Address,
+        etag: str | None,
+        last_modified: str | None,
+        accept: str,
+        maximum_bytes: int | None,
+        may_follow: Callable[[Address], bool] | None,
+    ) -> Fetched:
+        conditions = _conditions(etag, last_modified)
+        limit = self.settings.maximum_bytes if maximum_bytes is None else maximum_bytes
+        budget = _Budget(first, self.settings.page_seconds)
+        follow = may_follow or (lambda address: address.host == first.host)
+        hops: list[Hop] = []
+        visited = [first]
+        self._private_hosts.check(first)
+        while True:
+            address = visited[-1]
+            headers = [("Accept", accept), *(conditions if address.host == first.host else ())]
+            answer = await self._patiently(address, headers, limit, budget)
+            if answer.status not in REDIRECTS:
+                return _fetched(first, address, hops, answer, conditional=bool(conditions))
+            hops.append(Hop(address.url, answer.status))
+            visited.append(self._target(answer, visited, follow))
+
+    async def _patiently(
+        self, address: Address, headers: list[tuple[str, str]], limit: int, budget: _Budget
+    ) -> _Answer:
+        """Return the answer to one request, which is sent again where that can help."""
+        from clockify_rag.crawling.connecting import Lost
+
+        turn = self._turn(address.host)
+        waits = losses = 0
+        while True:
+            try:
+                async with turn.taken(self._all), budget.spent():
+                    answer = await self._once(address, headers, limit)
+            except Lost as error:
+                losses += 1
+                if losses > 1:
+                    raise CrawlError(
+                        f"{address.origin} cannot be read: {error}",
+                        hint="try again later",
+                        reason="unreachable",
+                        url=address.url,
+                    ) from error
+                turn.pause(self.settings.backoff_seconds)
+                continue
+            wait = self.settings.backoff_seconds * 2**waits
+            wait = max(wait, _retry_after(answer) or 0.0)
+            if (
+                answer.status not in _WAIT
+                or waits == self.settings.retries
+                or wait > self.settings.maximum_wait_seconds
+            ):
+                return answer
+            waits += 1
+            turn.pause(wait)
+
+    async def _once(self, address: Address, headers: list[tuple[str, str]], limit: int) -> _Answer:
+        """Return the answer to one request that is sent once, or again where a kept connection had been closed meanwhile."""
+        from clockify_rag.crawling.connecting import Lost
+
+        if self._connections is None:
+            raise RuntimeError("a Fetcher fetches within its `async with` block")
+        sent = self._request_headers(address, headers)
+        forwarded = self._proxy is not None and address.scheme == "http"
+        while True:
+            async with self._connections.to(address) as connection:
+                try:
+                    head = await connection.ask("GET", address.url if forwarded else address.target, sent)
+                except Lost:
+                    if not connection.used:
+                        raise
+                    connection.close()
+                    continue
+                fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
+                answer = _Answer(address, head.status_code, fields)
+                if head.status_code // 100 == _SUCCESS:
+                    await answer.read(connection, limit)
+                else:
+                    await connection.drain(maximum_bytes=_PIECE_BYTES, seconds=_DRAIN_SECONDS)
+            return answer
+
+    def _request_headers(self, address: Address, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        sent = [("Host", address.authority), ("User-Agent", self._user_agent), ("Accept-Encoding", "gzip"), *headers]
+        if self._proxy is not None and address.scheme == "http":
+            sent += self._proxy.headers
+        return [*sent, *self._credentials.of(address)]
+
+    def _target(self, answer: _Answer, visited: list[Address], may_follow: Callable[[Address], bool]) -> Address:
+        """Return where a redirect leads, if it may be followed."""
+        here, first = visited[-1], visited[0]
+        location = answer.first("location")
+        if location is None:
+            _refuse(first, "redirects", f"it answered {answer.status} without a Location")
+        target = resolve(location, here)
+        if here.scheme == "https" and target.scheme == "http":
+            if target.host != here.host or target.port != 80:  # noqa: PLR2004 - the port of http
+                _refuse(first, "downgrade", f"it redirects from https to {shown(target.url)}", target=target.url)
+            # Servers behind a proxy that ends TLS do not know that they are on https; their page is there too.
+            target = msgspec.structs.replace(target, scheme="https", port=here.port)
+        if target in visited:
+            _refuse(first, "redirects", f"it redirects in a circle, to {shown(target.url)}", target=target.url)
+        if len(visited) > self.settings.maximum_redirects:
+            _refuse(first, "redirects", f"it redirects more than {self.settings.maximum_redirects} times")
+        self._private_hosts.check(target)
+        if not may_follow(target):
+            _refuse(first, "outside", f"it redirects to {shown(target.url)}", target=target.url)
+        return target
+
+    def _turn(self, host: str) -> _Turn:
+        turn = self._turns.get(host)
+        if turn is None:
+            turn = self._turns[host] = _Turn(self.settings.per_host, self.settings.delay_seconds)
+        return turn
+
+    def _tls(self) -> ssl.SSLContext:
+        import ssl
+
+        try:
+            context = ssl.create_default_context(cafile=self.settings.ca_bundle)
+            if self.settings.ca_bundle is None and not _has_system_store(context):
+                import certifi
+
+                context.load_verify_locations(certifi.where())
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidSetting(
+                f"crawling.ca_bundle is {self.settings.ca_bundle}, which holds no certificates: {error}",
+                hint="name a file of PEM certificates",
+                key="crawling.ca_bundle",
+            ) from error
+        return context
+
+
+class _Turn:
+    """Whose turn it is at one host: few requests at a time, and none before the host wants one."""
+
+    def __init__(self, requests: int, delay: float) -> None:
+        self.delay = delay
+        self._slots = asyncio.Semaphore(requests)
+        self._next = 0.0
+
+    @contextlib.asynccontextmanager
+    async def taken(self, everybody: asyncio.Semaphore) -> AsyncIterator[None]:
+        """Wait for this host's turn, and then for one of all hosts' turns, which nobody keeps while waiting for a host."""
+        async with self._slots:
+            while True:
+                if (wait := self._next - time.monotonic()) > 0:
+                    await asyncio.sleep(wait)
+                    continue
+                async with everybody:
+                    if (now := time.monotonic()) >= self._next:
+                        self._next = now + self.delay
+                        yield
+                        return
+
+    def pause(self, seconds: float) -> None:
+        """Let no request start within ``seconds``."""
+        self._next = max(self._next, time.monotonic() + seconds)
+
+
+class _Budget:
+    """The time that a page may take, and what is left of it."""
+
+    def __init__(self, address: Address, seconds: float) -> None:
+        self._address = address
+        self._seconds = self._left = seconds
+
+    @contextlib.asynccontextmanager
+    async def spent(self) -> AsyncIterator[None]:
+        start = time.monotonic()
+        deadline = asyncio.timeout(self._left)
+        try:
+            async with deadline:
+                yield
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise CrawlError(
+                f"{shown(self._address.url)} is not fetched: it did not finish within {self._seconds:g} s",
+                hint="raise crawling.page_seconds, or try again later",
+                reason="deadline",
+                url=shown(self._address.url),
+            ) from error
+        finally:
+            self._left = max(0.0, self._left - (time.monotonic() - start))
+
+
+class _Answer:
+    """One answer: its status, its headers, and its body where that was read."""
+
+    def __init__(self, address: Address, status: int, fields: list[tuple[str, str]]) -> None:
+        self._address = address
+        self._fields = fields
+        self.status = status
+        self.body = b""
+        self.wire_bytes = 0
+        self.encoding = ""
+
+    def every(self, name: str) -> Iterator[str]:
+        """Yield the values of all headers ``name``."""
+        return (value for field, value in self._fields if field == name)
+
+    def first(self, name: str) -> str | None:
+        """Return the value of the first header ``name``."""
+        return next(self.every(name), None)
+
+    async def read(self, connection: Connection, limit: int) -> None:
+        """Read and decode the body; never holds more than ``limit`` decoded bytes and one piece."""
+        self.encoding = self._encoding()
+        length = self.first("content-length") or ""
+        if length.isdecimal() and int(length) > limit + _FRAMING_BYTES:
+            _too_large(self._address.url, limit)
+        decoder = _Gunzip(self._address.url, limit) if self.encoding else _Plain(self._address.url, limit)
+        async with contextlib.aclosing(connection.body()) as pieces:
+            async for piece in pieces:
+                self.wire_bytes += len(piece)
+                if self.wire_bytes > limit + _FRAMING_BYTES:
+                    _too_large(self._address.url, limit)
+                decoder.feed(piece)
+        self.body = decoder.finished() if self.wire_bytes else b""
+
+    def _encoding(self) -> str:
+        named = [part.strip().lower() for value in self.every("content-encoding") for part in value.split(",")]
+        layers = [name for name in named if name not in {"", "identity"}]
+        if not layers:
+            return ""
+        if len(layers) > 1:
+            _refuse(self._address, "encoding", f"it is encoded {len(layers)} times, and one layer is decoded")
+        if layers[0] not in {"gzip", "x-gzip"}:
+            _refuse(self._address, "encoding", f"it is encoded as {shown(layers[0])}, and gzip was asked for")
+        return "gzip"
+
+
+class _Plain:
+    """A body that is not encoded, up to a number of bytes."""
+
+    def __init__(self, url: str, limit: int) -> None:
+        self._url = url
+        self._limit = limit
+        self._body = bytearray()
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        if len(self._body) + len(piece) > self._limit:
+            _too_large(self._url, self._limit)
+        self._body += piece
+
+    def finished(self) -> bytes:
+        """Return the whole body."""
+        return bytes(self._body)
+
+
+class _Gunzip(_Plain):
+    """One layer of gzip, of one or several members, decoded up to a number of bytes."""
+
+    def __init__(self, url: str, limit: int) -> None:
+        super().__init__(url, limit)
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._members = 1
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next encoded bytes."""
+        while piece:
+            if self._member.eof:
+                if not piece.startswith(_GZIP[:1]):
+                    return  # what follows the last member is padding, as gzip itself has it
+                self._begin_member()
+            try:
+                decoded = self._member.decompress(piece, _PIECE_BYTES)
+            except zlib.error as error:
+                self._damaged(error)
+            super().feed(decoded)
+            piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+
+    def finished(self) -> bytes:
+        """Return the whole decoded body."""
+        while not self._member.eof:
+            # What zlib holds back when its output is full comes without further input.
+            decoded = self._member.decompress(b"", _PIECE_BYTES)
+            if not decoded:
+                self._damaged(None)
+            super().feed(decoded)
+        if self._body.startswith(_GZIP):
+            _refuse_url(self._url, "encoding", "it is a gzip file within gzip, and one layer is decoded")
+        return bytes(self._body)
+
+    def _begin_member(self) -> None:
+        self._members += 1
+        if self._members > _MEMBERS:
+            _refuse_url(self._url, "encoding", f"its gzip encoding has more than {_MEMBERS} members")
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def _damaged(self, error: Exception | None) -> NoReturn:
+        why = "it ends before its last block" if error is None else str(error)
+        _refuse_url(self._url, "encoding", f"its gzip encoding is damaged: {why}")
+
+
+class _Credentials:
+    """The headers that each origin is sent; their values are seen nowhere else.
+
+    Args:
+        settings: as in ``FetchSettings``.
+        environment: where the variables are.
+    """
+
+    def __init__(self, settings: Mapping[str, HostCredentials], environment: Mapping[str, str]) -> None:
+        self._headers: dict[str, list[tuple[str, str]]] = {}
+        self._secrets: set[str] = set()
+        for host, credentials in settings.items():
+            headers = self._headers.setdefault(_credential_origin(host), [])
+            for name, variable in credentials.headers.items():
+                if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
+                    _invalid("headers", host, f"{shown(name)!r} is no header that can be set")
+                headers.append((name, self._value("headers", host, variable, environment)))
+            cookies = []
+            for name, variable in credentials.cookies.items():
+                value = self._value("cookies", host, variable, environment)
+                if not _TOKEN.fullmatch(name) or ";" in value:
+                    _invalid(
+                        "cookies", host, f"the cookie {shown(name)!r} has a name or value that a cookie cannot have"
+                    )
+                cookies.append(f"{name}={value}")
+            if cookies:
+                headers.append(("Cookie", "; ".join(cookies)))
+
+    def __repr__(self) -> str:
+        return f"_Credentials({', '.join(self._headers)})"
+
+    def of(self, address: Address) -> list[tuple[str, str]]:
+        """Return what the origin of ``address`` is sent, and no other."""
+        return self._headers.get(address.origin, [])
+
+    def shown_by(self, error: CrawlError) -> bool:
+        """Say whether an error contains a value."""
+        text = " ".join((error.message, error.hint, *map(str, error.fields.values())))
+        return any(secret in text for secret in self._secrets)
+
+    def masked(self, error: CrawlError) -> CrawlError:
+        """Return the error without the values."""
+
+        def mask(text: object) -> object:
+            for secret in self._secrets if isinstance(text, str) else ():
+                text = str(text).replace(secret, MASK)
+            return text
+
+        fields = {name: mask(value) for name, value in error.fields.items()}
+        return type(error)(str(mask(error.message)), hint=str(mask(error.hint)), **fields)
+
+    def _value(self, kind: str, host: str, variable: str, environment: Mapping[str, str]) -> str:
+        value = environment.get(variable, "").strip()
+        if not value:
+            _invalid(
+                kind, host, f"the environment variable {shown(variable)} is not set", hint=f"export {variable}=..."
+            )
+        if not _VALUE.fullmatch(value):
+            _invalid(kind, host, f"the value of {shown(variable)} has a character that a header cannot have")
+        self._secrets.add(value)
+        return value
+
+
+def _credential_origin(host: str) -> str:
+    try:
+        address = parse(host if "://" in host else f"https://{host}")
+    except CrawlError as error:
+        _invalid("headers", host, error.message)
+    if address.target != "/":
+        _invalid("headers", host, "it has a path, and credentials are for a host")
+    return address.origin
+
+
+def _invalid(kind: str, host: str, why: str, hint: str = "") -> NoReturn:
+    host = shown(host)
+    raise InvalidSetting(f"crawling.{kind} of {host}: {why}", hint=hint, key=f"crawling.{kind}", host=host)
+
+
+def _proxy(url: str) -> Proxy:
+    from clockify_rag.crawling.connecting import Proxy
+
+    match = re.fullmatch(r"(http://)(?:([^/?#]*)@)?([^@]*)", url)
+    try:
+        if match is not None:
+            address = parse(match[1] + match[3])
+            if address.target == "/":
+                return Proxy(address, unquote(match[2] or ""))
+    except CrawlError:
+        pass
+    raise InvalidSetting(
+        f"crawling.proxy is {shown(url)!r}, which is no http:// address of a proxy",
+        hint="write it as http://proxy.example.com:3128",
+        key="crawling.proxy",
+    )
+
+
+def _checked_agent(text: str) -> str:
+    if not _VALUE.fullmatch(text):
+        raise InvalidSetting(
+            f"crawling.user_agent is {shown(text)!r}, which a header cannot hold",
+            hint="use printable ASCII characters",
+            key="crawling.user_agent",
+        )
+    return text
+
+
+def _has_system_store(context: ssl.SSLContext) -> bool:
+    import ssl
+
+    paths = ssl.get_default_verify_paths()
+    return bool(context.cert_store_stats()["x509_ca"] or paths.cafile or paths.capath)
+
+
+def _conditions(etag: str | None, last_modified: str | None) -> list[tuple[str, str]]:
+    given = (("If-None-Match", etag), ("If-Modified-Since", last_modified))
+    return [(name, value) for name, value in given if value and _VALUE.fullmatch(value)]
+
+
+def _fetched(first: Address, final: Address, hops: list[Hop], answer: _Answer, *, conditional: bool) -> Fetched:
+    if answer.status == _NOT_MODIFIED and not conditional:
+        _refuse(first, "protocol", "it answered 304, not modified, to a request without a condition")
+    kind = answer.first("content-type") or ""
+    charset = _CHARSET.search(kind)
+    return Fetched(
+        url=first.url,
+        final_url=final.url,
+        hops=tuple(hops),
+        status=answer.status,
+        body=None if answer.status == _NOT_MODIFIED else answer.body,
+        wire_bytes=answer.wire_bytes,
+        content_type=kind.partition(";")[0].strip().lower(),
+        charset=charset[1].lower() if charset else None,
+        content_encoding=answer.encoding,
+        content_language=answer.first("content-language"),
+        etag=answer.first("etag"),
+        last_modified=answer.first("last-modified"),
+        retry_after=_retry_after(answer),
+        robots=tuple(answer.every("x-robots-tag")),
+        canonical=_canonical(answer, final),
+    )
+
+
+def _canonical(answer: _Answer, final: Address) -> str | None:
+    for value in answer.every("link"):
+        for link in _LINK.finditer(value):
+            rel = _REL.search(link[2])
+            if rel is not None and "canonical" in (rel[1] or rel[2]).lower().split():
+                with contextlib.suppress(CrawlError):
+                    return resolve(link[1], final).url
+    return None
+
+
+def _retry_after(answer: _Answer) -> float | None:
+    """Return the seconds of ``Retry-After``; a date counts from the ``Date`` of the same answer (RFC 9110, 10.2.3)."""
+    value = (answer.first("retry-after") or "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value[:_LONGEST_NUMBER])
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+        since = email.utils.parsedate_to_datetime(answer.first("date") or "")
+        return max(0.0, (until - since).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _too_large(url: str, limit: int) -> NoReturn:
+    hint = "raise crawling.maximum_bytes if the page is to be read"
+    _refuse_url(url, "too_large", f"it has more than {limit} bytes", hint)
+
+
+def _refuse(address: Address, reason: Reason, why: str, target: str | None = None) -> NoReturn:
+    _refuse_url(address.url, reason, why, target=target)
+
+
+def _refuse_url(url: str, reason: Reason, why: str, hint: str = "", target: str | None = None) -> NoReturn:
+    fields = {} if target is None else {"target": target}
+    raise CrawlError(f"{shown(url)} is not fetched: {why}", hint=hint, reason=reason, url=shown(url), **fields)
