@@ -79,9 +79,9 @@ def test_sessions_and_advertisements_are_no_pages_of_their_own() -> None:
 def taken(paths: list[str], depth: int = 5) -> tuple[list[str], list[frontier.Skip]]:
     order = Frontier(depth)
     for path in paths:
-        order.offer(parse(SITE + path))
+        order.offer(parse(SITE + path), 0)
     addresses, skipped = order.level()
-    return [address.target for address in addresses], skipped
+    return [address.target for address, _ in addresses], skipped
 
 
 @pytest.mark.parametrize(
@@ -118,11 +118,11 @@ def test_a_level_is_in_order_whatever_it_was_found_in(paths: list[str]) -> None:
 def test_an_address_is_taken_once_and_no_deeper_than_allowed() -> None:
     order = Frontier(1)
     levels = []
-    for paths in (["/a"], ["/a", "/b"], ["/b", "/c"]):
+    for depth, paths in enumerate((["/a"], ["/a", "/b"], ["/b", "/c"])):
         for path in paths:
-            order.offer(parse(SITE + path))
+            order.offer(parse(SITE + path), depth)
         addresses, skipped = order.level()
-        levels.append(([address.path for address in addresses], [skip.reason for skip in skipped]))
+        levels.append(([address.path for address, _ in addresses], [skip.reason for skip in skipped]))
     assert levels == [(["/a"], []), (["/b"], []), ([], [frontier.DEPTH])]
 
 

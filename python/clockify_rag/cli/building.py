@@ -73,6 +73,8 @@ def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
     """Return, as sentences, which of ``sources`` lie in one another or in what is configured."""
     named = {source.name: source for source in sources}
     for table in settings.sources:
+        if table.url is not None:
+            continue
         name = table.name or config.default_source_name(table.location)
         named.setdefault(name, Source(name=name, location=table.location, exclude=table.exclude))
     found: dict[frozenset[str], str] = {}
@@ -89,7 +91,7 @@ def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
 
 def _lies_in(inner: Source, outer: Source) -> bool:
     """Whether the pages of one source are in the folder of another, which does not exclude them."""
-    if "\0" in inner.location + outer.location:
+    if inner.site is not None or outer.site is not None or "\0" in inner.location + outer.location:
         return False
     place, folder = Path(os.path.realpath(inner.location)), Path(os.path.realpath(outer.location))
     if not folder.is_dir() or not place.is_relative_to(folder):

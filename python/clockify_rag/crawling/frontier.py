@@ -103,12 +103,15 @@ class Scope:
             itself a folder.
         include: patterns of paths in gitignore's syntax; all where there are none. The start is read in any case.
         exclude: patterns of paths to leave out.
+        folder: the folder that is crawled, ending in a slash; by default that of the start.
     """
 
-    def __init__(self, start: Address, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self, start: Address, include: Sequence[str] = (), exclude: Sequence[str] = (), folder: str | None = None
+    ) -> None:
         self.start = canonical(start)
         head, _, last = start.path.rpartition("/")
-        self.folder = f"{head}/" if not last or "." in last else f"{start.path}/"
+        self.folder = folder or (f"{head}/" if not last or "." in last else f"{start.path}/")
         self._include = IgnoreRules("\n".join(include)) if include else None
         self._exclude = IgnoreRules("\n".join(exclude)) if exclude else None
 
@@ -150,7 +153,7 @@ class Scope:
     def _by_patterns(self, address: Address) -> str | None:
         path = path_of(address)
         parts = path.split("/")
-        above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+        above = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
         if self._exclude is not None and _ignored(self._exclude, path, above):
             return EXCLUDED
         return NOT_INCLUDED if self._include is not None and not _ignored(self._include, path, above) else None
@@ -190,36 +193,38 @@ class Frontier:
 
     def __init__(self, depth: int) -> None:
         self._maximum_depth = depth
-        self.depth = 0
         self._known: set[Address] = set()
-        self._next: set[Address] = set()
+        self._next: dict[Address, int] = {}
         self._shapes: Counter[str] = Counter()
         self._queries: dict[str, int] = defaultdict(int)
         self._facets: dict[str, int] = defaultdict(int)
 
-    def offer(self, address: Address) -> None:
-        """Add an address, found on a page of this level or as a seed, to the next level, if it is new."""
-        if address not in self._known and len(self._known) < MAXIMUM_KNOWN:
+    def offer(self, address: Address, depth: int) -> None:
+        """Add an address that is ``depth`` links from the start to the next level, unless a level before had it."""
+        if address in self._next:
+            self._next[address] = min(depth, self._next[address])
+        elif address not in self._known and len(self._known) < MAXIMUM_KNOWN:
             self._known.add(address)
-            self._next.add(address)
+            self._next[address] = depth
 
     def __contains__(self, address: Address) -> bool:
         return address in self._known
 
-    def level(self) -> tuple[list[Address], list[Skip]]:
-        """Return the next level in order of address, and what of it is not taken."""
-        addresses, self._next = sorted(self._next), set()
-        depth = self.depth
-        self.depth += 1
-        if depth > self._maximum_depth:
-            return [], [Skip(address.url, DEPTH, f"{depth} links from the start") for address in addresses]
+    def waiting(self) -> list[Address]:
+        """Return the next level as it is so far."""
+        return list(self._next)
+
+    def level(self) -> tuple[list[tuple[Address, int]], list[Skip]]:
+        """Return the next level in order of address, each with its depth, and what of it is not taken."""
+        offered, self._next = sorted(self._next.items()), {}
         taken, skipped = [], []
-        for address in addresses:
-            bound = self._bound(address)
-            if bound is None:
-                taken.append(address)
-            else:
+        for address, depth in offered:
+            if depth > self._maximum_depth:
+                skipped.append(Skip(address.url, DEPTH, f"{depth} links from the start"))
+            elif bound := self._bound(address):
                 skipped.append(Skip(address.url, TRAP, bound))
+            else:
+                taken.append((address, depth))
         return taken, skipped
 
     def _bound(self, address: Address) -> str | None:

@@ -38,7 +38,19 @@ _RELEASE: Final = re.compile(
 )
 _NUMBER: Final = re.compile(r"\d{1,3}", re.ASCII)
 _FINISHED: Final = ("stable", "latest", "current")
-_UNFINISHED: Final = ("next", "dev", "devel", "develop", "main", "master", "trunk", "head", "nightly", "edge", "unreleased")
+_UNFINISHED: Final = (
+    "next",
+    "dev",
+    "devel",
+    "develop",
+    "main",
+    "master",
+    "trunk",
+    "head",
+    "nightly",
+    "edge",
+    "unreleased",
+)
 
 
 class Place(NamedTuple):

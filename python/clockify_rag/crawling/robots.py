@@ -78,7 +78,9 @@ class Robots(msgspec.Struct, frozen=True):
         if path == "/robots.txt":
             return True
         best = max(
-            (rule for rule in self.rules if rule.matches(path)), key=lambda rule: (rule.length, rule.allow), default=None
+            (rule for rule in self.rules if rule.matches(path)),
+            key=lambda rule: (rule.length, rule.allow),
+            default=None,
         )
         return best is None or best.allow
 

@@ -34,7 +34,9 @@ MAXIMUM_LINKS: Final = 10_000
 
 _NESTING: Final = 16
 _ALTERNATES: Final = 500
-_MARKDOWN_LINK: Final = re.compile(r"\[[^\[\]\n]{0,1000}\]\(\s*<?([^\s<>()]{1,2000}(?:\([^\s<>()]{0,200}\)[^\s<>()]{0,200})?)>?")
+_MARKDOWN_LINK: Final = re.compile(
+    r"\[[^\[\]\n]{0,1000}\]\(\s*<?([^\s<>()]{1,2000}(?:\([^\s<>()]{0,200}\)[^\s<>()]{0,200})?)>?"
+)
 _BARE_LINK: Final = re.compile(r"(?:^|[\s<])(https?://[^\s<>()\[\]]{1,2000})", re.MULTILINE)
 _GZIP: Final = b"\x1f\x8b"
 _WINDOW: Final = 16 + zlib.MAX_WBITS
@@ -145,7 +147,6 @@ class _Reader:
         field = self._path[-1] if len(self._path) == 3 else ""  # noqa: PLR2004 - as above
         if field in self._fields and len(self._fields[field]) <= MAXIMUM_CHARACTERS:
             self._fields[field] += text
-
 
 
 def _xml(content: bytes) -> Sitemap:
