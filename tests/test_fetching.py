@@ -559,6 +559,7 @@ async def test_gzip_of_several_members_and_with_padding_is_whole() -> None:
         gzipped(gzip.compress(b"x" * 1000)[:-4] + b"\0\0\0\0"),
         gzipped(gzip.compress(b"") * 2000),
     ],
+    ids=itertools.count(),
 )
 @in_loop()
 async def test_encodings_that_are_refused(answer: bytes) -> None:
@@ -685,6 +686,7 @@ async def test_redirects_and_attempts_share_one_deadline() -> None:
         (b"<html>an answer of the last century</html>\r\n\r\n", "protocol"),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "protocol"),
     ],
+    ids=itertools.count(),
 )
 @in_loop()
 async def test_what_is_not_http_is_named(answer: bytes, expected: str) -> None:
