@@ -15,7 +15,6 @@ import ipaddress
 import socket
 import ssl
 import threading
-import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Final, NoReturn
@@ -152,12 +151,12 @@ class Connection:
     def keep(self) -> None:
         """Make ready for the next request."""
         self._protocol.start_next_cycle()
-        self.kept_since = time.monotonic()
+        self.kept_since = asyncio.get_running_loop().time()
 
     @property
     def stale(self) -> bool:
         """Whether a kept connection was closed, kept too long, or sent what nobody asked for."""
-        old = time.monotonic() - self.kept_since > KEPT_SECONDS
+        old = asyncio.get_running_loop().time() - self.kept_since > KEPT_SECONDS
         return old or bool(self._reader.pending) or self._reader.at_eof() or self._writer.is_closing()
 
     async def encrypt(self, context: ssl.SSLContext, name: str) -> None:

@@ -16,7 +16,6 @@ import contextlib
 import email.utils
 import os
 import re
-import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NoReturn, Self
@@ -246,6 +245,7 @@ class Fetcher:
         if self._connections is not None:
             self._connections.close()
             self._connections = None
+            await asyncio.sleep(0)  # sockets are closed by the loop, after this turn of it
 
     def set_delay(self, host: str, seconds: float) -> None:
         """Keep at least ``seconds`` between the starts of two requests to ``host``: the ``Crawl-delay`` of its robots.txt.
@@ -327,14 +327,13 @@ class Fetcher:
             try:
                 async with turn.taken(self._all), budget.spent():
                     answer = await self._once(address, headers, limit)
-            except Lost as error:
+            except (Lost, CrawlError) as error:
                 losses += 1
+                if isinstance(error, CrawlError) and (losses > 1 or error.fields["reason"] != "unreachable"):
+                    raise
                 if losses > 1:
                     raise CrawlError(
-                        f"{address.origin} cannot be read: {error}",
-                        hint="try again later",
-                        reason="unreachable",
-                        url=address.url,
+                        f"{address.origin} cannot be read: {error}", hint="try again later", reason="unreachable"
                     ) from error
                 turn.pause(self.settings.backoff_seconds)
                 continue
@@ -386,6 +385,8 @@ class Fetcher:
         location = answer.first("location")
         if location is None:
             _refuse(first, "redirects", f"it answered {answer.status} without a Location")
+        with contextlib.suppress(UnicodeDecodeError):
+            location = location.encode("latin-1").decode()
         target = resolve(location, here)
         if here.scheme == "https" and target.scheme == "http":
             if target.host != here.host or target.port != 80:  # noqa: PLR2004 - the port of http
@@ -438,18 +439,18 @@ class _Turn:
         """Wait for this host's turn, and then for one of all hosts' turns, which nobody keeps while waiting for a host."""
         async with self._slots:
             while True:
-                if (wait := self._next - time.monotonic()) > 0:
+                if (wait := self._next - _now()) > 0:
                     await asyncio.sleep(wait)
                     continue
                 async with everybody:
-                    if (now := time.monotonic()) >= self._next:
+                    if (now := _now()) >= self._next:
                         self._next = now + self.delay
                         yield
                         return
 
     def pause(self, seconds: float) -> None:
         """Let no request start within ``seconds``."""
-        self._next = max(self._next, time.monotonic() + seconds)
+        self._next = max(self._next, _now() + seconds)
 
 
 class _Budget:
@@ -461,7 +462,7 @@ class _Budget:
 
     @contextlib.asynccontextmanager
     async def spent(self) -> AsyncIterator[None]:
-        start = time.monotonic()
+        start = _now()
         deadline = asyncio.timeout(self._left)
         try:
             async with deadline:
@@ -476,7 +477,7 @@ class _Budget:
                 url=shown(self._address.url),
             ) from error
         finally:
-            self._left = max(0.0, self._left - (time.monotonic() - start))
+            self._left = max(0.0, self._left - (_now() - start))
 
 
 class _Answer:
@@ -700,6 +701,11 @@ def _has_system_store(context: ssl.SSLContext) -> bool:
 
     paths = ssl.get_default_verify_paths()
     return bool(context.cert_store_stats()["x509_ca"] or paths.cafile or paths.capath)
+
+
+def _now() -> float:
+    """Return the seconds of the loop's clock, which is monotonic."""
+    return asyncio.get_running_loop().time()
 
 
 def _conditions(etag: str | None, last_modified: str | None) -> list[tuple[str, str]]:
