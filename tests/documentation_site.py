@@ -64,7 +64,7 @@ class DocumentationSite:
             def do_GET(self) -> None:
                 site._serve(self)
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 pass
 
         class Server(http.server.ThreadingHTTPServer):

@@ -12,8 +12,9 @@ import pytest
 
 from clockify_rag.config import CrawlingSettings
 from clockify_rag.contracts import Site, Source
-from clockify_rag.crawling import CrawlReport, crawl, frontier, pages, robots_tag
+from clockify_rag.crawling import CrawlReport, crawl, frontier, pages
 from clockify_rag.crawling.pages import PageStore, Record, resolve
+from clockify_rag.crawling.reading import robots_tag
 from clockify_rag.errors import IndexLocked
 from documentation_site import DocumentationSite, page, redirect, urlset
 
@@ -456,9 +457,8 @@ def test_a_damaged_page_is_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_two_crawls_of_one_source_do_not_mix(tmp_path: Path) -> None:
-    with small_site() as site, PageStore(tmp_path, "docs"):
-        with pytest.raises(IndexLocked):
-            crawled(site, tmp_path)
+    with small_site() as site, PageStore(tmp_path, "docs"), pytest.raises(IndexLocked):
+        crawled(site, tmp_path)
 
 
 def test_sites_on_many_hosts_are_read_at_one_time(tmp_path: Path) -> None:

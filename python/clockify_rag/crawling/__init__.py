@@ -9,7 +9,6 @@ that a page is gone; one that a budget, an error or a signal cut short takes awa
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from clockify_rag import _core
 from clockify_rag.contracts import Failure, RawPage, Source, digest
 from clockify_rag.crawling import frontier, pages, sitemaps
 from clockify_rag.crawling.addresses import Address, parse, resolve
@@ -25,16 +23,14 @@ from clockify_rag.crawling.fetching import Fetched, Fetcher, FetchSettings, Host
 from clockify_rag.crawling.frontier import Frontier, Scope, Skip
 from clockify_rag.crawling.mirrors import Mirrors, language_of_path
 from clockify_rag.crawling.pages import PageStore, Record
+from clockify_rag.crawling.reading import PRODUCT, Told, alike, fingerprint, format_of, robots_tag, told
 from clockify_rag.crawling.robots import EVERYTHING, Robots, of_answer
-from clockify_rag.errors import CrawlError, DocumentUnreadable
+from clockify_rag.errors import CrawlError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from clockify_rag.config import CrawlingSettings
-
-PRODUCT: Final = "clockify-rag"
-"""The name by which robots.txt and pages address this crawler."""
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -49,12 +45,6 @@ FAILURES_IN_A_ROW: Final = 20
 MAXIMUM_SKIPS: Final = 100_000
 """Addresses of a report that are named; the others are only counted."""
 
-REFRESH_SECONDS: Final = 10.0
-"""A page that leads elsewhere by itself within that time is a redirect."""
-
-ALIKE: Final = 0.9
-"""The share of word triples that a page has in common with the site's "not found" page, from which on it is taken for it."""
-
 RECENT_SECONDS: Final = 7 * 24 * 60 * 60
 """How long a sitemap's date is believed for a page whose server cannot say whether it changed."""
 
@@ -63,21 +53,11 @@ _ROBOTS_BYTES: Final = 10 * 1024 * 1024
 
 _DAY_SECONDS: Final = 24 * 60 * 60
 _START_REDIRECTS: Final = 5
-_FORMATS: Final[Mapping[str, Any]] = {
-    "text/html": "html",
-    "application/xhtml+xml": "html",
-    "text/markdown": "markdown",
-    "text/x-markdown": "markdown",
-}
-_MARKDOWN_ENDINGS: Final = (".md", ".markdown", ".mdx")
 _SITE_FILES: Final = ("/robots.txt", "/llms.txt", "/llms-full.txt")
 _SUCCESS: Final = range(200, 300)
 _MISSING: Final = (404, 410)
 _NOT_MODIFIED: Final = 304
 _KEPT_SKIPS: Final = (pages.NOINDEX, pages.SOFT_ERROR)
-_REFRESH: Final = re.compile(r"\s*(\d{1,9}(?:\.\d*)?)\s*[;,]?\s*(?:url\s*=\s*)?['\"]?([^'\"\s][^'\"]*)", re.IGNORECASE)
-_NAMED_ROBOT: Final = re.compile(r"\s*([A-Za-z_][\w-]*)\s*:(.*)", re.DOTALL)
-_DIRECTIVES_WITH_VALUES: Final = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 
 
 class CrawlReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,18 +237,6 @@ class _Counter:
         self._pages += 1
         if self._progress is not None:
             self._progress("crawl", self._pages, None)
-
-
-class _Told(msgspec.Struct):
-    """What a page says to a crawler, its addresses resolved."""
-
-    links: list[Address] = []
-    alternates: list[tuple[str, Address]] = []
-    canonical: Address | None = None
-    refresh: Address | None = None
-    noindex: bool = False
-    nofollow: bool = False
-    language: str | None = None
 
 
 class _Crawler:
@@ -588,11 +556,11 @@ class _Crawler:
             return self._leads_to(address, target, depth, offer=start is None, record=record)
         if record.outcome != "page" or body is None:
             return None
-        told = await asyncio.to_thread(_told, body, record, address)
-        if told.refresh is not None and told.refresh != address:
-            return self._leads_to(address, told.refresh, depth, offer=start is None, record=record, body=body)
+        said = await asyncio.to_thread(told, body, record, address)
+        if said.refresh is not None and said.refresh != address:
+            return self._leads_to(address, said.refresh, depth, offer=start is None, record=record, body=body)
         if not isinstance(answer, Record):
-            record = await self._judged(record, body, told, answer, is_start=start is not None)
+            record = await self._judged(record, body, said, answer, is_start=start is not None)
             if record.problem:
                 self._keep_old(address, before, record.problem)
                 return None
@@ -605,7 +573,7 @@ class _Crawler:
                     record, crawl=self._store.number, skip=skip, detail="", problem="", modified=modified
                 )
             )
-        self._follow(record, told, address, depth, is_start=start is not None)
+        self._follow(record, said, address, depth, is_start=start is not None)
         return None
 
     async def _ask(self, address: Address, before: Record | None) -> Record | Fetched:
@@ -669,16 +637,16 @@ class _Crawler:
         self._counts["bytes"] += len(answer.body)
         return msgspec.structs.replace(record, format=markup), answer.body
 
-    async def _judged(self, record: Record, body: bytes, told: _Told, answer: Fetched, *, is_start: bool) -> Record:
+    async def _judged(self, record: Record, body: bytes, said: Told, answer: Fetched, *, is_start: bool) -> Record:
         """Return the record with what the page itself says of whether it is one."""
         noindex, nofollow = robots_tag(answer.robots)
-        changes: dict[str, Any] = {"nofollow": told.nofollow or nofollow}
-        canonical = self._resolved(answer.canonical, self._scope.start) or told.canonical
+        changes: dict[str, Any] = {"nofollow": said.nofollow or nofollow}
+        canonical = self._resolved(answer.canonical, self._scope.start) or said.canonical
         if canonical is not None:
             canonical = self._scope.own(canonical)
             if canonical.url != record.url and self._may(canonical) is None:
                 changes["target"] = canonical.url
-        if told.noindex or noindex:
+        if said.noindex or noindex:
             changes["skip"] = pages.NOINDEX
         elif self._error_page and not is_start and record.format == "html":
             path = parse(record.url).path
@@ -690,20 +658,20 @@ class _Crawler:
                     changes["problem"] = "it answers as an address where nothing is"
         return msgspec.structs.replace(record, size=len(body), **changes)
 
-    def _follow(self, record: Record, told: _Told, address: Address, depth: int, *, is_start: bool) -> None:
+    def _follow(self, record: Record, said: Told, address: Address, depth: int, *, is_start: bool) -> None:
         """Note where a page leads."""
         self._pages += 1
         self._bytes_of_pages += record.size
         self._counter.add()
         if is_start:
-            language = told.language or language_of_path(address.path)
+            language = said.language or language_of_path(address.path)
             self._mirrors.want([language.lower().split("-")[0]] if language else [])
         if record.skip == pages.SOFT_ERROR:
             return
-        self._declare(address, [(language, other.url) for language, other in told.alternates], address)
+        self._declare(address, [(language, other.url) for language, other in said.alternates], address)
         if record.target:
             self._offer(parse(record.target), depth)
-        for link in told.links:
+        for link in said.links:
             if record.nofollow:
                 self._skip(Skip(link.url, NO_FOLLOW, address.url), once=link)
             else:
@@ -898,86 +866,6 @@ async def _first(running: set[asyncio.Task[Address | None]]) -> set[asyncio.Task
     for task in done:
         task.result()
     return others
-
-
-def _told(body: bytes, record: Record, address: Address) -> _Told:
-    """Return what a page says to a crawler."""
-    if record.format != "html":
-        links = (
-            (_address(link, address) for link in sitemaps.links_of_text(body)) if record.format == "markdown" else ()
-        )
-        return _Told(links=[link for link in links if link is not None])
-    try:
-        links, base, canonical, alternates, robots, refresh, language = _core.links(pages.decoded(body, record.charset))
-    except DocumentUnreadable:
-        return _Told()
-    root = (_address(base, address) if base else None) or address
-    words = {word.strip() for _, content in robots for word in content.split(",")}
-    found = [(link, nofollow) for target, nofollow in links if (link := _address(target, root)) is not None]
-    return _Told(
-        links=list(dict.fromkeys(link for link, nofollow in found if not nofollow)),
-        alternates=[(of, other) for of, target in alternates if (other := _address(target, root)) is not None],
-        canonical=_address(canonical, root) if canonical else None,
-        refresh=_refresh(refresh, root),
-        noindex=bool(words & {"noindex", "none"}),
-        nofollow=bool(words & {"nofollow", "none"}),
-        language=language,
-    )
-
-
-def _address(reference: str, base: Address) -> Address | None:
-    if reference.startswith("#"):
-        return None
-    try:
-        return frontier.canonical(resolve(reference, base))
-    except CrawlError:
-        return None
-
-
-def _refresh(content: str | None, base: Address) -> Address | None:
-    match = _REFRESH.match(content or "")
-    return _address(match[2].strip(), base) if match and float(match[1]) <= REFRESH_SECONDS else None
-
-
-def robots_tag(values: Iterable[str]) -> tuple[bool, bool]:
-    """Return whether ``X-Robots-Tag`` headers forbid to keep a page, and to follow its links."""
-    words: set[str] = set()
-    for value in values:
-        named = _NAMED_ROBOT.match(value)
-        text = value
-        if named and named[1].lower() not in _DIRECTIVES_WITH_VALUES:
-            if named[1].lower() != PRODUCT:
-                continue
-            text = named[2]
-        words |= {word.strip().lower() for word in text.split(",")}
-    return bool(words & {"noindex", "none"}), bool(words & {"nofollow", "none"})
-
-
-def format_of(content_type: str, path: str, body: bytes) -> Any:
-    """Return the format of an answer by its content type; ``None`` where it is no page."""
-    if content_type == "text/plain":
-        return "markdown" if path.lower().endswith(_MARKDOWN_ENDINGS) else "text"
-    if content_type in ("", "application/octet-stream"):
-        if path.lower().endswith(_MARKDOWN_ENDINGS):
-            return "markdown"
-        start = body[:512].lstrip().lower()
-        return "html" if not content_type and start.startswith((b"<!doctype html", b"<html", b"<head")) else None
-    return _FORMATS.get(content_type)
-
-
-def fingerprint(body: bytes, charset: str, path: str) -> frozenset[int]:
-    """Return hashes of the triples of words of a page's text, without those of its own address, which error pages repeat."""
-    (page,) = _core.parse("html", [pages.decoded(body, charset)])
-    if isinstance(page, DocumentUnreadable):
-        return frozenset()
-    own = set(re.findall(r"\w+", path.lower()))
-    words = [word for word in re.findall(r"\w+", page.text.lower()) if word not in own]
-    return frozenset(hash(tuple(words[at : at + 3])) for at in range(max(1, len(words) - 2))) if words else frozenset()
-
-
-def alike(one: frozenset[int], other: frozenset[int]) -> bool:
-    """Return whether two fingerprints are of one page, but for little (Jaccard)."""
-    return bool(one) and len(one & other) >= ALIKE * len(one | other)
 
 
 def _seconds_of(date: str) -> float | None:

@@ -326,7 +326,10 @@ def _refuse(url: str, why: str, reason: Reason = "address", hint: str = "") -> N
 def _refuse_private(address: Address, why: str) -> NoReturn:
     host = f"[{address.host}]" if ":" in address.host else address.host
     _refuse(
-        address.url, why, "private", f'if it is yours: --set crawling.allow_private_hosts=["{host}:{address.port}"]'
+        address.url,
+        why,
+        "private",
+        f"if it is yours: clockify-rag crawl --allow-private-host {host}:{address.port} URL",
     )
 
 

@@ -17,7 +17,7 @@ import re
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Self
 
@@ -281,7 +281,7 @@ class PageStore:
 
     def _rewrite(self) -> None:
         part = self.folder / f"{_TABLE}.tmp"
-        lines: Iterable[Record | Crawl] = sorted(self.records.values(), key=lambda record: record.url)
+        lines = sorted(self.records.values(), key=lambda record: record.url)
         try:
             with part.open("wb") as file:
                 if self.crawl is not None:

@@ -99,7 +99,7 @@ def links_of_text(content: bytes) -> list[str]:
     return list(found)[:MAXIMUM_LINKS]
 
 
-class _Stop(Exception):  # noqa: N818 - the end of reading, not a failure
+class _Stop(Exception):
     """Ends the reading of a sitemap."""
 
 
@@ -173,7 +173,7 @@ def _xml(content: bytes) -> Sitemap:
 
 
 def _list(content: bytes) -> Sitemap:
-    entries = []
+    entries: list[Entry] = []
     for line in _lines(content):
         if len(entries) >= MAXIMUM_ENTRIES:
             return Sitemap("pages", tuple(entries), f"it has more than {MAXIMUM_ENTRIES:,} entries")
