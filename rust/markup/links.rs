@@ -7,7 +7,7 @@ use html5ever::buffer_queue::BufferQueue;
 use html5ever::tendril::StrTendril;
 use html5ever::tokenizer::states::RawKind;
 use html5ever::tokenizer::{Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::dom::shortened_tags;
 
@@ -36,7 +36,7 @@ pub struct Links {
     pub alternates: Vec<(String, String)>,
     /// Whom instructions are for (`robots`, or a crawler's name) and what they say, both in lower case.
     pub robots: Vec<(String, String)>,
-    /// The content of `<meta http-equiv="refresh">`.
+    /// The content of `<meta http-equiv="refresh">`, unless it is only for readers without scripts.
     pub refresh: Option<String>,
     /// The language of the page (`lang` of `html`).
     pub language: Option<String>,
@@ -57,10 +57,10 @@ impl Links {
             let _ = tokenizer.feed(&queue);
         }
         tokenizer.end();
-        tokenizer.sink.0.into_inner()
+        tokenizer.sink.links.into_inner()
     }
 
-    fn add(&mut self, tag: &Tag) {
+    fn add(&mut self, tag: &Tag, in_noscript: bool) {
         let attribute = |name: &str| {
             let found = tag.attrs.iter().find(|attribute| &*attribute.name.local == name);
             found.map(|attribute| attribute.value.trim()).filter(|value| !value.is_empty())
@@ -85,7 +85,9 @@ impl Links {
             "meta" => {
                 let Some(content) = attribute("content") else { return };
                 if attribute("http-equiv").is_some_and(|name| name.eq_ignore_ascii_case("refresh")) {
-                    self.refresh.get_or_insert_with(|| content.to_owned());
+                    if !in_noscript {
+                        self.refresh.get_or_insert_with(|| content.to_owned());
+                    }
                 } else if let Some(name) = attribute("name")
                     && self.robots.len() < MAXIMUM_LINKS
                 {
@@ -114,17 +116,23 @@ fn has_word(list: &str, word: &str) -> bool {
 }
 
 #[derive(Default)]
-struct Reader(RefCell<Links>);
+struct Reader {
+    links: RefCell<Links>,
+    in_noscript: Cell<bool>,
+}
 
 impl TokenSink for Reader {
     type Handle = ();
 
     fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
         let Token::TagToken(tag) = token else { return TokenSinkResult::Continue };
+        if &*tag.name == "noscript" {
+            self.in_noscript.set(tag.kind == TagKind::StartTag);
+        }
         if tag.kind == TagKind::EndTag {
             return TokenSinkResult::Continue;
         }
-        self.0.borrow_mut().add(&tag);
+        self.links.borrow_mut().add(&tag, self.in_noscript.get());
         // A parser that builds a tree tells the tokenizer where text begins that has no tags in it.
         match &*tag.name {
             "script" => TokenSinkResult::RawData(RawKind::ScriptData),
@@ -172,6 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_for_readers_without_scripts_is_none() {
+        let html = "<noscript><meta http-equiv=refresh content='0; url=plain'><a href=seen></noscript>";
+        assert_eq!(Links::of(html).refresh, None);
+        assert_eq!(targets(html), ["seen"]);
+        let html = format!("{html}<meta http-equiv=refresh content='0; url=other'>");
+        assert_eq!(Links::of(&html).refresh.as_deref(), Some("0; url=other"));
+    }
+
+    #[test]
     fn references_in_addresses_are_resolved() {
         assert_eq!(targets(r#"<a href="?a=1&amp;b=2"><a href="/caf&eacute;">"#), ["?a=1&b=2", "/café"]);
     }
@@ -192,7 +209,7 @@ mod tests {
 
         #[test]
         fn every_link_is_found(names in prop::collection::vec("[a-z]{1,8}", 0..20)) {
-            let html: String = names.iter().map(|name| format!("<p><a href=\"{name}\">x</a>")).collect();
+            let html = names.iter().fold(String::new(), |html, name| html + "<p><a href=\"" + name + "\">x</a>");
             prop_assert_eq!(targets(&html), names);
         }
     }
