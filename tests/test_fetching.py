@@ -371,6 +371,17 @@ def test_a_peer_that_is_not_the_vetted_one_is_told_nothing() -> None:
 
 
 @in_loop()
+async def test_a_connection_is_vetted_whoever_asks_for_it() -> None:
+    async with Canary() as canary, fetcher(resolver=canary_answers, allow_private_hosts=()) as fetching:
+        assert fetching._connections is not None
+        for host in ("127.0.0.1", "::1", "unchecked.example.com"):
+            with pytest.raises(CrawlError) as raised:
+                await fetching._connections.to(Address("http", host, canary.port, "/")).__aenter__()
+            assert raised.value.fields["reason"] == "private"
+        assert canary.accepted == 0
+
+
+@in_loop()
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Canary() as canary, Site(lambda _request: reply(b"direct")) as site:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
@@ -620,6 +631,12 @@ async def test_an_endless_body_is_stopped(start: str) -> None:
 
 
 @in_loop()
+async def test_padding_without_end_is_stopped() -> None:
+    packed = head("Content-Encoding: gzip") + gzip.compress(b"small")
+    assert await reason(lambda _request: endless(packed, bytes(50_000)), maximum_bytes=MIB) == "too_large"
+
+
+@in_loop()
 async def test_what_nobody_wants_is_not_read() -> None:
     sent: list[int] = []
     page = await answered(lambda _request: endless(head(status="404 Not Found"), b"x" * 50_000, sent))
@@ -726,6 +743,31 @@ async def test_what_follows_a_body_is_never_the_next_answer() -> None:
         assert (await fetching.fetch(site.url("/a"))).status == 404
         assert (await fetching.fetch(site.url("/b"))).body == b"right"
     assert site.accepted == 2
+
+
+@in_loop()
+async def test_what_comes_between_two_requests_is_never_the_next_answer() -> None:
+    requests = 0
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                requests += 1
+                writer.write(reply(b"right"))
+                await asyncio.sleep(0.01)
+                writer.write(reply(b"smuggled"))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    url = f"http://site.test:{server.sockets[0].getsockname()[1]}/"
+    async with fetcher() as fetching:
+        for _ in range(3):
+            assert (await fetching.fetch(url)).body == b"right"
+            await asyncio.sleep(0.03)
+    server.close()
+    await asyncio.sleep(0.01)
+    assert requests == 3
 
 
 # Manners.
