@@ -22,14 +22,15 @@ import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hostile_urls
-from clockify_rag.crawling.addresses import Address, kind_of
+from clockify_rag.crawling import addresses
+from clockify_rag.crawling.addresses import Address, Reason, kind_of
 from clockify_rag.crawling.fetching import MAXIMUM_BYTES, Fetched, Fetcher, FetchSettings, Hop, HostCredentials
 from clockify_rag.errors import CrawlError, InvalidSetting
 from sites import Answer, Canary, Site, SiteRequest, head, redirect, reply
@@ -1221,3 +1222,21 @@ def test_nothing_of_the_network_is_imported_before_it_is_used() -> None:
     script = "import sys, clockify_rag.crawling.fetching as f; f.Fetcher(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"h11", "idna", "requests", "numpy"} & set(done.stdout.split())
+
+
+def test_every_reason_and_limit_is_documented() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "crawling.md").read_text(encoding="utf-8")
+    assert all(f"| `{word}` |" in text for word in get_args(Reason))
+    assert all(
+        f"`{word}` (" in (addresses.__doc__ or "") + Path(addresses.__file__).read_text() for word in get_args(Reason)
+    )
+    assert all(f"`{name}`" in text for name in addresses._PRIVATE_NAMES)
+    settings = FetchSettings()
+    assert (settings.maximum_bytes, settings.page_seconds, settings.per_host, settings.concurrency) == (
+        10 * MIB,
+        60,
+        2,
+        128,
+    )
+    assert (settings.resolve_seconds, settings.connect_seconds, settings.maximum_redirects) == (10, 10, 5)
+    assert (settings.backoff_seconds, settings.retries, settings.maximum_wait_seconds) == (1, 3, 60)
