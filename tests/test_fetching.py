@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 import hostile_urls
 from clockify_rag.crawling import addresses
 from clockify_rag.crawling.addresses import Address, Reason, kind_of
+from clockify_rag.crawling.connecting import MAXIMUM_KEPT
 from clockify_rag.crawling.fetching import MAXIMUM_BYTES, Fetched, Fetcher, FetchSettings, Hop, HostCredentials
 from clockify_rag.errors import CrawlError, InvalidSetting
 from sites import Answer, Canary, Site, SiteRequest, head, redirect, reply
@@ -214,6 +215,28 @@ async def test_connections_are_kept_and_a_closed_one_is_made_again() -> None:
             task.cancel()
         assert (await fetching.fetch(site.url())).body == b"x"
         assert site.accepted == 2
+
+
+@in_loop()
+async def test_few_connections_are_kept_however_many_hosts() -> None:
+    hosts = tuple(f"host{number}.test" for number in range(200))
+    async with Site(lambda _request: reply(b"x")) as site, fetcher(allow_private_hosts=hosts) as fetching:
+        await asyncio.gather(*(fetching.fetch(site.url(host=host)) for host in hosts))
+        await asyncio.sleep(0.01)
+        assert len(site._tasks) == MAXIMUM_KEPT
+        for host in hosts[-5:]:
+            assert (await fetching.fetch(site.url(host=host))).body == b"x"
+        assert site.accepted == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["maximum_bytes", "concurrency", "per_host", "page_seconds", "connect_seconds", "resolve_seconds"]
+)
+def test_a_number_that_would_fetch_nothing_is_named(name: str) -> None:
+    for value in (0, -1, float("nan")):
+        changes: dict[str, Any] = {name: value}
+        with pytest.raises(InvalidSetting, match=name):
+            fetcher(**changes)
 
 
 @in_loop()
@@ -695,6 +718,8 @@ async def test_redirects_and_attempts_share_one_deadline() -> None:
         (head("Content-Length: 5", "Content-Length: 6") + b"hello", "protocol"),
         (head("Content-Length: -5") + b"hello", "protocol"),
         (head("Content-Length: 5x") + b"hello", "protocol"),
+        (head("Content-Length: " + "9" * 5000) + b"hello", "protocol"),
+        (head("Content-Length: " + "9" * 20) + b"hello", "too_large"),
         (head("Content-Length: 4") + b"hello", "length"),
         (head("Content-Length: 0") + b"HTTP/1.1 200 OK\r\n\r\n", "length"),
         (head("X y") + b"hello", "protocol"),
@@ -734,6 +759,56 @@ async def test_a_connection_that_is_lost_is_made_again_once(answer: bytes) -> No
     async with Site(lambda _request: cut(answer)) as site, fetcher() as fetching:
         error = await failed(fetching.fetch(site.url()))
     assert (error.fields["reason"], site.accepted) == ("unreachable", 2)
+
+
+PIECES = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 302 Found\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n",
+        b"HTTP/1.0 404 Not Found\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"Content-Length: 5\r\n",
+        b"Content-Length: 99999999999\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Content-Encoding: gzip\r\n",
+        b"Location: /again\r\n",
+        b"Location: http://\xff\xfe/\r\n",
+        b"Content-Type: text/html; charset=\xe9;;=\r\n",
+        b"Retry-After: \xb2\r\n",
+        b"Link: <//>; rel=canonical\r\n",
+        b"Connection: close\r\n",
+        b"\r\n",
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+        b"hello",
+        gzip.compress(b"hello"),
+        b"\n",
+        b"\x00",
+    ]
+)
+
+
+@given(
+    st.one_of(
+        st.lists(PIECES, max_size=12).map(b"".join),
+        st.lists(st.one_of(PIECES, st.binary(max_size=20)), max_size=8).map(b"".join),
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_any_answer_is_a_page_or_a_typed_error(answer: bytes) -> None:
+    async def fetch_it() -> None:
+        async with Site(lambda _request: cut(answer)) as site, literal(retries=0) as fetching:
+            try:
+                page = await fetching.fetch(site.url(host="127.0.0.1"))
+            except CrawlError as error:
+                assert error.fields["reason"] in get_args(Reason)  # noqa: PT017 - either is right
+                return
+            assert page.status >= 200
+            assert (page.body is None) == (page.status == 304)
+
+    with asyncio.Runner(loop_factory=lambda: Loop(virtual=True)) as runner:
+        runner.run(fetch_it())
 
 
 @in_loop()
@@ -982,6 +1057,7 @@ async def test_values_of_credentials_are_shown_nowhere(caplog: pytest.LogCapture
     for secret in ("hunter2", "c00kie"):
         assert secret not in " ".join(map(repr, seen))
         assert secret not in caplog.text
+    assert "outside" in str(seen)
 
 
 @pytest.mark.parametrize(
