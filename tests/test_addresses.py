@@ -195,6 +195,29 @@ def test_the_table_is_long_and_has_no_repetition() -> None:
     assert len(table) == len(set(table)) >= 300
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://１.１.１.１/", "in disguise"),
+        ("http://①.1.1.1/", "in disguise"),
+        ("http://1.1.1.1。/", "in disguise"),
+        ("http://1.1/", "four decimal parts"),
+        ("http://01.1.1.1/", "four decimal parts"),
+        ("http://user:secret@example.com/", "a user name"),
+        ("http://ex%61mple.com/", "more than one way"),
+        ("http:///", "names no host"),
+        ("http:example.com", "two slashes"),
+        ("example.com/", "no scheme"),
+        ("http://a\tb.example/", "a control character"),
+        ("http://a\ud800.example/", "a control character"),
+        ("http://xn--\u00fc.example/", "no international domain name"),
+    ],
+)
+def test_a_refusal_says_why(url: str, why: str) -> None:
+    with pytest.raises(CrawlError, match=why):
+        parse(url)
+
+
 def test_long_urls_are_refused() -> None:
     assert len(parse("http://a.example/" + "b" * (MAXIMUM_URL - 17)).url) == MAXIMUM_URL
     assert reason("http://a.example/" + "b" * MAXIMUM_URL) == "address"

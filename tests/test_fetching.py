@@ -22,14 +22,16 @@ import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hostile_urls
-from clockify_rag.crawling.addresses import Address, kind_of
+from clockify_rag.crawling import addresses
+from clockify_rag.crawling.addresses import Address, Reason, kind_of
+from clockify_rag.crawling.connecting import MAXIMUM_KEPT
 from clockify_rag.crawling.fetching import MAXIMUM_BYTES, Fetched, Fetcher, FetchSettings, Hop, HostCredentials
 from clockify_rag.errors import CrawlError, InvalidSetting
 from sites import Answer, Canary, Site, SiteRequest, head, redirect, reply
@@ -216,6 +218,28 @@ async def test_connections_are_kept_and_a_closed_one_is_made_again() -> None:
 
 
 @in_loop()
+async def test_few_connections_are_kept_however_many_hosts() -> None:
+    hosts = tuple(f"host{number}.test" for number in range(200))
+    async with Site(lambda _request: reply(b"x")) as site, fetcher(allow_private_hosts=hosts) as fetching:
+        await asyncio.gather(*(fetching.fetch(site.url(host=host)) for host in hosts))
+        await asyncio.sleep(0.01)
+        assert len(site._tasks) == MAXIMUM_KEPT
+        for host in hosts[-5:]:
+            assert (await fetching.fetch(site.url(host=host))).body == b"x"
+        assert site.accepted == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["maximum_bytes", "concurrency", "per_host", "page_seconds", "connect_seconds", "resolve_seconds"]
+)
+def test_a_number_that_would_fetch_nothing_is_named(name: str) -> None:
+    for value in (0, -1, float("nan")):
+        changes: dict[str, Any] = {name: value}
+        with pytest.raises(InvalidSetting, match=name):
+            fetcher(**changes)
+
+
+@in_loop()
 async def test_a_fetcher_fetches_only_within_its_block() -> None:
     fetching = fetcher()
     assert repr(fetching).startswith("Fetcher('clockify-rag/")
@@ -368,6 +392,17 @@ def test_a_peer_that_is_not_the_vetted_one_is_told_nothing() -> None:
 
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(fetch_it())
+
+
+@in_loop()
+async def test_a_connection_is_vetted_whoever_asks_for_it() -> None:
+    async with Canary() as canary, fetcher(resolver=canary_answers, allow_private_hosts=()) as fetching:
+        assert fetching._connections is not None
+        for host in ("127.0.0.1", "::1", "unchecked.example.com"):
+            with pytest.raises(CrawlError) as raised:
+                await fetching._connections.to(Address("http", host, canary.port, "/")).__aenter__()
+            assert raised.value.fields["reason"] == "private"
+        assert canary.accepted == 0
 
 
 @in_loop()
@@ -620,6 +655,12 @@ async def test_an_endless_body_is_stopped(start: str) -> None:
 
 
 @in_loop()
+async def test_padding_without_end_is_stopped() -> None:
+    packed = head("Content-Encoding: gzip") + gzip.compress(b"small")
+    assert await reason(lambda _request: endless(packed, bytes(50_000)), maximum_bytes=MIB) == "too_large"
+
+
+@in_loop()
 async def test_what_nobody_wants_is_not_read() -> None:
     sent: list[int] = []
     page = await answered(lambda _request: endless(head(status="404 Not Found"), b"x" * 50_000, sent))
@@ -677,6 +718,8 @@ async def test_redirects_and_attempts_share_one_deadline() -> None:
         (head("Content-Length: 5", "Content-Length: 6") + b"hello", "protocol"),
         (head("Content-Length: -5") + b"hello", "protocol"),
         (head("Content-Length: 5x") + b"hello", "protocol"),
+        (head("Content-Length: " + "9" * 5000) + b"hello", "protocol"),
+        (head("Content-Length: " + "9" * 20) + b"hello", "too_large"),
         (head("Content-Length: 4") + b"hello", "length"),
         (head("Content-Length: 0") + b"HTTP/1.1 200 OK\r\n\r\n", "length"),
         (head("X y") + b"hello", "protocol"),
@@ -718,6 +761,56 @@ async def test_a_connection_that_is_lost_is_made_again_once(answer: bytes) -> No
     assert (error.fields["reason"], site.accepted) == ("unreachable", 2)
 
 
+PIECES = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 302 Found\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n",
+        b"HTTP/1.0 404 Not Found\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"Content-Length: 5\r\n",
+        b"Content-Length: 99999999999\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Content-Encoding: gzip\r\n",
+        b"Location: /again\r\n",
+        b"Location: http://\xff\xfe/\r\n",
+        b"Content-Type: text/html; charset=\xe9;;=\r\n",
+        b"Retry-After: \xb2\r\n",
+        b"Link: <//>; rel=canonical\r\n",
+        b"Connection: close\r\n",
+        b"\r\n",
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+        b"hello",
+        gzip.compress(b"hello"),
+        b"\n",
+        b"\x00",
+    ]
+)
+
+
+@given(
+    st.one_of(
+        st.lists(PIECES, max_size=12).map(b"".join),
+        st.lists(st.one_of(PIECES, st.binary(max_size=20)), max_size=8).map(b"".join),
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_any_answer_is_a_page_or_a_typed_error(answer: bytes) -> None:
+    async def fetch_it() -> None:
+        async with Site(lambda _request: cut(answer)) as site, literal(retries=0) as fetching:
+            try:
+                page = await fetching.fetch(site.url(host="127.0.0.1"))
+            except CrawlError as error:
+                assert error.fields["reason"] in get_args(Reason)  # noqa: PT017 - either is right
+                return
+            assert page.status >= 200
+            assert (page.body is None) == (page.status == 304)
+
+    with asyncio.Runner(loop_factory=lambda: Loop(virtual=True)) as runner:
+        runner.run(fetch_it())
+
+
 @in_loop()
 async def test_what_follows_a_body_is_never_the_next_answer() -> None:
     smuggled = reply(b"smuggled")
@@ -726,6 +819,31 @@ async def test_what_follows_a_body_is_never_the_next_answer() -> None:
         assert (await fetching.fetch(site.url("/a"))).status == 404
         assert (await fetching.fetch(site.url("/b"))).body == b"right"
     assert site.accepted == 2
+
+
+@in_loop()
+async def test_what_comes_between_two_requests_is_never_the_next_answer() -> None:
+    requests = 0
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                requests += 1
+                writer.write(reply(b"right"))
+                await asyncio.sleep(0.01)
+                writer.write(reply(b"smuggled"))
+        writer.transport.abort()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    url = f"http://site.test:{server.sockets[0].getsockname()[1]}/"
+    async with fetcher() as fetching:
+        for _ in range(3):
+            assert (await fetching.fetch(url)).body == b"right"
+            await asyncio.sleep(0.03)
+    server.close()
+    await asyncio.sleep(0.01)
+    assert requests == 3
 
 
 # Manners.
@@ -939,6 +1057,7 @@ async def test_values_of_credentials_are_shown_nowhere(caplog: pytest.LogCapture
     for secret in ("hunter2", "c00kie"):
         assert secret not in " ".join(map(repr, seen))
         assert secret not in caplog.text
+    assert "outside" in str(seen)
 
 
 @pytest.mark.parametrize(
@@ -1179,3 +1298,18 @@ def test_nothing_of_the_network_is_imported_before_it_is_used() -> None:
     script = "import sys, clockify_rag.crawling.fetching as f; f.Fetcher(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"h11", "idna", "requests", "numpy"} & set(done.stdout.split())
+
+
+def test_every_reason_and_limit_is_documented() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "crawling.md").read_text(encoding="utf-8")
+    assert all(f"| `{word}` |" in text for word in get_args(Reason))
+    assert all(f"`{name}`" in text for name in addresses._PRIVATE_NAMES)
+    settings = FetchSettings()
+    assert (settings.maximum_bytes, settings.page_seconds, settings.per_host, settings.concurrency) == (
+        10 * MIB,
+        60,
+        2,
+        128,
+    )
+    assert (settings.resolve_seconds, settings.connect_seconds, settings.maximum_redirects) == (10, 10, 5)
+    assert (settings.backoff_seconds, settings.retries, settings.maximum_wait_seconds) == (1, 3, 60)

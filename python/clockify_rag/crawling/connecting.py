@@ -41,6 +41,9 @@ MAXIMUM_HEADERS: Final = 200
 KEPT_SECONDS: Final = 15.0
 """How long a connection that is not used is kept."""
 
+MAXIMUM_KEPT: Final = 128
+"""Connections to all hosts that are kept without being used."""
+
 _ATTEMPTS = 4
 _INTERIM_ANSWERS = 8
 _READ_BYTES = 65_536
@@ -266,8 +269,21 @@ class Connections:
         if connection.reusable and len(idle) < self._kept:
             connection.keep()
             idle.append(connection)
+            self._drop_some()
         else:
             connection.close()
+
+    def _drop_some(self) -> None:
+        """Close what is stale where too many connections are kept, and then the oldest."""
+        if sum(map(len, self._idle.values())) <= MAXIMUM_KEPT:
+            return
+        every = sorted((kept for idle in self._idle.values() for kept in idle), key=lambda kept: kept.kept_since)
+        wanted = {id(kept) for kept in [kept for kept in every if not kept.stale][-MAXIMUM_KEPT:]}
+        for kept in every:
+            if id(kept) not in wanted:
+                kept.close()
+        lists = ((origin, [kept for kept in idle if id(kept) in wanted]) for origin, idle in self._idle.items())
+        self._idle = defaultdict(list, {origin: idle for origin, idle in lists if idle})
 
     def close(self) -> None:
         """End all connections that are kept."""
@@ -358,7 +374,11 @@ class Connections:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
                 loop.call_soon_threadsafe(finish, answers, error)
 
-        threading.Thread(target=ask, name="clockify-rag-resolver", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="clockify-rag-resolver", daemon=True).start()
+        except RuntimeError as error:
+            self._resolutions.release()
+            raise OSError(str(error)) from error
         return await future
 
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import functools
 import os
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NoReturn, Self
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -47,6 +48,7 @@ _SUCCESS = 2
 _GZIP = b"\x1f\x8b\x08"
 _MEMBERS = 1024
 _LONGEST_NUMBER = 12
+_SHORTEST_SECRET = 4
 _PIECE_BYTES = 65_536
 _FRAMING_BYTES = 65_536
 _DRAIN_SECONDS = 1.0
@@ -209,6 +211,7 @@ class Fetcher:
         from clockify_rag import __version__
 
         self.settings = settings or FetchSettings()
+        _check_numbers(self.settings)
         self._private_hosts = PrivateHosts(self.settings.allow_private_hosts)
         self._credentials = _Credentials(self.settings.credentials, os.environ if environment is None else environment)
         self._proxy = None if self.settings.proxy is None else _proxy(self.settings.proxy)
@@ -286,8 +289,9 @@ class Fetcher:
         except CrawlError as error:
             error.fields["url"] = shown(first.url)
             # A host can put what it was sent into what it answers, an address for example.
-            if self._credentials.shown_by(error):
-                raise self._credentials.masked(error) from None
+            masked = self._credentials.masked(error)
+            if masked is not None:
+                raise masked from None
             raise
 
     async def _fetch(
@@ -503,7 +507,7 @@ class _Answer:
         """Read and decode the body; never holds more than ``limit`` decoded bytes and one piece."""
         self.encoding = self._encoding()
         length = self.first("content-length") or ""
-        if length.isdecimal() and int(length) > limit + _FRAMING_BYTES:
+        if length.isdecimal() and int(length[:_LONGEST_NUMBER]) > limit + _FRAMING_BYTES:
             _too_large(self._address.url, limit)
         decoder = _Gunzip(self._address.url, limit) if self.encoding else _Plain(self._address.url, limit)
         async with contextlib.aclosing(connection.body()) as pieces:
@@ -600,16 +604,20 @@ class _Credentials:
 
     def __init__(self, settings: Mapping[str, HostCredentials], environment: Mapping[str, str]) -> None:
         self._headers: dict[str, list[tuple[str, str]]] = {}
-        self._secrets: set[str] = set()
+        self._secrets: re.Pattern[str] | None = None
+        secrets: set[str] = set()
         for host, credentials in settings.items():
             headers = self._headers.setdefault(_credential_origin(host), [])
             for name, variable in credentials.headers.items():
                 if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
                     _invalid("headers", host, f"{shown(name)!r} is no header that can be set")
-                headers.append((name, self._value("headers", host, variable, environment)))
+                value = _value("headers", host, variable, environment)
+                secrets |= _traces(value)
+                headers.append((name, value))
             cookies = []
             for name, variable in credentials.cookies.items():
-                value = self._value("cookies", host, variable, environment)
+                value = _value("cookies", host, variable, environment)
+                secrets |= _traces(value)
                 if not _TOKEN.fullmatch(name) or ";" in value:
                     _invalid(
                         "cookies", host, f"the cookie {shown(name)!r} has a name or value that a cookie cannot have"
@@ -617,6 +625,9 @@ class _Credentials:
                 cookies.append(f"{name}={value}")
             if cookies:
                 headers.append(("Cookie", "; ".join(cookies)))
+        if secrets:
+            longest_first = sorted(secrets, key=lambda secret: (-len(secret), secret))
+            self._secrets = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
     def __repr__(self) -> str:
         return f"_Credentials({', '.join(self._headers)})"
@@ -625,32 +636,40 @@ class _Credentials:
         """Return what the origin of ``address`` is sent, and no other."""
         return self._headers.get(address.origin, [])
 
-    def shown_by(self, error: CrawlError) -> bool:
-        """Say whether an error contains a value."""
-        text = " ".join((error.message, error.hint, *map(str, error.fields.values())))
-        return any(secret in text for secret in self._secrets)
+    def masked(self, error: CrawlError) -> CrawlError | None:
+        """Return the error without the values that it contains; ``None`` where it contains none."""
+        if self._secrets is None or not self._secrets.search(f"{error.message} {error.hint} {error.fields}"):
+            return None
+        mask = functools.partial(self._secrets.sub, MASK)
+        fields = {name: mask(value) if isinstance(value, str) else value for name, value in error.fields.items()}
+        return type(error)(mask(error.message), hint=mask(error.hint), **fields)
 
-    def masked(self, error: CrawlError) -> CrawlError:
-        """Return the error without the values."""
 
-        def mask(text: object) -> object:
-            for secret in self._secrets if isinstance(text, str) else ():
-                text = str(text).replace(secret, MASK)
-            return text
+def _value(kind: str, host: str, variable: str, environment: Mapping[str, str]) -> str:
+    value = environment.get(variable, "").strip()
+    if not value:
+        _invalid(kind, host, f"the environment variable {shown(variable)} is not set", hint=f"export {variable}=...")
+    if not _VALUE.fullmatch(value):
+        _invalid(kind, host, f"the value of {shown(variable)} has a character that a header cannot have")
+    return value
 
-        fields = {name: mask(value) for name, value in error.fields.items()}
-        return type(error)(str(mask(error.message)), hint=str(mask(error.hint)), **fields)
 
-    def _value(self, kind: str, host: str, variable: str, environment: Mapping[str, str]) -> str:
-        value = environment.get(variable, "").strip()
-        if not value:
-            _invalid(
-                kind, host, f"the environment variable {shown(variable)} is not set", hint=f"export {variable}=..."
+def _traces(value: str) -> set[str]:
+    """Return how a value, or the secret after its first word (``Bearer``), can be seen in an answer."""
+    parts = {value, *value.split()[1:]}
+    long = {part for part in parts if len(part) >= _SHORTEST_SECRET}
+    return {form for part in long for form in (part, quote(part), quote(part, safe="!$&'()*+,;=:@/?"))}
+
+
+def _check_numbers(settings: FetchSettings) -> None:
+    for name in ("maximum_bytes", "concurrency", "per_host", "page_seconds", "connect_seconds", "resolve_seconds"):
+        if not getattr(settings, name) > 0:
+            raise InvalidSetting(
+                f"crawling.{name} is {getattr(settings, name)}, which is not above 0",
+                hint=f"set crawling.{name} to a number above 0",
+                key=f"crawling.{name}",
+                value=getattr(settings, name),
             )
-        if not _VALUE.fullmatch(value):
-            _invalid(kind, host, f"the value of {shown(variable)} has a character that a header cannot have")
-        self._secrets.add(value)
-        return value
 
 
 def _credential_origin(host: str) -> str:
