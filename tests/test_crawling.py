@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clockify_rag.config import CrawlingSettings
 from clockify_rag.contracts import Site, Source
@@ -474,6 +481,53 @@ def test_sites_on_many_hosts_are_read_at_one_time(tmp_path: Path) -> None:
         )
         assert [report.pages for report in reports.values()] == [7] * 20
         assert site.most_in_flight > 20
+
+
+def test_a_crawl_within_a_running_loop(tmp_path: Path) -> None:
+    async def work(site: DocumentationSite) -> CrawlReport:
+        return crawled(site, tmp_path)
+
+    with small_site() as site:
+        assert asyncio.run(work(site)).pages == 4
+
+
+def test_a_process_that_is_killed_leaves_a_store_that_is_gone_on_with(tmp_path: Path) -> None:
+    paths = [f"/p{number:02}" for number in range(40)]
+    with DocumentationSite({"/": page("Home", *paths), **{path: page(path) for path in paths}}, latency=0.01) as site:
+        script = (
+            "import sys; from test_crawling import *\n"
+            "source = Source(name='docs', location=sys.argv[1], site=Site(url=sys.argv[1]))\n"
+            "crawl([source], sys.argv[2], CrawlingSettings(allow_private_hosts=(sys.argv[3],)))"
+        )
+        command = [sys.executable, "-c", script, site.url, str(tmp_path), site.host]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["python", "tests"])}
+        with subprocess.Popen(command, env=environment, cwd=Path(__file__).parent.parent) as process:
+            while site.requests.total() < 20 and process.poll() is None:
+                time.sleep(0.005)
+            process.kill()
+        read = set(kept(site, tmp_path))
+        assert 1 < len(read) < 41
+        site.forget()
+        report = crawled(site, tmp_path)
+        assert (report.resumed, report.complete, report.pages) == (True, True, 41)
+        assert not read & set(site.requests)
+
+
+@given(st.binary(max_size=200), st.integers(0, 2000))
+def test_no_table_breaks_the_store(content: bytes, at: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        with PageStore(folder, "docs") as store:
+            store.plan("http://a.example/", "")
+            store.begin()
+            for name in "abc":
+                store.put(Record(f"http://a.example/{name}", 1, "page"), name.encode())
+        table = store.folder / "table.jsonl"
+        whole = table.read_bytes()
+        table.write_bytes(whole[:at] + content + whole[at:])
+        loaded = PageStore(folder, "docs")
+        assert set(loaded.records) <= set(store.records)
+        assert len(loaded.records) >= 2
+        assert [found.content() for found in loaded.pages()] == [url[-1].encode() for url in sorted(loaded.records)]
 
 
 def test_other_encodings(tmp_path: Path) -> None:

@@ -84,9 +84,7 @@ def test_no_page_sitemap_or_list_leads_to_this_machine(canary: Canary, tmp_path:
         redirects = [f"/to/{'x' * (number // 10)}y{number % 10}" for number in range(len(table))]
         for at, url in zip(redirects, table, strict=True):
             site.pages[at] = (302, {"Location": header(url)}, b"")
-            site.pages[f"{at}-refresh"] = page(
-                "R", head=f'<meta http-equiv="refresh" content="0; url={escaped(url)}">'
-            )
+            site.pages[f"{at}-refresh"] = page("R", head=f'<meta http-equiv="refresh" content="0; url={escaped(url)}">')
             site.pages[f"{at}-canonical"] = page("C", head=f'<link rel="canonical" href="{escaped(url)}">')
             site.pages[f"{at}-base"] = page("B", "x", "//x", head=f'<base href="{escaped(url)}">')
             site.pages[f"{at}.xml"] = (301, {"Location": header(url)}, b"")

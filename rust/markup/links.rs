@@ -1,7 +1,7 @@
 //! What a page says to a crawler: where it leads, what it is called, and whether it may be kept.
 //!
-//! Only tags are read, as the tokenizer gives them: no tree is built, so that a page costs a crawler a tenth of what it costs
-//! a reader, however deep it is nested. What stands in scripts, styles and comments is no link.
+//! Only tags are read, as the tokenizer gives them: no tree is built, so a page costs half of what it costs a reader (32 MB of
+//! help pages: .19 s and .32), however deep it is nested. What stands in scripts, styles and comments is no link.
 
 use html5ever::buffer_queue::BufferQueue;
 use html5ever::tendril::StrTendril;
