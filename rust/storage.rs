@@ -1208,8 +1208,18 @@ impl Publisher {
 }
 
 /// What lies in the folder of an index.
-const NAMES: [&str; 9] =
-    ["CURRENT", "generations", "segments", "tombstones", "lock", "secret", "cache", "calibration.json", ".gitignore"];
+const NAMES: [&str; 10] = [
+    "CURRENT",
+    "generations",
+    "segments",
+    "tombstones",
+    "lock",
+    "secret",
+    "cache",
+    "pages",
+    "calibration.json",
+    ".gitignore",
+];
 
 /// Whether more lies in `folder` than an index consists of, whole or half made.
 ///
@@ -1225,7 +1235,7 @@ const TEMPORARY_FILES: [&str; 3] = ["CURRENT.tmp", "secret.tmp", ".gitignore.tmp
 
 /// Whether `root` is missing or empty but for what a killed first build may have left, and a calibration that was kept.
 fn holds_nothing_else(root: &Path) -> Result<bool> {
-    let own = ["generations", "segments", "tombstones", "lock", "secret", "calibration.json"];
+    let own = ["generations", "segments", "tombstones", "lock", "secret", "pages", "calibration.json"];
     Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
 }
 

@@ -29,6 +29,7 @@ CORE_USERS = {
     "chunking",
     "embedding",
     "query",
+    "crawling",
     "pipeline",
 }
 """The only modules that may import the compiled core: stages that compute, and the pipeline that sets its threads."""

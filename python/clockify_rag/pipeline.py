@@ -24,6 +24,7 @@ from clockify_rag.config import (
     EmbeddingSettings,
     Settings,
     check_source_names,
+    is_address,
     typed_source,
 )
 from clockify_rag.config import load as load_settings
@@ -43,6 +44,7 @@ from clockify_rag.contracts import (
     Reranker,
     Retriever,
     SearchResult,
+    Site,
     Skipped,
     Source,
     Understander,
@@ -53,6 +55,7 @@ from clockify_rag.errors import BackendError, ClockifyRagError, IndexNotFound, I
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex, OpenGeneration, check_index_folder
 from clockify_rag.retrieval import HybridRetriever
 from clockify_rag.telemetry import stage
+from clockify_rag.walking import UNREADABLE
 
 BATCH_DOCUMENTS = 256
 """Documents that are chunked and embedded at once: enough for all threads, little enough for memory and for Ctrl-C."""
@@ -89,6 +92,8 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     without_vectors: int = 0
     """Documents in languages that the embedder does not know; they are searched by words."""
     skipped: tuple[Skipped, ...] = ()
+    crawls: tuple[Any, ...] = ()
+    """For each site that was crawled a ``crawling.CrawlReport``."""
     timings_ms: Mapping[str, float] = {}
 
 
@@ -181,6 +186,7 @@ class Pipeline:
         only: bool = False,
         strict: bool = False,
         checksum: bool = False,
+        offline: bool = False,
         progress: Progress | None = None,
     ) -> BuildReport:
         """Bring the index up to date with ``sources``: a new generation, published atomically.
@@ -192,6 +198,7 @@ class Pipeline:
             only: make the index exactly these sources.
             strict: publish nothing when a document cannot be read.
             checksum: read every file, also those whose size, times and inode did not change.
+            offline: read sites from the pages that are kept of them, and ask for nothing.
             progress: called as the work goes on.
 
         Raises:
@@ -202,7 +209,18 @@ class Pipeline:
         named = tuple(source if isinstance(source, Source) else _source(str(source)) for source in sources)
         check_source_names(named)
         check_index_folder(self.path, building=True)
-        return _Build(self, named, only=only, strict=strict, checksum=checksum, progress=progress or _silent).run()
+        crawls = {} if offline else self._crawl(named, progress or _silent)
+        return _Build(
+            self, named, crawls, only=only, strict=strict, checksum=checksum, progress=progress or _silent
+        ).run()
+
+    def _crawl(self, sources: Sequence[Source], progress: Progress) -> Mapping[str, Any]:
+        """Fetch what changed of the sources that are sites; no other source needs the network or what speaks it."""
+        if all(source.site is None for source in sources):
+            return {}
+        from clockify_rag.crawling import crawl
+
+        return crawl(sources, self.path, self.settings.crawling, progress=progress)
 
     def refresh(self) -> bool:
         """Serve the generation that was published last, also by another process; questions under way keep theirs.
@@ -633,6 +651,7 @@ class _Build:
         self,
         pipeline: Pipeline,
         sources: Sequence[Source],
+        crawls: Mapping[str, Any],
         *,
         only: bool,
         strict: bool,
@@ -641,6 +660,7 @@ class _Build:
     ) -> None:
         self.pipeline = pipeline
         self.sources = sources
+        self.crawls = crawls
         self.only = only
         self.strict = strict
         self.checksum = checksum
@@ -691,6 +711,7 @@ class _Build:
             moved=moved,
             removed=len(removed) - moved,
             skipped=tuple(self.skipped),
+            crawls=tuple(self.crawls.values()),
             timings_ms=self.timings,
             **{**self.counts, "added": self.counts["added"] - moved},
         )
@@ -702,7 +723,7 @@ class _Build:
             chunker = self.pipeline.chunker_fingerprint
             unread = {name: known for name, known in mine.items() if known.chunker == chunker}
             self.unreadable.clear()
-            for item in self._timed(self.pipeline.loader.load(source, unread, checksum=self.checksum)):
+            for item in self._timed(self._items(source, unread)):
                 if isinstance(item, Skipped):
                     self._skip(item)
                     continue
@@ -722,6 +743,21 @@ class _Build:
                     yield msgspec.structs.replace(item, document=document)
                 self.progress("load", len(self.seen), None)
             self._keep_stale(writer, mine.values())
+
+    def _items(self, source: Source, known: Mapping[str, Document]) -> Iterable[LoadedDocument | Document | Skipped]:
+        """What a source holds: its files, or the pages that are kept of a site."""
+        if source.site is None:
+            return self.pipeline.loader.load(source, known, checksum=self.checksum)
+        from clockify_rag.crawling import stored_pages
+        from clockify_rag.loading import FileLoader
+
+        failure = getattr(self.crawls.get(source.name), "failure", None)
+        pages = stored_pages(self.pipeline.path, source, failure)
+        if failure is not None:
+            return [Skipped("", UNREADABLE, failure)]
+        loader = self.pipeline.loader
+        reader = loader if isinstance(loader, FileLoader) else FileLoader()
+        return reader.load_pages(source, pages, known, checksum=self.checksum)
 
     def _timed(self, items: Iterable[T]) -> Iterator[T]:
         """Count the time that a lazy stage takes as that stage's."""
@@ -800,7 +836,7 @@ class _Build:
 
 def _source(given: str) -> Source:
     name, location = typed_source(given)
-    return Source(name=name, location=location)
+    return Source(name=name, location=location, site=Site(url=location) if is_address(location) else None)
 
 
 def embedded_text(document: Document, chunk: Chunk) -> str:

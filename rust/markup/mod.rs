@@ -16,12 +16,14 @@ mod boilerplate;
 mod dom;
 mod front_matter;
 mod html;
+mod links;
 mod markdown;
 mod slugs;
 mod text;
 mod writer;
 
 pub use html::parse_html;
+pub use links::{Link, Links};
 pub use markdown::parse_markdown;
 pub use slugs::SlugStyle;
 pub use text::parse_plain;

@@ -326,7 +326,8 @@ def refuse(url: str, why: str, reason: Reason = "address", hint: str = "", **fie
 
 def _refuse_private(address: Address, why: str) -> NoReturn:
     host = f"[{address.host}]" if ":" in address.host else address.host
-    refuse(address.url, why, "private", f'if it is yours: --set crawling.allow_private_hosts=["{host}:{address.port}"]')
+    hint = f"if it is yours: clockify-rag crawl --allow-private-host {host}:{address.port} URL"
+    refuse(address.url, why, "private", hint)
 
 
 def _readable(reference: str) -> str:
