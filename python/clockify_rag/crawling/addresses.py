@@ -206,12 +206,12 @@ def resolve(reference: str, base: Address | None) -> Address:
     if match:
         scheme, rest = match[1].lower(), text[match.end() :]
         if scheme not in PORTS:
-            _refuse(reference, f"its scheme is {scheme}, and only http and https are fetched", "scheme")
+            refuse(reference, f"its scheme is {scheme}, and only http and https are fetched", "scheme")
         if not rest.startswith("//"):
-            _refuse(reference, "two slashes must follow its scheme")
+            refuse(reference, "two slashes must follow its scheme")
         return _absolute(reference, "https" if scheme == "https" else "http", rest)
     if base is None:
-        _refuse(reference, "it has no scheme")
+        refuse(reference, "it has no scheme")
     if text.startswith("//"):
         return _absolute(reference, base.scheme, text)
     path, mark, query = text.partition("?")
@@ -281,7 +281,7 @@ class PrivateHosts:
         elif not allowed and _is_private_name(address.host):
             _refuse_private(address, f"{address.host} is a name that only a private network has")
         if not allowed and not _is_usual(address):
-            _refuse(address.url, f"port {address.port} is not one that pages are served on", "port")
+            refuse(address.url, f"port {address.port} is not one that pages are served on", "port")
 
     def vet(self, address: Address, answers: Sequence[str]) -> tuple[str, ...]:
         """Return the IP addresses of ``answers``, which are those of the host of ``address``, if a crawl may connect to all.
@@ -299,7 +299,7 @@ class PrivateHosts:
         for ip in answers:
             kind, name = kind_of(ip)
             if kind == "forbidden":
-                _refuse(address.url, _whereabouts(address, ip, name), "private")
+                refuse(address.url, _whereabouts(address, ip, name), "private")
             if kind == "private" and not allowed:
                 _refuse_private(address, _whereabouts(address, ip, name))
         return tuple(dict.fromkeys(answers))
@@ -319,26 +319,23 @@ def _clean(text: str) -> str:
     return printable if len(printable) <= _SHOWN_CHARACTERS else printable[:_SHOWN_CHARACTERS] + "…"
 
 
-def _refuse(url: str, why: str, reason: Reason = "address", hint: str = "") -> NoReturn:
-    raise CrawlError(f"{shown(url)} is not fetched: {why}", hint=hint, reason=reason, url=shown(url))
+def refuse(url: str, why: str, reason: Reason = "address", hint: str = "", **fields: str) -> NoReturn:
+    """Raise the ``CrawlError`` that says that ``url`` is not fetched, and why."""
+    raise CrawlError(f"{shown(url)} is not fetched: {why}", hint=hint, reason=reason, url=shown(url), **fields)
 
 
 def _refuse_private(address: Address, why: str) -> NoReturn:
     host = f"[{address.host}]" if ":" in address.host else address.host
-    _refuse(
-        address.url,
-        why,
-        "private",
-        f"if it is yours: clockify-rag crawl --allow-private-host {host}:{address.port} URL",
-    )
+    hint = f"if it is yours: clockify-rag crawl --allow-private-host {host}:{address.port} URL"
+    refuse(address.url, why, "private", hint)
 
 
 def _readable(reference: str) -> str:
     text = reference.strip(" \t\n\r\f")
     if len(text) > MAXIMUM_URL:
-        _refuse(reference, f"it has more than {MAXIMUM_URL} characters")
+        refuse(reference, f"it has more than {MAXIMUM_URL} characters")
     if _CONTROL.search(text):
-        _refuse(reference, "it contains a control character")
+        refuse(reference, "it contains a control character")
     return text
 
 
@@ -347,15 +344,15 @@ def _absolute(reference: str, scheme: Scheme, rest: str) -> Address:
     end = re.search(r"[/?]", rest[2:])
     authority, tail = (rest[2:], "") if end is None else (rest[2 : 2 + end.start()], rest[2 + end.start() :])
     if "@" in authority:
-        _refuse(
+        refuse(
             reference, "it contains a user name", hint="credentials are set by crawling.headers and crawling.cookies"
         )
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
-        _refuse(reference, "its host can be read in more than one way" if authority else "it names no host")
+        refuse(reference, "its host can be read in more than one way" if authority else "it names no host")
     port = int(match[3]) if match[3] else PORTS[scheme]
     if not 1 <= port <= _MAXIMUM_PORT:
-        _refuse(reference, f"there is no port {port}")
+        refuse(reference, f"there is no port {port}")
     path, _, query = tail.partition("?")
     host = _host(match[2] or "", match[1], reference)
     return Address(scheme, host, port, _path(path or "/"), _escaped(query, _KEPT_IN_QUERY))
@@ -366,18 +363,18 @@ def _host(name: str, brackets: str | None, reference: str) -> str:
         try:
             return str(ipaddress.IPv6Address(brackets))
         except ValueError:
-            _refuse(reference, "what stands in brackets is no IPv6 address")
+            refuse(reference, "what stands in brackets is no IPv6 address")
     host = (name if name.isascii() else _mapped(name, reference)).lower().removesuffix(".")
     labels = host.split(".")
     if _NUMBER.fullmatch(labels[-1]):
         if not name.isascii():
-            _refuse(reference, "its host is an IP address in disguise")
+            refuse(reference, "its host is an IP address in disguise")
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
-            _refuse(reference, "its host is a number, and no IPv4 address of four decimal parts")
+            refuse(reference, "its host is a number, and no IPv4 address of four decimal parts")
     if len(host) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in labels):
-        _refuse(reference, "its host is no name that can be resolved")
+        refuse(reference, "its host is no name that can be resolved")
     return host
 
 
@@ -388,7 +385,7 @@ def _mapped(name: str, reference: str) -> str:
     try:
         return idna.encode(name, uts46=True, std3_rules=False).decode("ascii")
     except (idna.IDNAError, UnicodeError):
-        _refuse(reference, "its host is no international domain name")
+        refuse(reference, "its host is no international domain name")
 
 
 def _is_private_name(host: str) -> bool:

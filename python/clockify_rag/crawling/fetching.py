@@ -14,24 +14,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
-import functools
 import os
 import re
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, NoReturn, Self
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import unquote
 
 import msgspec
 
-from clockify_rag.config import MASK
-from clockify_rag.crawling.addresses import Address, PrivateHosts, Reason, parse, resolve, shown
+from clockify_rag.crawling.addresses import Address, PrivateHosts, parse, refuse, resolve, shown
+from clockify_rag.crawling.credentials import HEADER_VALUE, Credentials, HostCredentials
+from clockify_rag.crawling.decoding import GZIP, PIECE_BYTES, Gunzip, Plain, too_large
 from clockify_rag.errors import CrawlError, InvalidSetting
 
 if TYPE_CHECKING:
     import ssl
 
     from clockify_rag.crawling.connecting import Connection, Connections, Proxy, Resolver
+
+__all__ = ["ACCEPT", "MAXIMUM_BYTES", "REDIRECTS", "FetchSettings", "Fetched", "Fetcher", "Hop", "HostCredentials"]
 
 MAXIMUM_BYTES: Final = 10 << 20
 """Decoded bytes that a page has at most, where nothing else is said."""
@@ -45,50 +46,13 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _WAIT = frozenset({429, 503})
 _NOT_MODIFIED = 304
 _SUCCESS = 2
-_GZIP = b"\x1f\x8b\x08"
-_MEMBERS = 1024
 _LONGEST_NUMBER = 12
-_SHORTEST_SECRET = 4
-_PIECE_BYTES = 65_536
 _FRAMING_BYTES = 65_536
 _DRAIN_SECONDS = 1.0
 _LONGEST_DELAY = 86_400.0
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
 _LINK = re.compile(r"<([^<>]*)>([^,<>]*)")
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
 _CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^\s"';,]+)""", re.IGNORECASE)
-_OURS = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "cookie",
-        "expect",
-        "host",
-        "if-modified-since",
-        "if-none-match",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-        "range",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-    }
-)
-
-
-class HostCredentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What one host is sent beside the request: names of environment variables, never their values."""
-
-    headers: Mapping[str, str] = {}
-    """Name of a header to the name of the variable that holds its value."""
-    cookies: Mapping[str, str] = {}
-    """Name of a cookie to the name of the variable that holds its value."""
 
 
 class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,11 +145,11 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
             CrawlError: the file is damaged (``encoding``), too large (``too_large``), or a gzip file again (``encoding``).
         """
         body = self.body or b""
-        if not body.startswith(_GZIP):
+        if not body.startswith(GZIP):
             return body
-        decoder = _Gunzip(self.final_url, maximum_bytes)
-        for start in range(0, len(body), _PIECE_BYTES):
-            decoder.feed(body[start : start + _PIECE_BYTES])
+        decoder = Gunzip(self.final_url, maximum_bytes)
+        for start in range(0, len(body), PIECE_BYTES):
+            decoder.feed(body[start : start + PIECE_BYTES])
         return decoder.finished()
 
 
@@ -213,7 +177,7 @@ class Fetcher:
         self.settings = settings or FetchSettings()
         _check_numbers(self.settings)
         self._private_hosts = PrivateHosts(self.settings.allow_private_hosts)
-        self._credentials = _Credentials(self.settings.credentials, os.environ if environment is None else environment)
+        self._credentials = Credentials(self.settings.credentials, os.environ if environment is None else environment)
         self._proxy = None if self.settings.proxy is None else _proxy(self.settings.proxy)
         if self.settings.ca_bundle is not None and not os.path.isfile(self.settings.ca_bundle):  # noqa: PTH113 - as given
             raise InvalidSetting(
@@ -374,7 +338,7 @@ class Fetcher:
                 if head.status_code // 100 == _SUCCESS:
                     await answer.read(connection, limit)
                 else:
-                    await connection.drain(maximum_bytes=_PIECE_BYTES, seconds=_DRAIN_SECONDS)
+                    await connection.drain(maximum_bytes=PIECE_BYTES, seconds=_DRAIN_SECONDS)
             return answer
 
     def _request_headers(self, address: Address, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -388,22 +352,22 @@ class Fetcher:
         here, first = visited[-1], visited[0]
         location = answer.first("location")
         if location is None:
-            _refuse(first, "redirects", f"it answered {answer.status} without a Location")
+            refuse(first.url, f"it answered {answer.status} without a Location", "redirects")
         with contextlib.suppress(UnicodeDecodeError):
             location = location.encode("latin-1").decode()
         target = resolve(location, here)
         if here.scheme == "https" and target.scheme == "http":
             if target.host != here.host or target.port != 80:  # noqa: PLR2004 - the port of http
-                _refuse(first, "downgrade", f"it redirects from https to {shown(target.url)}", target=target.url)
+                refuse(first.url, f"it redirects from https to {shown(target.url)}", "downgrade", target=target.url)
             # Servers behind a proxy that ends TLS do not know that they are on https; their page is there too.
             target = msgspec.structs.replace(target, scheme="https", port=here.port)
         if target in visited:
-            _refuse(first, "redirects", f"it redirects in a circle, to {shown(target.url)}", target=target.url)
+            refuse(first.url, f"it redirects in a circle, to {shown(target.url)}", "redirects", target=target.url)
         if len(visited) > self.settings.maximum_redirects:
-            _refuse(first, "redirects", f"it redirects more than {self.settings.maximum_redirects} times")
+            refuse(first.url, f"it redirects more than {self.settings.maximum_redirects} times", "redirects")
         self._private_hosts.check(target)
         if not may_follow(target):
-            _refuse(first, "outside", f"it redirects to {shown(target.url)}", target=target.url)
+            refuse(first.url, f"it redirects to {shown(target.url)}", "outside", target=target.url)
         return target
 
     def _turn(self, host: str) -> _Turn:
@@ -508,13 +472,13 @@ class _Answer:
         self.encoding = self._encoding()
         length = self.first("content-length") or ""
         if length.isdecimal() and int(length[:_LONGEST_NUMBER]) > limit + _FRAMING_BYTES:
-            _too_large(self._address.url, limit)
-        decoder = _Gunzip(self._address.url, limit) if self.encoding else _Plain(self._address.url, limit)
+            too_large(self._address.url, limit)
+        decoder = Gunzip(self._address.url, limit) if self.encoding else Plain(self._address.url, limit)
         async with contextlib.aclosing(connection.body()) as pieces:
             async for piece in pieces:
                 self.wire_bytes += len(piece)
                 if self.wire_bytes > limit + _FRAMING_BYTES:
-                    _too_large(self._address.url, limit)
+                    too_large(self._address.url, limit)
                 decoder.feed(piece)
         self.body = decoder.finished() if self.wire_bytes else b""
 
@@ -524,141 +488,10 @@ class _Answer:
         if not layers:
             return ""
         if len(layers) > 1:
-            _refuse(self._address, "encoding", f"it is encoded {len(layers)} times, and one layer is decoded")
+            refuse(self._address.url, f"it is encoded {len(layers)} times, and one layer is decoded", "encoding")
         if layers[0] not in {"gzip", "x-gzip"}:
-            _refuse(self._address, "encoding", f"it is encoded as {shown(layers[0])}, and gzip was asked for")
+            refuse(self._address.url, f"it is encoded as {shown(layers[0])}, and gzip was asked for", "encoding")
         return "gzip"
-
-
-class _Plain:
-    """A body that is not encoded, up to a number of bytes."""
-
-    def __init__(self, url: str, limit: int) -> None:
-        self._url = url
-        self._limit = limit
-        self._body = bytearray()
-
-    def feed(self, piece: bytes) -> None:
-        """Take the next bytes."""
-        if len(self._body) + len(piece) > self._limit:
-            _too_large(self._url, self._limit)
-        self._body += piece
-
-    def finished(self) -> bytes:
-        """Return the whole body."""
-        return bytes(self._body)
-
-
-class _Gunzip(_Plain):
-    """One layer of gzip, of one or several members, decoded up to a number of bytes."""
-
-    def __init__(self, url: str, limit: int) -> None:
-        super().__init__(url, limit)
-        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        self._members = 1
-
-    def feed(self, piece: bytes) -> None:
-        """Take the next encoded bytes."""
-        while piece:
-            if self._member.eof:
-                if not piece.startswith(_GZIP[:1]):
-                    return  # what follows the last member is padding, as gzip itself has it
-                self._begin_member()
-            try:
-                decoded = self._member.decompress(piece, _PIECE_BYTES)
-            except zlib.error as error:
-                self._damaged(error)
-            super().feed(decoded)
-            piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
-
-    def finished(self) -> bytes:
-        """Return the whole decoded body."""
-        while not self._member.eof:
-            # What zlib holds back when its output is full comes without further input.
-            decoded = self._member.decompress(b"", _PIECE_BYTES)
-            if not decoded:
-                self._damaged(None)
-            super().feed(decoded)
-        if self._body.startswith(_GZIP):
-            _refuse_url(self._url, "encoding", "it is a gzip file within gzip, and one layer is decoded")
-        return bytes(self._body)
-
-    def _begin_member(self) -> None:
-        self._members += 1
-        if self._members > _MEMBERS:
-            _refuse_url(self._url, "encoding", f"its gzip encoding has more than {_MEMBERS} members")
-        self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-
-    def _damaged(self, error: Exception | None) -> NoReturn:
-        why = "it ends before its last block" if error is None else str(error)
-        _refuse_url(self._url, "encoding", f"its gzip encoding is damaged: {why}")
-
-
-class _Credentials:
-    """The headers that each origin is sent; their values are seen nowhere else.
-
-    Args:
-        settings: as in ``FetchSettings``.
-        environment: where the variables are.
-    """
-
-    def __init__(self, settings: Mapping[str, HostCredentials], environment: Mapping[str, str]) -> None:
-        self._headers: dict[str, list[tuple[str, str]]] = {}
-        self._secrets: re.Pattern[str] | None = None
-        secrets: set[str] = set()
-        for host, credentials in settings.items():
-            headers = self._headers.setdefault(_credential_origin(host), [])
-            for name, variable in credentials.headers.items():
-                if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
-                    _invalid("headers", host, f"{shown(name)!r} is no header that can be set")
-                value = _value("headers", host, variable, environment)
-                secrets |= _traces(value)
-                headers.append((name, value))
-            cookies = []
-            for name, variable in credentials.cookies.items():
-                value = _value("cookies", host, variable, environment)
-                secrets |= _traces(value)
-                if not _TOKEN.fullmatch(name) or ";" in value:
-                    _invalid(
-                        "cookies", host, f"the cookie {shown(name)!r} has a name or value that a cookie cannot have"
-                    )
-                cookies.append(f"{name}={value}")
-            if cookies:
-                headers.append(("Cookie", "; ".join(cookies)))
-        if secrets:
-            longest_first = sorted(secrets, key=lambda secret: (-len(secret), secret))
-            self._secrets = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
-
-    def __repr__(self) -> str:
-        return f"_Credentials({', '.join(self._headers)})"
-
-    def of(self, address: Address) -> list[tuple[str, str]]:
-        """Return what the origin of ``address`` is sent, and no other."""
-        return self._headers.get(address.origin, [])
-
-    def masked(self, error: CrawlError) -> CrawlError | None:
-        """Return the error without the values that it contains; ``None`` where it contains none."""
-        if self._secrets is None or not self._secrets.search(f"{error.message} {error.hint} {error.fields}"):
-            return None
-        mask = functools.partial(self._secrets.sub, MASK)
-        fields = {name: mask(value) if isinstance(value, str) else value for name, value in error.fields.items()}
-        return type(error)(mask(error.message), hint=mask(error.hint), **fields)
-
-
-def _value(kind: str, host: str, variable: str, environment: Mapping[str, str]) -> str:
-    value = environment.get(variable, "").strip()
-    if not value:
-        _invalid(kind, host, f"the environment variable {shown(variable)} is not set", hint=f"export {variable}=...")
-    if not _VALUE.fullmatch(value):
-        _invalid(kind, host, f"the value of {shown(variable)} has a character that a header cannot have")
-    return value
-
-
-def _traces(value: str) -> set[str]:
-    """Return how a value, or the secret after its first word (``Bearer``), can be seen in an answer."""
-    parts = {value, *value.split()[1:]}
-    long = {part for part in parts if len(part) >= _SHORTEST_SECRET}
-    return {form for part in long for form in (part, quote(part), quote(part, safe="!$&'()*+,;=:@/?"))}
 
 
 def _check_numbers(settings: FetchSettings) -> None:
@@ -670,21 +503,6 @@ def _check_numbers(settings: FetchSettings) -> None:
                 key=f"crawling.{name}",
                 value=getattr(settings, name),
             )
-
-
-def _credential_origin(host: str) -> str:
-    try:
-        address = parse(host if "://" in host else f"https://{host}")
-    except CrawlError as error:
-        _invalid("headers", host, error.message)
-    if address.target != "/":
-        _invalid("headers", host, "it has a path, and credentials are for a host")
-    return address.origin
-
-
-def _invalid(kind: str, host: str, why: str, hint: str = "") -> NoReturn:
-    host = shown(host)
-    raise InvalidSetting(f"crawling.{kind} of {host}: {why}", hint=hint, key=f"crawling.{kind}", host=host)
 
 
 def _proxy(url: str) -> Proxy:
@@ -706,7 +524,7 @@ def _proxy(url: str) -> Proxy:
 
 
 def _checked_agent(text: str) -> str:
-    if not _VALUE.fullmatch(text):
+    if not HEADER_VALUE.fullmatch(text):
         raise InvalidSetting(
             f"crawling.user_agent is {shown(text)!r}, which a header cannot hold",
             hint="use printable ASCII characters",
@@ -729,12 +547,12 @@ def _now() -> float:
 
 def _conditions(etag: str | None, last_modified: str | None) -> list[tuple[str, str]]:
     given = (("If-None-Match", etag), ("If-Modified-Since", last_modified))
-    return [(name, value) for name, value in given if value and _VALUE.fullmatch(value)]
+    return [(name, value) for name, value in given if value and HEADER_VALUE.fullmatch(value)]
 
 
 def _fetched(first: Address, final: Address, hops: list[Hop], answer: _Answer, *, conditional: bool) -> Fetched:
     if answer.status == _NOT_MODIFIED and not conditional:
-        _refuse(first, "protocol", "it answered 304, not modified, to a request without a condition")
+        refuse(first.url, "it answered 304, not modified, to a request without a condition", "protocol")
     kind = answer.first("content-type") or ""
     charset = _CHARSET.search(kind)
     return Fetched(
@@ -777,17 +595,3 @@ def _retry_after(answer: _Answer) -> float | None:
         return max(0.0, (until - since).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def _too_large(url: str, limit: int) -> NoReturn:
-    hint = "raise crawling.maximum_bytes if the page is to be read"
-    _refuse_url(url, "too_large", f"it has more than {limit} bytes", hint)
-
-
-def _refuse(address: Address, reason: Reason, why: str, target: str | None = None) -> NoReturn:
-    _refuse_url(address.url, reason, why, target=target)
-
-
-def _refuse_url(url: str, reason: Reason, why: str, hint: str = "", target: str | None = None) -> NoReturn:
-    fields = {} if target is None else {"target": target}
-    raise CrawlError(f"{shown(url)} is not fetched: {why}", hint=hint, reason=reason, url=shown(url), **fields)
