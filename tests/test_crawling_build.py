@@ -81,8 +81,8 @@ def test_a_site_that_does_not_answer_changes_nothing_and_others_are_built(tmp_pa
     with site_of_docs() as site:
         pipeline = pipeline_of(site, tmp_path)
         docs = Source(name="docs", location=site.url, site=Site(url=site.url))
+        site.pages["/robots.txt"] = (500, {}, b"")
         with pytest.raises(CrawlError, match=r"robots\.txt"):
-            site.pages["/robots.txt"] = (500, {}, b"")
             pipeline.build([docs, folder])
         assert not (tmp_path / "index" / "CURRENT").exists()
         del site.pages["/robots.txt"]
