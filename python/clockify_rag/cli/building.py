@@ -72,7 +72,9 @@ def run(configuration: config.Configuration, sources: Sequence[Source], *, as_js
     if len(unreadable) > SHOWN:
         output.note(f"warning: and {len(unreadable) - SHOWN:,} more; --json names them all")
     failed = any(crawl.failed or crawl.failure is not None for crawl in report.crawls)
-    return PARTLY_BUILT if unreadable or failed else 0
+    for notice in report.notices:
+        output.note(f"warning: {notice.message}" + (f" ({notice.hint})" if notice.hint else ""))
+    return PARTLY_BUILT if unreadable or failed or any(notice.failed for notice in report.notices) else 0
 
 
 def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
