@@ -1420,7 +1420,7 @@ impl Publisher {
 }
 
 /// What lies in the folder of an index.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "CURRENT",
     "generations",
     "segments",
@@ -1429,6 +1429,7 @@ const NAMES: [&str; 10] = [
     "lock",
     "secret",
     "cache",
+    "pages",
     "calibration.json",
     ".gitignore",
 ];
@@ -1447,7 +1448,7 @@ const TEMPORARY_FILES: [&str; 3] = ["CURRENT.tmp", "secret.tmp", ".gitignore.tmp
 
 /// Whether `root` is missing or empty but for what a killed first build may have left, and a calibration that was kept.
 fn holds_nothing_else(root: &Path) -> Result<bool> {
-    let own = ["generations", "segments", "tombstones", "tags", "lock", "secret", "calibration.json"];
+    let own = ["generations", "segments", "tombstones", "tags", "lock", "secret", "pages", "calibration.json"];
     Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
 }
 

@@ -25,6 +25,7 @@ COMMANDS = (
     (),
     ("init",),
     ("build",),
+    ("crawl",),
     ("search",),
     ("ask",),
     ("explain",),

@@ -87,6 +87,19 @@ def parse(
     Sections whose heading is in ``omitted`` are left out, with all that stands under them.
     """
 
+_Links = tuple[
+    list[tuple[str, bool]],  # links: target, whether it asks not to be followed
+    str | None,  # base address
+    str | None,  # canonical address
+    list[tuple[str, str]],  # the page in other languages: language tag, address
+    list[tuple[str, str]],  # instructions to crawlers: for whom, what, in lower case
+    str | None,  # content of the refresh
+    str | None,  # language
+]
+
+def links(content: bytes) -> _Links:
+    """What an HTML page says to a crawler; raises ``DocumentUnreadable`` where its bytes are no text."""
+
 @final
 class Tokenizer:
     """A WordPiece vocabulary; the shipped one is that in which chunks and budgets are counted."""

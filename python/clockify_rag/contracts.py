@@ -334,7 +334,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     location: str
-    """A folder, a file or an archive."""
+    """A folder, a file, an archive, or the address of a site."""
+    site: Site | None = None
+    """Set when the source is a site."""
     base_url: str | None = None
     url_style: Literal["html", "directory", "plain", "md"] = "html"
     slugs: str | None = None
@@ -355,6 +357,40 @@ class Notice(msgspec.Struct, frozen=True):
     hint: str = ""
     failed: bool = False
     """Whether the source is not read as its settings say."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What is crawled of a site. What is not given is that of ``[crawling]``."""
+
+    url: str
+    """Where the crawl begins; it stays on that host, in that folder."""
+    depth: int | None = None
+    """How many links away from the start a page may be."""
+    maximum_pages: int | None = None
+    maximum_bytes: int | None = None
+    """Bytes of all pages together."""
+    per_host: int | None = None
+    """Requests at one time."""
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes of the languages whose pages are kept; the start's where none is given, ``*`` for all."""
+    versions: tuple[str, ...] = ()
+    """Segments of paths, such as ``v2``, of the versions that are kept; the best of each page where none is given, ``*`` for all."""
+
+
+class RawPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a site as it was fetched and kept."""
+
+    url: str
+    """Its address, which is what it is known by."""
+    format: Literal["html", "markdown", "text"]
+    content_hash: str
+    """A hash of its content as it was sent."""
+    size: int
+    """Bytes of its content."""
+    content: Any
+    """A function that returns the content; raises ``DocumentUnreadable`` where it is no longer whole."""
+    problem: str = ""
+    """Why it could not be fetched the last time, so that this is its content before."""
 
 
 class Skipped(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from clockify_rag.config import (
     EmbeddingSettings,
     Settings,
     check_source_names,
+    is_address,
     typed_source,
 )
 from clockify_rag.config import load as load_settings
@@ -45,6 +46,7 @@ from clockify_rag.contracts import (
     Reranker,
     Retriever,
     SearchResult,
+    Site,
     Skipped,
     Source,
     Understander,
@@ -72,6 +74,7 @@ from clockify_rag.index import (
 )
 from clockify_rag.retrieval import HybridRetriever
 from clockify_rag.telemetry import stage
+from clockify_rag.walking import UNREADABLE
 
 BATCH_DOCUMENTS = 256
 """Documents that are chunked and embedded at once: enough for all threads, little enough for memory and for Ctrl-C."""
@@ -116,6 +119,8 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     embedding: EmbeddingCounts = EmbeddingCounts()
     """Where the vectors of what was written came from."""
     skipped: tuple[Skipped, ...] = ()
+    crawls: tuple[Any, ...] = ()
+    """For each site that was crawled a ``crawling.CrawlReport``."""
     notices: tuple[Notice, ...] = ()
     """What is to be known of the sources beside their documents."""
     timings_ms: Mapping[str, float] = {}
@@ -217,6 +222,7 @@ class Pipeline:
         strict: bool = False,
         checksum: bool = False,
         allow_shrink: bool = False,
+        offline: bool = False,
         progress: Progress | None = None,
     ) -> BuildReport:
         """Bring the index up to date with ``sources``: a new generation, published atomically.
@@ -229,6 +235,7 @@ class Pipeline:
             strict: publish nothing when a document cannot be read.
             checksum: read every file, also those whose size, times and inode did not change.
             allow_shrink: let a source lose more of its documents than ``loading.maximum_loss``.
+            offline: read sites from the pages that are kept of them, and ask for nothing.
             progress: called as the work goes on.
 
         Raises:
@@ -240,15 +247,25 @@ class Pipeline:
         named = tuple(source if isinstance(source, Source) else _source(str(source)) for source in sources)
         check_source_names(named)
         check_index_folder(self.path, building=True)
+        crawls = {} if offline else self._crawl(named, progress or silent)
         return _Build(
             self,
             named,
+            crawls,
             only=only,
             strict=strict,
             checksum=checksum,
             allow_shrink=allow_shrink,
             progress=progress or silent,
         ).run()
+
+    def _crawl(self, sources: Sequence[Source], progress: Progress) -> Mapping[str, Any]:
+        """Fetch what changed of the sources that are sites; no other source needs the network or what speaks it."""
+        if all(source.site is None for source in sources):
+            return {}
+        from clockify_rag.crawling import crawl
+
+        return crawl(sources, self.path, self.settings.crawling, progress=progress)
 
     def refresh(self) -> bool:
         """Serve the generation that was published last, also by another process; questions under way keep theirs.
@@ -686,6 +703,7 @@ class _Build:
         self,
         pipeline: Pipeline,
         sources: Sequence[Source],
+        crawls: Mapping[str, Any],
         *,
         only: bool,
         strict: bool,
@@ -695,6 +713,7 @@ class _Build:
     ) -> None:
         self.pipeline = pipeline
         self.sources = sources
+        self.crawls = crawls
         self.only = only
         self.strict = strict
         self.checksum = checksum
@@ -745,6 +764,7 @@ class _Build:
             without_vectors=vectors.without,
             embedding=vectors.counts,
             skipped=tuple(self.skipped),
+            crawls=tuple(self.crawls.values()),
             notices=tuple(self.notices),
             timings_ms=self.timings,
             **{**self.counts, "added": self.counts["added"] - moved},
@@ -781,7 +801,7 @@ class _Build:
         unread = {name: known for name, known in mine.items() if known.chunker == chunker}
         self.unreadable.clear()
         try:
-            for item in self._timed(self.pipeline.loader.load(source, unread, checksum=self.checksum)):
+            for item in self._timed(self._items(source, unread)):
                 if isinstance(item, Skipped):
                     self._skip(item)
                     continue
@@ -807,6 +827,23 @@ class _Build:
             if mine and not self.strict:
                 raise _kept(error, source, len(mine)) from error
             raise
+
+    def _items(
+        self, source: Source, known: Mapping[str, Document]
+    ) -> Iterable[LoadedDocument | Document | Skipped | Notice]:
+        """What a source holds: its files, or the pages that are kept of a site."""
+        if source.site is None:
+            return self.pipeline.loader.load(source, known, checksum=self.checksum)
+        from clockify_rag.crawling import stored_pages
+        from clockify_rag.loading import FileLoader
+
+        failure = getattr(self.crawls.get(source.name), "failure", None)
+        pages = stored_pages(self.pipeline.path, source, failure)
+        if failure is not None:
+            return [Skipped("", UNREADABLE, failure)]
+        loader = self.pipeline.loader
+        reader = loader if isinstance(loader, FileLoader) else FileLoader()
+        return reader.load_pages(source, pages, known, checksum=self.checksum)
 
     def _timed(self, items: Iterable[T]) -> Iterator[T]:
         """Count the time that a lazy stage takes as that stage's; once for all, because most items take some microseconds."""
@@ -980,7 +1017,7 @@ class VectorMaker:
 
 def _source(given: str) -> Source:
     name, location = typed_source(given)
-    return Source(name=name, location=location)
+    return Source(name=name, location=location, site=Site(url=location) if is_address(location) else None)
 
 
 def embedded_text(document: Document, chunk: Chunk) -> str:

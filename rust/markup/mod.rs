@@ -17,6 +17,7 @@ mod dialects;
 mod dom;
 mod front_matter;
 mod html;
+mod links;
 mod markdown;
 mod omission;
 mod slugs;
@@ -24,6 +25,7 @@ mod text;
 mod writer;
 
 pub use html::{parse_content, parse_html};
+pub use links::{Link, Links};
 pub use markdown::parse_markdown;
 pub use slugs::SlugStyle;
 pub use text::parse_plain;

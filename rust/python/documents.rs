@@ -192,6 +192,25 @@ pub(super) fn parse<'py>(
     Ok(parsed)
 }
 
+/// What a page says to a crawler, as plain values.
+type PageLinks = (
+    Vec<(String, bool)>,
+    Option<String>,
+    Option<String>,
+    Vec<(String, String)>,
+    Vec<(String, String)>,
+    Option<String>,
+    Option<String>,
+);
+
+/// Reads what an HTML page says to a crawler.
+#[pyfunction]
+pub(super) fn links(py: Python<'_>, content: &[u8]) -> PyResult<PageLinks> {
+    let found = py.enter(|| Ok(markup::Links::of(&markup::decode_html(content)?)))?;
+    let links = found.links.into_iter().map(|link| (link.target, link.nofollow)).collect();
+    Ok((links, found.base, found.canonical, found.alternates, found.robots, found.refresh, found.language))
+}
+
 fn read_markdown(bytes: &[u8], options: &Options) -> Result<markup::Page> {
     markup::parse_markdown(&markup::decode(bytes)?, options)
 }

@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from clockify_rag import _core
-from clockify_rag.contracts import Document, Failure, FileState, LoadedDocument, Notice, Skipped, Source, digest
+from clockify_rag.contracts import (
+    Document,
+    Failure,
+    FileState,
+    LoadedDocument,
+    Notice,
+    RawPage,
+    Skipped,
+    Source,
+    digest,
+)
 from clockify_rag.errors import DocumentUnreadable, InvalidSetting, MissingExtra, SourceError
 from clockify_rag.ignoring import nfc
 from clockify_rag.loading.articles import parts_of
@@ -78,6 +88,11 @@ def document_id(source: str, path: str) -> str:
 def document_id_of_given(source: str, given: str) -> str:
     """Return the id of the document that the source itself calls ``given``: 32 hexadecimal digits."""
     return digest("document given 1", nfc(source), nfc(given))
+
+
+def document_id_of_address(source: str, url: str) -> str:
+    """Return the id of the page at ``url`` of the site that is the source named ``source``: 32 hexadecimal digits."""
+    return digest("document address 1", nfc(source), url)
 
 
 # Reading.
@@ -221,6 +236,23 @@ class FileLoader:
         if not counts["documents"] and not counts[UNREADABLE]:
             raise _nothing(source, counts)
 
+    def load_pages(
+        self, source: Source, pages: Iterable[RawPage], known: Mapping[str, Document], *, checksum: bool = False
+    ) -> Iterator[LoadedDocument | Document | Skipped | Notice]:
+        """Yield the documents of a site from the pages that were kept of it, in their order.
+
+        A page that could not be fetched the last time is skipped with its error where the last build had it, so that it
+        stays as it was, and else read as it is kept.
+
+        Args:
+            source: the site.
+            pages: its pages.
+            known: as for ``load``.
+            checksum: whether pages are read although their content is that of the last build.
+        """
+        check_settings(source)
+        yield from _Reading(self, source, known, checksum=checksum).pages(pages)
+
 
 def _nothing(source: Source, counts: Counter[str]) -> SourceError:
     skipped = ", ".join(f"{number} {reason}" for reason, number in counts.most_common() if number)
@@ -274,7 +306,7 @@ class _Reading:
 
     def _with_settings(self, state: FileState, slugs: _Slugs) -> FileState:
         if slugs not in self._settings:
-            source = msgspec.structs.replace(self._source, location="")
+            source = msgspec.structs.replace(self._source, location="", site=None)
             text = msgspec.json.encode(
                 (READING_VERSION, slugs, self._loader.ignore, self._loader.omitted_sections, source)
             ).decode()
@@ -518,6 +550,43 @@ class _Reading:
         if size > self._loader.maximum_bytes:
             return self._too_large(path, size)
         return _Ready(identity, path, file.path, file.slugs, state, tuple(lines), size)
+
+    # Sites.
+
+    def pages(self, pages: Iterable[RawPage]) -> Iterator[_Loaded]:
+        """Yield what the pages of a site are read as."""
+        slugs = cast("_Slugs | None", self._source.slugs) or "github"
+        batch = _Batch(self._loader)
+        for page in pages:
+            path = page.url.partition("://")[2]
+            item = self._page(page, path, slugs)
+            if page.problem:
+                problem = failure_of(
+                    f"{page.url} is kept as it was: {page.problem}", "build again when the site answers"
+                )
+                yield Skipped(path, UNREADABLE, problem)
+                if isinstance(item, Document):
+                    continue
+            if batch.add(item):
+                yield from self._parse(batch.take())
+        yield from self._parse(batch.take())
+
+    def _page(self, page: RawPage, path: str, slugs: _Slugs) -> _Item:
+        identity = document_id_of_address(self._source.name, page.url)
+        settings = self._with_settings(FileState(page.size, 0, 0, 0), slugs).settings
+        state = FileState(page.size, 0, 0, 0, digest("page 1", settings, page.content_hash)[:16])
+        document = self._known.get(identity)
+        if document is not None and document.file == state:
+            return document
+        if page.size > self._loader.maximum_bytes:
+            return self._too_large(path, page.size)
+        try:
+            content = page.content()
+        except DocumentUnreadable as error:
+            return self._failed(path, error)
+        if not content.strip():
+            return Skipped(path, EMPTY)
+        return _Unit(identity, path, page.format, content, slugs, state, _Given(url=page.url))
 
     # Units to documents.
 

@@ -151,7 +151,7 @@ def _is_index(folder: str) -> bool:
 
 def _missing(location: str) -> SourceError:
     if re.match(r"https?://", location):
-        return SourceError(f"{location} is an address and no folder", hint="download the site and give its folder")
+        return SourceError(f"{location} is an address and no folder", hint=f"clockify-rag crawl {location}")
     if os.path.lexists(location):
         return SourceError(f"{printable(location)} is neither a folder nor a file", hint="check where it leads")
     if re.search(r"[*?\[]", location):
