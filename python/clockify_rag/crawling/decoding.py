@@ -86,5 +86,5 @@ class Gunzip(Plain):
 
 def too_large(url: str, limit: int) -> NoReturn:
     """Raise the ``CrawlError`` that says that a body has more than ``limit`` bytes."""
-    hint = "raise crawling.maximum_bytes if the page is to be read"
+    hint = "raise crawling.page_bytes if the page is to be read"
     refuse(url, f"it has more than {limit} bytes", "too_large", hint)

@@ -496,12 +496,13 @@ class _Answer:
 
 def _check_numbers(settings: FetchSettings) -> None:
     for name in ("maximum_bytes", "concurrency", "per_host", "page_seconds", "connect_seconds", "resolve_seconds"):
-        if not getattr(settings, name) > 0:
+        value = getattr(settings, name)
+        if not value > 0:
             raise InvalidSetting(
-                f"crawling.{name} is {getattr(settings, name)}, which is not above 0",
-                hint=f"set crawling.{name} to a number above 0",
-                key=f"crawling.{name}",
-                value=getattr(settings, name),
+                f"FetchSettings.{name} is {value}, and nothing can be fetched with that",
+                hint=f"{name} is a number above 0",
+                key=name,
+                value=value,
             )
 
 
