@@ -413,7 +413,9 @@ impl SegmentWriter {
         self.files.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
         let hashes: Vec<u64> = self.files.iter().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
         self.file(BLOCK_TABLE, |writer| hashes.iter().try_for_each(|hash| writer.put(&hash.to_le_bytes())))?;
+        failpoint!("segment: written");
         self.wait()?;
+        failpoint!("segment: files durable");
         self.folders.iter().try_for_each(|folder| sync_directory(folder))?;
         sync_directory(&self.directory)?;
         Ok(self.files.into_iter().map(|(entry, _)| entry).collect())
@@ -1043,6 +1045,7 @@ impl Publisher {
             create_folder(&folder)?;
         }
         let lock = take_lock(root)?;
+        failpoint!("publisher: locked");
         let ignored = root.join(".gitignore");
         if is_own && !ignored.exists() {
             // The index is data derived from the sources, never part of the repository they may lie in.
@@ -1066,6 +1069,7 @@ impl Publisher {
             _ => {}
         }
         publisher.clear_leftovers()?;
+        failpoint!("publisher: cleared");
         Ok(publisher)
     }
 
@@ -1121,19 +1125,25 @@ impl Publisher {
         let name = format!("{generation:06}.state");
         let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
         let manifest = Manifest { format: FORMAT, generation, makers, segments, state };
+        failpoint!("publish: state written");
         sync_directory(&self.layout.segments())?;
         sync_directory(&self.layout.tombstones())?;
+        failpoint!("publish: folders durable");
         let (bytes, hash) = manifest.to_bytes()?;
         write_replacing(&self.layout.manifest(generation), &bytes)?;
+        failpoint!("publish: manifest durable");
         let opened = Generation::open_number(&self.layout, generation, &hash, self.current.as_ref())?;
+        failpoint!("publish: opened");
         let current = self.layout.current();
         let line = self.layout.line_of(generation, &hash);
         replace(&write_temporary(&current, line.as_bytes(), |_| Ok(()))?, &current)?;
         self.current = Some(opened);
         self.next += 1;
         self.segments = 0;
+        failpoint!("publish: current replaced");
         sync_directory(parent(&current))?;
         sync_directory(parent(self.layout.root()))?;
+        failpoint!("publish: durable");
         // What cannot be removed now is left to the next build.
         let _ = self.collect();
         Ok(generation)
@@ -1166,6 +1176,7 @@ impl Publisher {
             let age = metadata.modified().ok().and_then(|time| time.elapsed().ok()).map_or(0, |age| age.as_secs());
             if age >= COLLECTION_AGE_SECONDS && try_lock_exclusive(&file) {
                 remove(&path)?;
+                failpoint!("collect: manifest removed");
             }
         }
         self.clear_leftovers()

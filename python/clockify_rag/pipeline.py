@@ -52,7 +52,7 @@ from clockify_rag.contracts import (
 from clockify_rag.errors import BackendError, ClockifyRagError, IndexNotFound, InvalidSetting, QueryError, SourceError
 from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex, OpenGeneration, check_index_folder
 from clockify_rag.retrieval import HybridRetriever
-from clockify_rag.telemetry import stage
+from clockify_rag.telemetry import failpoint, stage
 
 BATCH_DOCUMENTS = 256
 """Documents that are chunked and embedded at once: enough for all threads, little enough for memory and for Ctrl-C."""
@@ -664,13 +664,16 @@ class _Build:
                 embed=self._embed,
             )
             with writer:
+                failpoint("build: locked")
                 for batch in _batches(self._load(writer), BATCH_DOCUMENTS):
                     with stage("chunk", self.timings):
                         chunked = list(zip(batch, pipeline.chunker.chunk(batch), strict=True))
+                    failpoint("build: chunked")
                     with stage("embed", self.timings):
                         vectors = self._embed([(loaded.document, chunks) for loaded, chunks in chunked])
                     for (loaded, chunks), rows in zip(chunked, vectors, strict=True):
                         writer.add(loaded.document, loaded.page.text, chunks, rows)
+                    failpoint("build: batch added")
                     self.progress("index", len(self.seen), None)
                 removed = [
                     document
@@ -680,8 +683,10 @@ class _Build:
                 moved = self._moved(writer, removed)
                 for document in removed:
                     writer.remove(document.id)
+                failpoint("build: complete")
                 with stage("publish", self.timings):
                     writer.publish()
+                failpoint("build: published")
         index = pipeline.index
         index.refresh()
         return BuildReport(

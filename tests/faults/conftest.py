@@ -100,7 +100,7 @@ class Sweeper(msgspec.Struct, frozen=True):
 
     def status(self, *command: str, arm: str, record: Path | None = None) -> int:
         """Run a command below the sweeper, with one of its calls failing; return its status."""
-        recorded = [] if record is None else ["--record", str(record)]
+        recorded: list[str] = [] if record is None else ["--record", str(record)]
         swept = [str(self.program), "--arm", arm, *recorded, *command]
         return subprocess.run(swept, env=environment(), capture_output=True, check=False).returncode
 
@@ -111,7 +111,7 @@ def sweeper_program() -> Path:
     cargo = needs("cargo")
     target = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).parent.parent.parent / "target")) / "sweeper"
     manifest = Path(__file__).parent / "sweeper" / "Cargo.toml"
-    command = [cargo, "build", "--release", "--quiet", "--manifest-path", manifest, "--target-dir", target]
+    command: list[str | Path] = [cargo, "build", "--release", "--quiet", "--manifest-path", manifest, "--target-dir", target]
     subprocess.run(command, check=True)
     program = target / "release" / "sweeper"
     if subprocess.run([program, "true"], capture_output=True, check=False).returncode != 0:

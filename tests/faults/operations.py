@@ -63,6 +63,33 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
+FAILPOINTS: Mapping[str, str] = {
+    "build: locked": "update",
+    "build: chunked": "update",
+    "build: batch added": "update",
+    "build: complete": "update",
+    "build: published": "update",
+    "index: merged": "compaction",
+}
+"""The places in Python that are swept, each with an operation that comes by."""
+
+CORE_FAILPOINTS: Mapping[str, str] = {
+    "publisher: locked": "build",
+    "publisher: cleared": "update",
+    "segment: written": "update",
+    "segment: files durable": "compaction",
+    "publication: tombstones written": "update",
+    "publish: state written": "update",
+    "publish: folders durable": "update",
+    "publish: manifest durable": "update",
+    "publish: opened": "update",
+    "publish: current replaced": "update",
+    "publish: durable": "update",
+    "collect: manifest removed": "collection",
+}
+"""Those in the core, which only an extension built with the feature ``failpoints`` has."""
+
+
 class Folders(msgspec.Struct, frozen=True):
     """Where one sweep happens."""
 

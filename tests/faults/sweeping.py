@@ -16,8 +16,10 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -25,7 +27,18 @@ from clockify_rag import cli
 from clockify_rag.cli import app
 from clockify_rag.errors import IndexNotFound
 from faults import indexes
-from faults.operations import AGED, OPERATIONS, SOURCES, STATES, Command, Folders, Operation, age
+from faults.operations import (
+    AGED,
+    CORE_FAILPOINTS,
+    FAILPOINTS,
+    OPERATIONS,
+    SOURCES,
+    STATES,
+    Command,
+    Folders,
+    Operation,
+    age,
+)
 
 CONTROL = 1023
 """The descriptor that the sweeper listens to."""
@@ -34,6 +47,9 @@ KILLS = ("kill-before", "kill-after", "torn")
 FAILURES = ("enospc", "enospc-sticky", "eio", "eio-sticky", "eio-after", "edquot", "eintr", "short")
 HALVED = ("torn", "short")
 """What can only happen to a call that writes bytes."""
+
+MAXIMUM_WRONG = 5
+"""Points of an operation that may go wrong before it is left."""
 
 STORE_FAILED = 4
 """The exit status of a command that could not write."""
@@ -97,7 +113,8 @@ def run(arguments: Sequence[str], output: Path, arm: str = "", record: str = "",
 
 
 def _reach(failpoint: str) -> None:
-    """Let the process die where it reaches a place in the sources."""
+    """Let the process die where it reaches a place in the sources; in the core also fail, as ``name=fail``."""
+    os.environ["FAILPOINT"] = failpoint
 
     def die(event: str, arguments: tuple[object, ...]) -> None:
         if event == "clockify_rag.failpoint" and arguments == (failpoint,):
@@ -219,12 +236,12 @@ class Sweep:
         self.reset(operation)
         arm = f"{point.action} {point.call} {self.folders.work}"
         done = run(self.folders.filled(operation.command), self.output, arm=arm, failpoint=point.failpoint)
-        hit = done.hit or (bool(point.failpoint) and done.status == -signal.SIGKILL)
-        if point.action in ("short", "eintr") and point.second is None and not point.failpoint:
-            # A write of half is gone on with; an interrupted call may be reported.
-            if point.action == "short" and done.status != 0:
-                raise SweptWrongError(f"{point}: half a write is no failure; {done.printed}")
-        elif hit and point.action in KILLS and done.status != -signal.SIGKILL:
+        if point.failpoint:
+            return self._passed(operation, point, done)
+        hit = done.hit
+        if point.action == "short" and done.status != 0:
+            raise SweptWrongError(f"{point}: half a write is no failure; {done.printed}")
+        if hit and point.action in KILLS and done.status != -signal.SIGKILL:
             raise SweptWrongError(f"{point}: killed, but ended with {done.status}")
         if point.second is not None:
             action, call = point.second
@@ -236,6 +253,15 @@ class Sweep:
             done = again if again.status != 0 else msgspec.structs.replace(again, status=-signal.SIGKILL)
             self._check_either(operation, done, point)
             return hit
+        self.check(operation, done, point)
+        return hit
+
+    def _passed(self, operation: Operation, point: Point, done: Outcome) -> bool:
+        """Check what a place in the sources left; return whether the process came by."""
+        fails = point.failpoint.endswith("=fail")
+        hit = done.status != 0 if fails else done.status in (-signal.SIGKILL, -signal.SIGABRT)
+        if hit and not fails:
+            done = msgspec.structs.replace(done, status=-signal.SIGKILL)
         self.check(operation, done, point)
         return hit
 
@@ -313,35 +339,60 @@ class Share(msgspec.Struct, frozen=True):
     """Pairs of faults of each operation."""
     operations: tuple[str, ...] = ()
     """Their names; none: all."""
+    failpoints: bool = False
+    """The places in the sources in place of the calls."""
+    core: bool = False
+    """Also those of the core, each of which also fails."""
+
+
+def failpoints_of(share: Share) -> list[Point]:
+    """The places in the sources that a share comes by."""
+    points = [Point(operation, "kill-before", 0, failpoint=name) for name, operation in FAILPOINTS.items()]
+    if share.core:
+        for name, operation in CORE_FAILPOINTS.items():
+            points += [Point(operation, "kill-before", 0, failpoint=name + way) for way in ("", "=fail")]
+    return points
+
+
+def swept(sweep: Sweep, name: str, points: Sequence[Point]) -> dict[str, Any]:
+    """Try points; return what there is to say of them."""
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+    missed: list[str] = []
+    for point in points:
+        kind = "failpoint" if point.failpoint else "compound" if point.second else point.action
+        try:
+            hit = sweep.sweep(point)
+        except SweptWrongError as failure:
+            wrong.append(str(failure))
+            if len(wrong) >= MAXIMUM_WRONG:
+                break
+            continue
+        counts[kind if hit else "missed"] += 1
+        if not hit:
+            missed.append(point.failpoint or f"{point.action} {point.call}")
+    return {"operation": name, "counts": counts, "wrong": wrong, "missed": missed}
 
 
 def main() -> None:
-    """Sweep a share, and print a line for each operation: points, hits, and what went wrong."""
+    """Sweep a share, and print a line for each operation: points that came about, and what went wrong."""
     share = msgspec.json.decode(sys.argv[1], type=Share)
     scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     # Imported before the first fork, so that no child has to.
     app.command()
     with tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root:
         sweep = Sweep(Path(root))
+        if share.failpoints:
+            print(json.dumps(swept(sweep, "failpoints", failpoints_of(share)[share.number :: share.workers])))
+            return
         for operation in OPERATIONS:
             if share.operations and operation.name not in share.operations:
                 continue
-            sweep.learn(operation)
-            points = list(points_of(sweep, operation, writes_of(sweep, operation), share.compound, share.seed))
-            if share.sample:
-                points = random.Random(share.seed).sample(points, min(share.sample, len(points)))
-            counts: dict[str, int] = {}
-            wrong: list[str] = []
-            for point in points[share.number :: share.workers]:
-                try:
-                    hit = sweep.sweep(point)
-                except SweptWrongError as failure:
-                    wrong.append(str(failure))
-                    hit = True
-                kind = "compound" if point.second else point.action
-                counts[kind] = counts.get(kind, 0) + hit
-                counts["missed"] = counts.get("missed", 0) + (not hit)
-            print(json.dumps({"operation": operation.name, "counts": counts, "wrong": wrong}), flush=True)
+            writes = writes_of(sweep, operation)
+            points = list(points_of(sweep, operation, writes, share.compound, share.seed))
+            random.Random(share.seed).shuffle(points)
+            chosen = points[: share.sample or None][share.number :: share.workers]
+            print(json.dumps(swept(sweep, operation.name, chosen)), flush=True)
 
 
 if __name__ == "__main__":
