@@ -21,10 +21,11 @@ import msgspec
 
 from clockify_rag.errors import IndexCorrupt
 from faults import indexes
-from faults.sweeping import Share
+from faults.sweeping import MAXIMUM_WRONG, Share
 
 PATIENCE = 20
 """Seconds after which the process kills itself, because it hangs."""
+
 
 class Case(msgspec.Struct, frozen=True):
     """One damage."""
@@ -128,6 +129,8 @@ def main() -> None:
             counts[f"{case.kind} {verdict}"] += 1
             if verdict in WRONG:
                 wrong.append(f"{verdict}: {case}")
+            if len(wrong) >= MAXIMUM_WRONG:
+                break
         if indexes.answers(flipper.index) != flipper.truth:
             wrong.append("the mended index answers otherwise")
         shutil.rmtree(flipper.index)

@@ -24,7 +24,7 @@ from clockify_rag.cli import app
 from clockify_rag.errors import ClockifyRagError, IndexNotFound
 from faults import indexes
 from faults.operations import Command
-from faults.sweeping import Share, Sweep, SweptWrongError, run
+from faults.sweeping import MAXIMUM_WRONG, Share, Sweep, SweptWrongError, run
 
 CHAIN: tuple[tuple[str, Command], ...] = tuple(
     (source, ("build", f"{{{source}}}", "--index", "{index}")) for source in ("pages", "changed", "rewritten")
@@ -337,7 +337,7 @@ def main() -> None:
                 replay.check(moment, f"moment {moment}, kept {name}, state {tried}, seed {share.seed}")
             except SweptWrongError as failure:
                 wrong.append(str(failure))
-            if judged >= share.sample // share.workers:
+            if len(wrong) >= MAXIMUM_WRONG or judged >= share.sample // share.workers:
                 break
         counts = {"states": judged, "tried": tried}
         print(json.dumps({"operation": "losing power", "counts": counts, "wrong": wrong}), flush=True)

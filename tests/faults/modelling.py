@@ -53,7 +53,7 @@ class Model:
         self.reader: Pipeline | None = None
         """Opened long ago, and what it must still answer."""
         self.read: Texts = {}
-        self.counts: Counter[str] = Counter()
+        self.done: list[str] = []
         for source in SOURCES:
             (root / source).mkdir()
             self._write(source, "start.md")
@@ -72,12 +72,11 @@ class Model:
             self.collect: 1,
         }
 
-    def step(self) -> str:
-        """Do one thing; return what."""
+    def step(self) -> None:
+        """Do one thing."""
         (chosen,) = self.chance.choices(list(self.steps), list(self.steps.values()))
         chosen()
-        self.counts[chosen.__name__] += 1
-        return chosen.__name__
+        self.done.append(chosen.__name__)
 
     # What happens to the sources.
 
@@ -86,7 +85,9 @@ class Model:
         word = "zq" + str(self.words).translate(LETTERS)
         file = self.root / source / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"# Page {path}\n\nThe {word} of the workspace.\n\n## Steps\n\nOpen the page and export {word}.\n")
+        file.write_text(
+            f"# Page {path}\n\nThe {word} of the workspace.\n\n## Steps\n\nOpen the page and export {word}.\n"
+        )
         self.pages[source][path] = word
 
     def _any(self) -> tuple[str, str]:
@@ -242,14 +243,14 @@ def main() -> None:
     seed = share.seed + share.number
     model = Model(root, seed)
     wrong: list[str] = []
-    done: list[str] = []
     try:
         for _ in range(share.sample // share.workers):
-            done.append(model.step())
+            model.step()
     except SweptWrongError as failure:
-        wrong.append(f"seed {seed}, after {len(done)} steps, the last {done[-5:]}: {failure}")
+        wrong.append(f"seed {seed}, after {len(model.done)} steps, the last {model.done[-5:]}: {failure}")
     shutil.rmtree(root)
-    print(json.dumps({"operation": "model", "counts": {"steps": len(done), **model.counts}, "wrong": wrong}))
+    counts = {"steps": len(model.done), **Counter(model.done)}
+    print(json.dumps({"operation": "model", "counts": counts, "wrong": wrong}))
 
 
 if __name__ == "__main__":

@@ -48,8 +48,14 @@ FAILURES = ("enospc", "enospc-sticky", "eio", "eio-sticky", "eio-after", "edquot
 HALVED = ("torn", "short")
 """What can only happen to a call that writes bytes."""
 
+LAST_CALLS = 24
+"""About as many calls publish a generation."""
+
 MAXIMUM_WRONG = 5
 """Points of an operation that may go wrong before it is left."""
+
+SYNCHRONISATIONS = (74, 75)
+"""The numbers of ``fsync`` and ``fdatasync``: what failed there may be lost, so nobody may be told that it is done."""
 
 STORE_FAILED = 4
 """The exit status of a command that could not write."""
@@ -73,6 +79,8 @@ class Outcome(msgspec.Struct, frozen=True):
     hit: bool
     calls: int
     printed: str
+    call: int = -1
+    """The number of the system call that failed."""
 
 
 class SweptWrongError(AssertionError):
@@ -106,10 +114,18 @@ def run(arguments: Sequence[str], output: Path, arm: str = "", record: str = "",
         finally:
             os._exit(status)
     _, ended = os.waitpid(child, 0)
-    hit, calls = (bool(order("hit")), order("count")) if arm else (False, 0)
+    call, calls = (_hit(), order("count")) if arm else (-1, 0)
     if arm or record:
         order("end")
-    return Outcome(os.waitstatus_to_exitcode(ended), hit, calls, output.read_text(errors="replace"))
+    return Outcome(os.waitstatus_to_exitcode(ended), call >= 0, calls, output.read_text(errors="replace"), call)
+
+
+def _hit() -> int:
+    try:
+        return order("hit")
+    except OSError:
+        # -1 as the reply: no call failed.
+        return -1
 
 
 def _reach(failpoint: str) -> None:
@@ -241,6 +257,8 @@ class Sweep:
         hit = done.hit
         if point.action == "short" and done.status != 0:
             raise SweptWrongError(f"{point}: half a write is no failure; {done.printed}")
+        if done.call in SYNCHRONISATIONS and done.status == 0 and point.action not in ("eintr", *HALVED):
+            raise SweptWrongError(f"{point}: a failed synchronisation was believed")
         if hit and point.action in KILLS and done.status != -signal.SIGKILL:
             raise SweptWrongError(f"{point}: killed, but ended with {done.status}")
         if point.second is not None:
@@ -345,6 +363,15 @@ class Share(msgspec.Struct, frozen=True):
     """Also those of the core, each of which also fails."""
 
 
+def sampled(points: list[Point], share: Share, calls: int) -> list[Point]:
+    """Choose at random as many as are wanted, half of them among the last calls, where generations are published."""
+    random.Random(share.seed).shuffle(points)
+    if not share.sample:
+        return points
+    last = [point for point in points if point.call > calls - LAST_CALLS][: share.sample // 2]
+    return [*last, *(point for point in points if point not in last)][: share.sample]
+
+
 def failpoints_of(share: Share) -> list[Point]:
     """The places in the sources that a share comes by."""
     points = [Point(operation, "kill-before", 0, failpoint=name) for name, operation in FAILPOINTS.items()]
@@ -390,8 +417,7 @@ def main() -> None:
                 continue
             writes = writes_of(sweep, operation)
             points = list(points_of(sweep, operation, writes, share.compound, share.seed))
-            random.Random(share.seed).shuffle(points)
-            chosen = points[: share.sample or None][share.number :: share.workers]
+            chosen = sampled(points, share, sweep.learn(operation))[share.number :: share.workers]
             print(json.dumps(swept(sweep, operation.name, chosen)), flush=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from faults import losing_power, sweeping
-from faults.conftest import SEED, Sweeper, World
+from faults.conftest import MORE, SEED, Sweeper, World
 from faults.processes import COMMAND
 
 
@@ -47,10 +47,10 @@ def test_every_file_is_durable_before_its_name_is(
 
 def test_a_loss_of_power_leaves_the_old_state_or_the_new_one(sweeper: Sweeper) -> None:
     """A sample of the crash states of a build, an update and a merge; ``make faults`` judges ten thousand."""
-    (found,) = sweeper.run("faults.losing_power", sweeping.Share(number=0, workers=1, seed=SEED, sample=100))
+    (found,) = sweeper.run("faults.losing_power", sweeping.Share(number=0, workers=1, seed=SEED, sample=100 * MORE))
     print(f"FAULT_SEED={SEED} {found['counts']}")
     assert found["wrong"] == []
-    assert found["counts"]["states"] == 100
+    assert found["counts"]["states"] == 100 * MORE
 
 
 def test_what_is_not_synchronised_may_be_lost(sweeper: Sweeper) -> None:

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 from faults import sweeping
-from faults.conftest import SEED, Sweeper
+from faults.conftest import MORE, SEED, Sweeper
 from faults.operations import CORE_FAILPOINTS, FAILPOINTS, OPERATIONS
 
 
 def test_a_sample_of_the_faults_of_every_operation(sweeper: Sweeper) -> None:
-    share = sweeping.Share(number=0, workers=1, seed=SEED, sample=12, compound=60)
+    share = sweeping.Share(number=0, workers=1, seed=SEED, sample=12 * MORE, compound=60)
     found = sweeper.run("faults.sweeping", share)
     for line in found:
         print(f"FAULT_SEED={SEED} {line['operation']}: {line['counts']}")

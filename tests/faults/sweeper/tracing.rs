@@ -81,7 +81,8 @@ struct Tracer {
     armed: Option<Armed>,
     record: Option<BufWriter<File>>,
     count: u64,
-    hit: bool,
+    /// The number of the call that the action came about at.
+    hit: Option<i64>,
     /// Numbers the moments at which recorded calls begin and end.
     clock: u64,
     pending: HashMap<pid_t, Pending>,
@@ -107,7 +108,7 @@ pub fn run(command: &[String], arm: Option<&str>, record: Option<&str>) -> io::R
         record.flush()?;
     }
     if arm.is_some() {
-        eprintln!("{} calls, {}", tracer.count, if tracer.hit { "hit" } else { "not hit" });
+        eprintln!("{} calls, {}", tracer.count, if tracer.hit.is_some() { "hit" } else { "not hit" });
     }
     Ok(status)
 }
@@ -283,27 +284,27 @@ impl Tracer {
                 if [libc::ENOSPC, libc::EDQUOT].contains(&number) && !call.needs_space {
                     return Next::Run;
                 }
-                self.hit = true;
+                self.hit = Some(call.number);
                 refuse(thread, registers, -i64::from(number));
                 return Next::Run;
             }
             Action::KillBefore if is_hit => {
-                self.hit = true;
+                self.hit = Some(call.number);
                 return Next::Kill;
             }
             Action::KillAfter if is_hit => {
-                self.hit = true;
+                self.hit = Some(call.number);
                 pending.then = Then::Dies;
             }
             Action::Lie if is_hit => {
-                self.hit = true;
+                self.hit = Some(call.number);
                 pending.then = Then::IsDeceived;
             }
             Action::Torn | Action::Short if is_hit => {
                 if !calls::halve(thread, call, registers) {
                     return Next::Run;
                 }
-                self.hit = true;
+                self.hit = Some(call.number);
                 set_registers(thread, registers);
                 if action == Action::Torn {
                     pending.then = Then::Dies;
@@ -353,7 +354,7 @@ impl Tracer {
                 let processes = HashSet::from([status_number(thread, "Tgid:").unwrap_or(thread)]);
                 self.armed = Some(Armed { action, at, below, processes });
                 self.threads.clear();
-                (self.count, self.hit, self.clock) = (0, false, 0);
+                (self.count, self.hit, self.clock) = (0, None, 0);
                 1
             }
             "record" => {
@@ -361,7 +362,7 @@ impl Tracer {
                 1
             }
             "count" => self.count as i64,
-            "hit" => i64::from(self.hit),
+            "hit" => self.hit.unwrap_or(-1),
             "end" => {
                 self.armed = None;
                 if let Some(mut record) = self.record.take() {
