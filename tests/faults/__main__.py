@@ -31,6 +31,7 @@ COMPOUND = 400
 STATES = 10_000
 STEPS = 20_000
 PUBLICATIONS = 1_000
+EVERYDAY_PUBLICATIONS = 50
 
 
 class Found(msgspec.Struct):
@@ -129,7 +130,7 @@ def readers() -> Found:
     """Readers during publications, and disks that fill at every size."""
     tests = ["test_builders.py", "test_disks.py"]
     command = [sys.executable, "-m", "pytest", "-q", *(str(TESTS / "faults" / test) for test in tests)]
-    variables = environment(FAULT_PUBLICATIONS=str(PUBLICATIONS), FAULT_MORE="20", FAULT_SEED=str(SEED))
+    variables = environment(FAULT_MORE=str(PUBLICATIONS // EVERYDAY_PUBLICATIONS), FAULT_SEED=str(SEED))
     done = subprocess.run(command, cwd=TESTS.parent, env=variables, capture_output=True, text=True, check=False)
     return Found(Counter(publications=PUBLICATIONS), [] if done.returncode == 0 else [done.stdout])
 
