@@ -7,7 +7,7 @@ indexes may lie, and ``{pages}``, ``{changed}`` and ``{rewritten}`` are three st
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,8 +16,11 @@ from faults import indexes
 
 Command = tuple[str, ...]
 
-AGED: Command = ("aged",)
+AGED: Command = ("(aged)",)
 """No command: makes every manifest old enough to be collected."""
+
+DAMAGED: Command = ("(damaged)",)
+"""No command: damages a file that is derived from others."""
 
 SOURCES: Mapping[str, Mapping[str, str]] = {
     "pages": indexes.PAGES,
@@ -34,6 +37,8 @@ STATES: Mapping[str, tuple[Command, ...]] = {
     "nothing": (),
     "built": (_build("pages"),),
     "updated": (_build("pages"), _build("changed")),
+    "tagged": (_build("pages"), _build("changed"), ("tag", "kept", "1", "--index", "{index}")),
+    "damaged": (_build("pages"), _build("changed"), DAMAGED),
     "aged": (*(_build(source) for source in ("pages", "changed", "pages", "changed", "pages")), AGED),
 }
 """The indexes that operations start from, as the commands that make them."""
@@ -50,9 +55,13 @@ class Operation(msgspec.Struct, frozen=True):
     """The source that is built afterwards, to show that the index still can be."""
     judged: str = "index"
     """The folder, below the one that all is in, of the index that the command changes."""
-    also: tuple[Command, ...] = ()
-    """Commands whose JSON is part of what an index answers, beside the questions."""
+    also: str = ""
+    """The files, below the index, whose bytes are part of what it answers, beside the questions."""
+    mended: Command = ()
+    """What must come before a further build where the operation was lost."""
 
+
+_REPAIR: Command = ("repair", "{changed}", "--index", "{index}")
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("build", "nothing", _build("pages")),
@@ -60,7 +69,20 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("remove", "built", ("build", "{changed}", "--only", "--index", "{index}"), after="changed"),
     Operation("compaction", "updated", _build("rewritten"), after="rewritten"),
     Operation("collection", "aged", _build("changed"), after="changed"),
+    Operation("remove a page", "updated", ("remove", "timer.md", "--index", "{index}")),
+    Operation("purge", "updated", ("remove", "timer.md", "--purge", "--index", "{index}")),
+    Operation("repair", "damaged", _REPAIR, mended=_REPAIR),
+    Operation("reembed", "updated", ("reembed", "none", "--index", "{index}")),
+    Operation("tag", "updated", ("tag", "kept", "1", "--index", "{index}"), also="tags/*"),
+    Operation("untag", "tagged", ("untag", "kept", "--index", "{index}"), also="tags/*"),
+    Operation("rollback", "updated", ("rollback", "1", "--index", "{index}"), after="rewritten"),
+    Operation("gc", "aged", ("gc", "--index", "{index}")),
 )
+
+
+def runnable(commands: Sequence[Command], known: Container[str]) -> bool:
+    """Whether every command is one that there is, or none at all."""
+    return all(command[0] in known or command in (AGED, DAMAGED) for command in commands)
 
 
 FAILPOINTS: Mapping[str, str] = {
@@ -114,3 +136,9 @@ def age(index: Path) -> None:
     """Make all manifests old."""
     for manifest in (index / "generations").glob("*.json"):
         os.utime(manifest, (1, 1))
+
+
+def damage(index: Path) -> None:
+    """Damage what is derived from the stored vectors."""
+    path = min(index.glob("segments/*/vectors.i8"))
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))

@@ -25,11 +25,12 @@ import msgspec
 
 from clockify_rag import cli
 from clockify_rag.cli import app
-from clockify_rag.errors import IndexNotFound
+from clockify_rag.errors import IndexCorrupt, IndexNotFound
 from faults import indexes
 from faults.operations import (
     AGED,
     CORE_FAILPOINTS,
+    DAMAGED,
     FAILPOINTS,
     OPERATIONS,
     SOURCES,
@@ -38,6 +39,8 @@ from faults.operations import (
     Folders,
     Operation,
     age,
+    damage,
+    runnable,
 )
 
 CONTROL = 1023
@@ -50,6 +53,9 @@ HALVED = ("torn", "short")
 
 LAST_CALLS = 24
 """About as many calls publish a generation."""
+
+UNCHANGING = ("gc",)
+"""Operations that change no answer."""
 
 MAXIMUM_WRONG = 5
 """Points of an operation that may go wrong before it is left."""
@@ -150,8 +156,13 @@ class Sweep:
         self.final: dict[str, str] = {}
         for name, texts in SOURCES.items():
             indexes.pages(self.folders.source(name), texts)
+        known = app.command().commands
         for name, commands in STATES.items():
-            self._prepare(root / "states" / name, commands)
+            if runnable(commands, known):
+                self._prepare(root / "states" / name, commands)
+        self.operations = tuple(
+            operation for operation in OPERATIONS if runnable((*STATES[operation.state], operation.command), known)
+        )
 
     def _prepare(self, state: Path, commands: Sequence[Command]) -> None:
         shutil.rmtree(self.folders.work, ignore_errors=True)
@@ -159,6 +170,8 @@ class Sweep:
         for command in commands:
             if command == AGED:
                 age(self.folders.work / "index")
+            elif command == DAMAGED:
+                damage(self.folders.work / "index")
             else:
                 self.succeed(self.folders.filled(command))
         shutil.copytree(self.folders.work, state)
@@ -186,6 +199,8 @@ class Sweep:
             after = self.observed(operation)
             if after is None:
                 raise SweptWrongError(f"{operation.name} leaves no index")
+            if before == after and operation.name not in UNCHANGING:
+                raise SweptWrongError(f"{operation.name} changes nothing")
             self.known[operation.name] = before, after, done.calls
             if operation.after not in self.final:
                 self.rebuild(operation)
@@ -197,15 +212,16 @@ class Sweep:
         index = self.folders.work / operation.judged
         try:
             found = indexes.answers(index)
+            indexes.verify(index)
         except IndexNotFound:
             return None
-        indexes.verify(index)
-        parts = [found, *(self._printed(command) for command in operation.also)]
+        except IndexCorrupt:
+            if not operation.mended:
+                raise
+            return "damaged"
+        files = sorted(index.glob(operation.also)) if operation.also else []
+        parts = [found, *(f"{path.name} {path.read_text()}" for path in files)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-    def _printed(self, command: Command) -> str:
-        fields = json.loads(self.succeed(self.folders.filled(command)).printed)
-        return json.dumps({name: value for name, value in fields.items() if name != "timings_ms"}, sort_keys=True)
 
     def rebuild(self, operation: Operation) -> None:
         """Build the source that comes after, as users would to mend what is left."""
@@ -231,6 +247,8 @@ class Sweep:
         if any(word in done.printed for word in ("Traceback", "panicked", "internal")):
             raise wrong("a defect shows")
         try:
+            if operation.mended and found == before:
+                self.succeed(self.folders.filled(operation.mended))
             self.rebuild(operation)
         except Exception as failure:
             raise wrong(f"no further build succeeds: {failure!r}") from failure
@@ -247,7 +265,7 @@ class Sweep:
         Raises:
             SweptWrongError: the index did not survive it.
         """
-        operation = next(operation for operation in OPERATIONS if operation.name == point.operation)
+        operation = next(operation for operation in self.operations if operation.name == point.operation)
         self.learn(operation)
         self.reset(operation)
         arm = f"{point.action} {point.call} {self.folders.work}"
@@ -412,7 +430,7 @@ def main() -> None:
         if share.failpoints:
             print(json.dumps(swept(sweep, "failpoints", failpoints_of(share)[share.number :: share.workers])))
             return
-        for operation in OPERATIONS:
+        for operation in sweep.operations:
             if share.operations and operation.name not in share.operations:
                 continue
             writes = writes_of(sweep, operation)
