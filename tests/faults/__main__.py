@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from faults import defects
+from faults.operations import OPERATIONS
 from faults.processes import environment
 from faults.sweeping import FAILURES, KILLS, Share
 
@@ -40,6 +41,10 @@ class Found(msgspec.Struct):
     counts: Counter[str]
     wrong: list[str]
 
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {word}" for word, count in sorted(self.counts.items()))
+        return f"{counts}; {len(self.wrong)} wrong"
+
 
 def target() -> Path:
     """Return the folder of what is compiled."""
@@ -55,16 +60,14 @@ def sweeper() -> Path:
     return folder / "release" / "sweeper"
 
 
-def work(
-    module: str, share: Callable[[int], Share], before: Sequence[str | Path] = (), package: Path | None = None
-) -> Found:
+def work(module: str, share: Share, before: Sequence[str | Path] = (), package: Path | None = None) -> Found:
     """Let workers do a part; one that dies is named with what it did last."""
     paths = [str(package) if package else environment()["PYTHONPATH"], str(TESTS)]
     started = []
     for number in range(WORKERS):
         case = target() / f"case-{number}"
         variables = environment(PYTHONPATH=os.pathsep.join(paths), FLIPPING=str(case))
-        command: list[str | Path] = [*before, sys.executable, "-m", module, msgspec.json.encode(share(number)).decode()]
+        command: list[str | Path] = [*before, sys.executable, "-m", module, _encoded(share, number)]
         process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append((process, case))
     found = Found(Counter(), [])
@@ -80,13 +83,20 @@ def work(
     return found
 
 
+def _encoded(share: Share, number: int) -> str:
+    return msgspec.json.encode(msgspec.structs.replace(share, number=number)).decode()
+
+
 def calls() -> Found:
     """Each call of each operation killed before and after, torn, and failing in each way; and pairs of faults."""
-    found = work(
-        "faults.sweeping",
-        lambda number: Share(number=number, workers=WORKERS, seed=SEED, compound=COMPOUND),
-        before=[sweeper()],
-    )
+    program = sweeper()
+    found = Found(Counter(), [])
+    for operation in OPERATIONS:
+        share = Share(number=0, workers=WORKERS, seed=SEED, compound=COMPOUND, operations=(operation.name,))
+        part = work("faults.sweeping", share, before=[program])
+        print(f"    {operation.name}: {part}", flush=True)
+        found.counts.update(part.counts)
+        found.wrong += part.wrong
     found.counts["kill points"] = sum(found.counts[name] for name in (*KILLS, "compound"))
     found.counts["I/O faults"] = sum(found.counts[name] for name in FAILURES)
     return found
@@ -97,7 +107,7 @@ def places() -> Found:
     share = Share(number=0, workers=WORKERS, seed=SEED, failpoints=True, core=True)
     return work(
         "faults.sweeping",
-        lambda number: msgspec.structs.replace(share, number=number),
+        share,
         before=[sweeper()],
         package=defects.seed(target() / "seeded"),
     )
@@ -107,21 +117,21 @@ def power() -> Found:
     """States that a loss of power may leave."""
     return work(
         "faults.losing_power",
-        lambda number: Share(number=number, workers=WORKERS, seed=SEED, sample=STATES),
+        Share(number=0, workers=WORKERS, seed=SEED, sample=STATES),
         before=[sweeper()],
     )
 
 
 def damage() -> Found:
     """Each byte flipped, and each file cut at each length."""
-    return work("faults.flipping", lambda number: Share(number=number, workers=WORKERS, seed=SEED))
+    return work("faults.flipping", Share(number=0, workers=WORKERS, seed=SEED))
 
 
 def model() -> Found:
     """Random steps beside a dictionary."""
     return work(
         "faults.modelling",
-        lambda number: Share(number=number, workers=WORKERS, seed=SEED, sample=STEPS),
+        Share(number=0, workers=WORKERS, seed=SEED, sample=STEPS),
         before=[sweeper()],
     )
 
@@ -164,8 +174,7 @@ def main() -> int:
     for name in sys.argv[1:] or PARTS:
         began = time.monotonic()
         found = PARTS[name]()
-        counts = ", ".join(f"{count:,} {word}" for word, count in sorted(found.counts.items()))
-        print(f"{name}: {counts}; {len(found.wrong)} wrong; {time.monotonic() - began:.0f} s", flush=True)
+        print(f"{name}: {found}; {time.monotonic() - began:.0f} s", flush=True)
         for wrong in found.wrong:
             status = 1
             print(f"    {wrong}", flush=True)
