@@ -38,6 +38,7 @@ STATES: Mapping[str, tuple[Command, ...]] = {
     "built": (_build("pages"),),
     "updated": (_build("pages"), _build("changed")),
     "tagged": (_build("pages"), _build("changed"), ("tag", "kept", "1", "--index", "{index}")),
+    "archived": (_build("pages"), ("snapshot", "{folder}/archive", "--index", "{index}"), _build("changed")),
     "damaged": (_build("pages"), _build("changed"), DAMAGED),
     "aged": (*(_build(source) for source in ("pages", "changed", "pages", "changed", "pages")), AGED),
 }
@@ -76,6 +77,11 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("tag", "updated", ("tag", "kept", "1", "--index", "{index}"), also="tags/*"),
     Operation("untag", "tagged", ("untag", "kept", "--index", "{index}"), also="tags/*"),
     Operation("rollback", "updated", ("rollback", "1", "--index", "{index}"), after="rewritten"),
+    Operation("snapshot", "updated", ("snapshot", "{folder}/archive", "--index", "{index}"), also="../archive"),
+    Operation(
+        "restore", "archived", ("restore", "{folder}/archive", "--index", "{folder}/restored"), judged="restored"
+    ),
+    Operation("restore in place", "archived", ("restore", "{folder}/archive", "--replace", "--index", "{index}")),
     Operation("gc", "aged", ("gc", "--index", "{index}")),
 )
 

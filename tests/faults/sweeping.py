@@ -204,7 +204,7 @@ class Sweep:
             self.known[operation.name] = before, after, done.calls
             if operation.after not in self.final:
                 self.rebuild(operation)
-                self.final[operation.after] = indexes.answers(self.folders.work / "index")
+                self.final[operation.after] = indexes.answers(self.folders.work / operation.judged)
         return self.known[operation.name][2]
 
     def observed(self, operation: Operation) -> str | None:
@@ -220,12 +220,12 @@ class Sweep:
                 raise
             return "damaged"
         files = sorted(index.glob(operation.also)) if operation.also else []
-        parts = [found, *(f"{path.name} {path.read_text()}" for path in files)]
+        parts = [found, *(f"{path.name} {path.read_bytes().hex()}" for path in files)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def rebuild(self, operation: Operation) -> None:
         """Build the source that comes after, as users would to mend what is left."""
-        indexes.build(self.folders.work / "index", self.folders.source(operation.after))
+        indexes.build(self.folders.work / operation.judged, self.folders.source(operation.after))
 
     def check(self, operation: Operation, done: Outcome, case: object) -> None:
         """The index is as before or after, as after if success was said, and can be built again; nothing is left to lie."""
@@ -252,7 +252,7 @@ class Sweep:
             self.rebuild(operation)
         except Exception as failure:
             raise wrong(f"no further build succeeds: {failure!r}") from failure
-        index = self.folders.work / "index"
+        index = self.folders.work / operation.judged
         if indexes.answers(index) != self.final[operation.after]:
             raise wrong("the further build answers otherwise")
         indexes.verify(index)
@@ -281,7 +281,8 @@ class Sweep:
             raise SweptWrongError(f"{point}: killed, but ended with {done.status}")
         if point.second is not None:
             action, call = point.second
-            recovery = self.folders.filled(("build", f"{{{operation.after}}}", "--index", "{index}"))
+            index = f"{{folder}}/{operation.judged}"
+            recovery = self.folders.filled(("build", f"{{{operation.after}}}", "--index", index))
             again = run(recovery, self.output, arm=f"{action} {call} {self.folders.work}")
             hit = hit and again.hit
             if again.status == 0:
@@ -302,18 +303,18 @@ class Sweep:
         return hit
 
     def _check_recovered(self, operation: Operation, point: Point) -> None:
-        if indexes.answers(self.folders.work / "index") != self.final[operation.after]:
+        if indexes.answers(self.folders.work / operation.judged) != self.final[operation.after]:
             raise SweptWrongError(f"{point}: the recovery said success, but answers otherwise")
 
     def _check_either(self, operation: Operation, done: Outcome, point: Point) -> None:
         """After a fault in the recovery a third state may be served, that of the recovery's source."""
         before, after, calls = self.known[operation.name]
-        index = self.folders.work / "index"
+        index = self.folders.work / operation.judged
         try:
             answers = indexes.answers(index)
         except IndexNotFound:
             answers = None
-        if answers == self.final[operation.after] and operation.judged == "index":
+        if answers == self.final[operation.after]:
             # Recovered already: then this state alone is right.
             self.known[operation.name] = self.observed(operation), self.observed(operation) or "", calls
         try:
