@@ -20,6 +20,7 @@ from clockify_rag import _core
 from clockify_rag.config import INDEX_FOLDER
 from clockify_rag.contracts import Chunk, Document, FileState
 from clockify_rag.errors import IndexIncompatible, SourceError, StoreError
+from clockify_rag.telemetry import failpoint
 
 if TYPE_CHECKING:
     from clockify_rag._core import _ChunkRow, _DocumentRow
@@ -449,6 +450,7 @@ class IndexWriter:
         """
         self.embed()
         self._merge()
+        failpoint("index: merged")
         snapshot = self.previous
         if snapshot is not None and not (self._written or self._dropped or self._removes() or self._states_changed()):
             return snapshot.generation

@@ -73,7 +73,7 @@ from clockify_rag.index import (
     decode_chunk,
 )
 from clockify_rag.retrieval import HybridRetriever
-from clockify_rag.telemetry import stage
+from clockify_rag.telemetry import failpoint, stage
 from clockify_rag.walking import UNREADABLE
 
 BATCH_DOCUMENTS = 256
@@ -737,13 +737,16 @@ class _Build:
             )
             with writer:
                 vectors.reuse(writer)
+                failpoint("build: locked")
                 for batch in _batches(self._load(writer), BATCH_DOCUMENTS):
                     with stage("chunk", self.timings):
                         chunked = self._chunk(batch)
                     for loaded, chunks in zip(batch, chunked, strict=True):
                         writer.hold(loaded.document, loaded.page.text, chunks)
+                    failpoint("build: chunked")
                     with stage("embed", self.timings):
                         writer.embed(EMBEDDED_AT_ONCE)
+                    failpoint("build: batch added")
                     self.progress("index", len(self.seen), None)
                 with stage("embed", self.timings):
                     writer.embed()
@@ -751,8 +754,10 @@ class _Build:
                 moved = self._moved(writer, removed)
                 for document in removed:
                     writer.remove(document.id)
+                failpoint("build: complete")
                 with stage("publish", self.timings):
                     writer.publish(vectors.counted)
+                failpoint("build: published")
         index = pipeline.index
         index.refresh()
         return BuildReport(
