@@ -50,6 +50,7 @@ pub fn publish(publisher: &mut Publisher, change: Change) -> Result<u64> {
             segments.extend(survivor(publisher, entry, &reader, &before, &deleted)?);
         }
     }
+    failpoint!("publication: tombstones written");
     segments.extend(change.added.into_iter().filter(|segment| segment.documents > 0));
     let makers = Makers { analyser: analysis::fingerprint(), chunker: change.chunker, embedder: change.embedder };
     publisher.publish(makers, segments, &change.state)

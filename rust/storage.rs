@@ -415,7 +415,9 @@ impl SegmentWriter {
         self.files.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
         let hashes: Vec<u64> = self.files.iter().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
         self.file(BLOCK_TABLE, |writer| hashes.iter().try_for_each(|hash| writer.put(&hash.to_le_bytes())))?;
+        failpoint!("segment: written");
         self.wait()?;
+        failpoint!("segment: files durable");
         self.folders.iter().try_for_each(|folder| sync_directory(folder))?;
         sync_directory(&self.directory)?;
         Ok(self.files.into_iter().map(|(entry, _)| entry).collect())
@@ -1234,6 +1236,7 @@ impl Publisher {
         let served = current.as_ref().map_or(0, |generation| generation.manifest.generation);
         let publisher = Self::after(layout, current, served, lock)?;
         publisher.layout.clear_leftovers()?;
+        failpoint!("publisher: cleared");
         Ok(publisher)
     }
 
@@ -1265,6 +1268,7 @@ impl Publisher {
             create_folder(&folder)?;
         }
         let lock = take_lock(root)?;
+        failpoint!("publisher: locked");
         let ignored = root.join(".gitignore");
         if is_own && !ignored.exists() {
             // The index is data derived from the sources, never part of the repository they may lie in.
@@ -1368,12 +1372,16 @@ impl Publisher {
     ) -> Result<u64> {
         let generation = self.next;
         let manifest = Manifest { format: FORMAT, generation, makers, segments, state };
+        failpoint!("publish: state written");
         sync_directory(&self.layout.segments())?;
         sync_directory(&self.layout.tombstones())?;
+        failpoint!("publish: folders durable");
         let (bytes, hash) = manifest.to_bytes()?;
         write_replacing(&self.layout.manifest(generation), &bytes)?;
+        failpoint!("publish: manifest durable");
         let opened = Generation::open_number(&self.layout, generation, &hash, self.current.as_ref())?;
         inspect(&opened)?;
+        failpoint!("publish: opened");
         let current = self.layout.current();
         let line = line_of(generation, &hash);
         replace(&write_temporary(&current, line.as_bytes(), |_| Ok(()))?, &current)?;
@@ -1381,8 +1389,10 @@ impl Publisher {
         self.served = generation;
         self.next += 1;
         self.segments = 0;
+        failpoint!("publish: current replaced");
         sync_directory(parent(&current))?;
         sync_directory(parent(self.layout.root()))?;
+        failpoint!("publish: durable");
         // What cannot be removed now is left to the next build.
         let _ = self.collect();
         Ok(generation)
@@ -1420,7 +1430,7 @@ impl Publisher {
 }
 
 /// What lies in the folder of an index.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "CURRENT",
     "generations",
     "segments",
@@ -1429,6 +1439,7 @@ const NAMES: [&str; 10] = [
     "lock",
     "secret",
     "cache",
+    "pages",
     "calibration.json",
     ".gitignore",
 ];
@@ -1447,7 +1458,7 @@ const TEMPORARY_FILES: [&str; 3] = ["CURRENT.tmp", "secret.tmp", ".gitignore.tmp
 
 /// Whether `root` is missing or empty but for what a killed first build may have left, and a calibration that was kept.
 fn holds_nothing_else(root: &Path) -> Result<bool> {
-    let own = ["generations", "segments", "tombstones", "tags", "lock", "secret", "calibration.json"];
+    let own = ["generations", "segments", "tombstones", "tags", "lock", "secret", "pages", "calibration.json"];
     Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
 }
 

@@ -20,6 +20,8 @@ DIVERGENCES: dict[type[ClockifyRagError], type[Exception]] = {
     errors.PluginNotFound: LookupError,
     errors.MissingExtra: ImportError,
     errors.IndexNotFound: FileNotFoundError,
+    errors.IndexExists: FileExistsError,
+    errors.GenerationNotFound: LookupError,
     errors.QueryError: ValueError,
     errors.EvaluationError: ValueError,
     errors.BackendUnavailable: ConnectionError,

@@ -46,7 +46,8 @@ __all__ = [
     "write_snapshot",
 ]
 
-_Format = Literal["markdown", "html", "text"]
+_Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text"]
+"""``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it."""
 _Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
 
 @final
@@ -78,8 +79,26 @@ class Page:
     @property
     def hub(self) -> bool: ...
 
-def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None) -> list[Page | DocumentUnreadable]:
-    """Parse documents of one format on all threads; one that cannot be read is its error instead of a page."""
+def parse(
+    format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None, omitted: Sequence[str] = ...
+) -> list[Page | DocumentUnreadable]:
+    """Parse documents of one format on all threads; one that cannot be read is its error instead of a page.
+
+    Sections whose heading is in ``omitted`` are left out, with all that stands under them.
+    """
+
+_Links = tuple[
+    list[tuple[str, bool]],  # links: target, whether it asks not to be followed
+    str | None,  # base address
+    str | None,  # canonical address
+    list[tuple[str, str]],  # the page in other languages: language tag, address
+    list[tuple[str, str]],  # instructions to crawlers: for whom, what, in lower case
+    str | None,  # content of the refresh
+    str | None,  # language
+]
+
+def links(content: bytes) -> _Links:
+    """What an HTML page says to a crawler; raises ``DocumentUnreadable`` where its bytes are no text."""
 
 @final
 class Tokenizer:

@@ -20,6 +20,7 @@ from clockify_rag import _core
 from clockify_rag.config import INDEX_FOLDER
 from clockify_rag.contracts import Chunk, Document, FileState
 from clockify_rag.errors import IndexIncompatible, SourceError, StoreError
+from clockify_rag.telemetry import failpoint
 
 if TYPE_CHECKING:
     from clockify_rag._core import _ChunkRow, _DocumentRow
@@ -164,6 +165,15 @@ class LocalIndex:
         self.path = Path(path)
         self._opened = opened or OpenGeneration(_core.Snapshot.open(str(path)))
         self._reopening = threading.Lock()
+
+    @classmethod
+    def at(cls, path: str | Path, generation: int) -> Self:
+        """Open the generation of that number, whether it is served or not; it is not collected while it is open.
+
+        Raises:
+            GenerationNotFound: there is none, or no longer.
+        """
+        return cls(path, opened=OpenGeneration(_core.Snapshot.open(str(path), None, generation)))
 
     @property
     def opened(self) -> OpenGeneration:
@@ -440,6 +450,7 @@ class IndexWriter:
         """
         self.embed()
         self._merge()
+        failpoint("index: merged")
         snapshot = self.previous
         if snapshot is not None and not (self._written or self._dropped or self._removes() or self._states_changed()):
             return snapshot.generation
@@ -635,6 +646,8 @@ def row_of(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentR
     filters += [f"tags={tag}" for tag in document.tags]
     if document.version is not None:
         filters.append(f"version={document.version}")
+    if document.boost != 1:
+        filters.append(f"boost={document.boost:g}")
     headings = dict.fromkeys(heading for chunk in chunks for heading in chunk.heading_path)
     headings.pop(document.title, None)
     rows: list[_ChunkRow] = [

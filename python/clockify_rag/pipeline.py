@@ -25,6 +25,7 @@ from clockify_rag.config import (
     EmbeddingSettings,
     Settings,
     check_source_names,
+    is_address,
     typed_source,
 )
 from clockify_rag.config import load as load_settings
@@ -38,12 +39,14 @@ from clockify_rag.contracts import (
     Generator,
     LoadedDocument,
     Loader,
+    Notice,
     Packer,
     Query,
     RefusalReason,
     Reranker,
     Retriever,
     SearchResult,
+    Site,
     Skipped,
     Source,
     Understander,
@@ -70,7 +73,8 @@ from clockify_rag.index import (
     decode_chunk,
 )
 from clockify_rag.retrieval import HybridRetriever
-from clockify_rag.telemetry import stage
+from clockify_rag.telemetry import failpoint, stage
+from clockify_rag.walking import UNREADABLE
 
 BATCH_DOCUMENTS = 256
 """Documents that are chunked and embedded at once: enough for all threads, little enough for memory and for Ctrl-C."""
@@ -115,6 +119,10 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     embedding: EmbeddingCounts = EmbeddingCounts()
     """Where the vectors of what was written came from."""
     skipped: tuple[Skipped, ...] = ()
+    crawls: tuple[Any, ...] = ()
+    """For each site that was crawled a ``crawling.CrawlReport``."""
+    notices: tuple[Notice, ...] = ()
+    """What is to be known of the sources beside their documents."""
     timings_ms: Mapping[str, float] = {}
 
 
@@ -185,6 +193,12 @@ class Pipeline:
             other.made = {name: self.made[name] for name in EMBEDDING_PARTS if name in self.made}
         return other
 
+    def over(self, index: LocalIndex) -> Pipeline:
+        """Return a pipeline with the same settings over an index that is open already, of whatever generation."""
+        other = Pipeline(self.path, self.settings)
+        other._index = index
+        return other
+
     @property
     def index(self) -> LocalIndex:
         """The opened index.
@@ -208,6 +222,7 @@ class Pipeline:
         strict: bool = False,
         checksum: bool = False,
         allow_shrink: bool = False,
+        offline: bool = False,
         progress: Progress | None = None,
     ) -> BuildReport:
         """Bring the index up to date with ``sources``: a new generation, published atomically.
@@ -220,6 +235,7 @@ class Pipeline:
             strict: publish nothing when a document cannot be read.
             checksum: read every file, also those whose size, times and inode did not change.
             allow_shrink: let a source lose more of its documents than ``loading.maximum_loss``.
+            offline: read sites from the pages that are kept of them, and ask for nothing.
             progress: called as the work goes on.
 
         Raises:
@@ -231,15 +247,25 @@ class Pipeline:
         named = tuple(source if isinstance(source, Source) else _source(str(source)) for source in sources)
         check_source_names(named)
         check_index_folder(self.path, building=True)
+        crawls = {} if offline else self._crawl(named, progress or silent)
         return _Build(
             self,
             named,
+            crawls,
             only=only,
             strict=strict,
             checksum=checksum,
             allow_shrink=allow_shrink,
             progress=progress or silent,
         ).run()
+
+    def _crawl(self, sources: Sequence[Source], progress: Progress) -> Mapping[str, Any]:
+        """Fetch what changed of the sources that are sites; no other source needs the network or what speaks it."""
+        if all(source.site is None for source in sources):
+            return {}
+        from clockify_rag.crawling import crawl
+
+        return crawl(sources, self.path, self.settings.crawling, progress=progress)
 
     def refresh(self) -> bool:
         """Serve the generation that was published last, also by another process; questions under way keep theirs.
@@ -452,6 +478,7 @@ class Pipeline:
                     "path": hit.document.path,
                     "anchor": hit.chunk.anchor,
                     "score": hit.score,
+                    "boost": hit.document.boost,
                     "scores": msgspec.to_builtins(hit.scores),
                     "bm25": explained[hit.chunk.id],
                 }
@@ -468,7 +495,12 @@ class Pipeline:
         """Reads sources."""
         table = self.settings.loading
         loader: Loader = plugins.create(
-            "loaders", table.loader, table.arguments, ignore=table.ignore, maximum_bytes=table.maximum_bytes
+            "loaders",
+            table.loader,
+            table.arguments,
+            ignore=table.ignore,
+            maximum_bytes=table.maximum_bytes,
+            omitted_sections=table.omitted_sections,
         )
         return loader
 
@@ -671,6 +703,7 @@ class _Build:
         self,
         pipeline: Pipeline,
         sources: Sequence[Source],
+        crawls: Mapping[str, Any],
         *,
         only: bool,
         strict: bool,
@@ -680,6 +713,7 @@ class _Build:
     ) -> None:
         self.pipeline = pipeline
         self.sources = sources
+        self.crawls = crawls
         self.only = only
         self.strict = strict
         self.checksum = checksum
@@ -687,6 +721,7 @@ class _Build:
         self.progress = progress
         self.timings: dict[str, float] = {}
         self.skipped: list[Skipped] = []
+        self.notices: list[Notice] = []
         self.unreadable: list[str] = []
         self.counts = dict.fromkeys(("added", "changed", "unchanged", "stale", "hidden"), 0)
         self.seen: set[str] = set()
@@ -702,13 +737,16 @@ class _Build:
             )
             with writer:
                 vectors.reuse(writer)
+                failpoint("build: locked")
                 for batch in _batches(self._load(writer), BATCH_DOCUMENTS):
                     with stage("chunk", self.timings):
-                        chunked = pipeline.chunker.chunk(batch)
+                        chunked = self._chunk(batch)
                     for loaded, chunks in zip(batch, chunked, strict=True):
                         writer.hold(loaded.document, loaded.page.text, chunks)
+                    failpoint("build: chunked")
                     with stage("embed", self.timings):
                         writer.embed(EMBEDDED_AT_ONCE)
+                    failpoint("build: batch added")
                     self.progress("index", len(self.seen), None)
                 with stage("embed", self.timings):
                     writer.embed()
@@ -716,8 +754,10 @@ class _Build:
                 moved = self._moved(writer, removed)
                 for document in removed:
                     writer.remove(document.id)
+                failpoint("build: complete")
                 with stage("publish", self.timings):
                     writer.publish(vectors.counted)
+                failpoint("build: published")
         index = pipeline.index
         index.refresh()
         return BuildReport(
@@ -729,9 +769,20 @@ class _Build:
             without_vectors=vectors.without,
             embedding=vectors.counts,
             skipped=tuple(self.skipped),
+            crawls=tuple(self.crawls.values()),
+            notices=tuple(self.notices),
             timings_ms=self.timings,
             **{**self.counts, "added": self.counts["added"] - moved},
         )
+
+    def _chunk(self, batch: Sequence[LoadedDocument]) -> list[list[Chunk]]:
+        """Cut the pages; what came as chunks keeps their boundaries."""
+        if all(loaded.chunks is None for loaded in batch):
+            return self.pipeline.chunker.chunk(batch)
+        from clockify_rag.chunking import counted
+
+        cut = iter(self.pipeline.chunker.chunk([loaded for loaded in batch if loaded.chunks is None]))
+        return [next(cut) if loaded.chunks is None else counted(loaded.chunks) for loaded in batch]
 
     def _load(self, writer: IndexWriter) -> Iterator[LoadedDocument]:
         """Yield the documents that must be written; note the others."""
@@ -755,9 +806,12 @@ class _Build:
         unread = {name: known for name, known in mine.items() if known.chunker == chunker}
         self.unreadable.clear()
         try:
-            for item in self._timed(self.pipeline.loader.load(source, unread, checksum=self.checksum)):
+            for item in self._timed(self._items(source, unread)):
                 if isinstance(item, Skipped):
                     self._skip(item)
+                    continue
+                if isinstance(item, Notice):
+                    self.notices.append(item)
                     continue
                 if isinstance(item, Document):
                     self._unchanged(writer, item)
@@ -778,6 +832,23 @@ class _Build:
             if mine and not self.strict:
                 raise _kept(error, source, len(mine)) from error
             raise
+
+    def _items(
+        self, source: Source, known: Mapping[str, Document]
+    ) -> Iterable[LoadedDocument | Document | Skipped | Notice]:
+        """What a source holds: its files, or the pages that are kept of a site."""
+        if source.site is None:
+            return self.pipeline.loader.load(source, known, checksum=self.checksum)
+        from clockify_rag.crawling import stored_pages
+        from clockify_rag.loading import FileLoader
+
+        failure = getattr(self.crawls.get(source.name), "failure", None)
+        pages = stored_pages(self.pipeline.path, source, failure)
+        if failure is not None:
+            return [Skipped("", UNREADABLE, failure)]
+        loader = self.pipeline.loader
+        reader = loader if isinstance(loader, FileLoader) else FileLoader()
+        return reader.load_pages(source, pages, known, checksum=self.checksum)
 
     def _timed(self, items: Iterable[T]) -> Iterator[T]:
         """Count the time that a lazy stage takes as that stage's; once for all, because most items take some microseconds."""
@@ -951,7 +1022,7 @@ class VectorMaker:
 
 def _source(given: str) -> Source:
     name, location = typed_source(given)
-    return Source(name=name, location=location)
+    return Source(name=name, location=location, site=Site(url=location) if is_address(location) else None)
 
 
 def embedded_text(document: Document, chunk: Chunk) -> str:

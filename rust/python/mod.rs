@@ -228,6 +228,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<documents::Page>()?;
     module.add_class::<documents::Tokenizer>()?;
     module.add_function(wrap_pyfunction!(documents::parse, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::links, module)?)?;
     module.add_function(wrap_pyfunction!(documents::chunk, module)?)?;
     module.add_function(wrap_pyfunction!(documents::detect_language, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyse, module)?)?;

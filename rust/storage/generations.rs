@@ -192,6 +192,7 @@ impl Layout {
                 collected.generations.insert(0, number);
                 collected.add(&self.manifest(number))?;
                 remove(&self.manifest(number))?;
+                failpoint!("collect: manifest removed");
             }
         }
         let cleared = self.clear_leftovers()?;

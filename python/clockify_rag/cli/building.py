@@ -20,6 +20,7 @@ from clockify_rag.walking import ARCHIVES, File, Folder, Walk, start_of
 
 if TYPE_CHECKING:
     from clockify_rag.contracts import Skipped
+    from clockify_rag.crawling import CrawlReport
     from clockify_rag.index import EmbeddingCounts
     from clockify_rag.pipeline import BuildReport
 
@@ -40,6 +41,7 @@ def build(
     checksum: bool,
     allow_shrink: bool,
     no_ignore: bool,
+    offline: bool,
     embedder: str | None,
     as_json: bool,
 ) -> int:
@@ -56,10 +58,14 @@ def build(
     )
     for warning in overlaps(sources, configuration.settings):
         output.note(f"warning: {warning}")
+    options = {"only": only, "strict": strict, "checksum": checksum, "allow_shrink": allow_shrink, "offline": offline}
+    return run(configuration, sources, as_json=as_json, **options)
+
+
+def run(configuration: config.Configuration, sources: Sequence[Source], *, as_json: bool, **options: bool) -> int:
+    """Build the index from sources, print what was done, and return the exit status."""
     with output.progress_bar() as progress:
-        report = opening.pipeline(configuration, building=True).build(
-            sources, only=only, strict=strict, checksum=checksum, allow_shrink=allow_shrink, progress=progress
-        )
+        report = opening.pipeline(configuration, building=True).build(sources, progress=progress, **options)
     if as_json:
         output.print_json(msgspec.structs.asdict(report))
     else:
@@ -69,13 +75,18 @@ def build(
         output.note(f"warning: {_why(skipped)}")
     if len(unreadable) > SHOWN:
         output.note(f"warning: and {len(unreadable) - SHOWN:,} more; --json names them all")
-    return PARTLY_BUILT if unreadable else 0
+    failed = any(crawl.failed or crawl.failure is not None for crawl in report.crawls)
+    for notice in report.notices:
+        output.note(f"warning: {notice.message}" + (f" ({notice.hint})" if notice.hint else ""))
+    return PARTLY_BUILT if unreadable or failed or any(notice.failed for notice in report.notices) else 0
 
 
 def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
     """Return, as sentences, which of ``sources`` lie in one another or in what is configured."""
     named = {source.name: source for source in sources}
     for table in settings.sources:
+        if table.url is not None:
+            continue
         name = table.name or config.default_source_name(table.location)
         kept = Source(name=name, location=table.location, include=table.include, exclude=table.exclude)
         named.setdefault(name, kept)
@@ -95,7 +106,7 @@ def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
 
 def _lies_in(inner: Source, outer: Source) -> bool:
     """Whether the pages of one source are in the folder of another, which does not exclude them."""
-    if "\0" in inner.location + outer.location:
+    if inner.site is not None or outer.site is not None or "\0" in inner.location + outer.location:
         return False
     place, folder = Path(os.path.realpath(inner.location)), Path(os.path.realpath(outer.location))
     if not folder.is_dir() or not place.is_relative_to(folder):
@@ -152,6 +163,8 @@ def _print_report(printer: output.Printer, report: BuildReport, index: str) -> N
         f"added {report.added:,}, changed {report.changed:,}, moved {report.moved:,}, removed {report.removed:,}, "
         f"unchanged {report.unchanged:,}" + (f", stale {report.stale:,}" if report.stale else "")
     )
+    for crawl in report.crawls:
+        _print_crawl(printer, crawl)
     if report.hidden:
         printer.line(f"left out {report.hidden:,} hidden elements of pages")
     if report.without_vectors:
@@ -165,3 +178,22 @@ def _print_report(printer: output.Printer, report: BuildReport, index: str) -> N
     if report.timings_ms:
         total: Any = report.timings_ms.get("total", sum(report.timings_ms.values()))
         printer.line(f"took {total / 1000:.2f} s")
+
+
+def _print_crawl(printer: output.Printer, crawl: CrawlReport) -> None:
+    """Print what a crawl did, and for each reason how much was left out, with an example."""
+    if crawl.failure is not None:
+        return
+    printer.line(
+        f"crawled {crawl.url}: {crawl.pages:,} pages, sent {crawl.downloaded:,}, unchanged {crawl.unchanged:,}, "
+        f"gone {crawl.missing:,}, failed {crawl.failed:,}" + (", went on with a crawl that was killed" * crawl.resumed)
+    )
+    if not crawl.complete:
+        printer.line(f"  cut short, so no page was removed for not being found: {crawl.cut_short}")
+    examples: dict[str, Any] = {}
+    for skip in crawl.skipped:
+        examples.setdefault(skip.reason, skip)
+    for reason, count in crawl.skip_counts.items():
+        example = examples.get(reason)
+        detail = f" ({example.detail})" if example and example.detail else ""
+        printer.line(f"  left out {count:,}: {reason}" + (f", such as {example.url}{detail}" if example else ""))

@@ -1,4 +1,4 @@
-"""``generations``, ``tag``, ``untag``, ``rollback``, ``gc``, ``snapshot``, ``restore`` and ``verify``."""
+"""``generations``, ``tag``, ``untag``, ``rollback``, ``gc``, ``diff``, ``snapshot``, ``restore`` and ``verify``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from clockify_rag.index import check_compatible, check_index_folder
 
 if TYPE_CHECKING:
     from clockify_rag import config
+    from clockify_rag.comparing import QuestionDifferences
+
+SHOWN = 20
+"""How many documents of each kind are named one by one."""
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 FACTORS = {
@@ -89,6 +93,53 @@ def gc(*, dry_run: bool, index: str | None, as_json: bool) -> None:
         f"{verb} {count:,} generation{'' if count == 1 else 's'}{named} and {collected.files:,} files, "
         f"{amount(collected.bytes)}"
     )
+
+
+def diff(
+    before: str, after: str | None, *, questions: str | None, lexical: bool, index: str | None, as_json: bool
+) -> None:
+    """Compare two generations."""
+    from clockify_rag import comparing
+    from clockify_rag.labelling import read_questions
+
+    if lexical and questions is None:
+        raise ConfigError("--lexical says how questions are searched, and none are named", hint="--questions FILE")
+    asked = () if questions is None else read_questions(questions).questions
+    pipeline = opening.pipeline(opening.load(("index.path", "--index", index)))
+    with output.progress_bar() as progress:
+        found = comparing.compare(pipeline, before, after, questions=asked, lexical=lexical, progress=progress)
+    if as_json:
+        output.print_json(msgspec.structs.asdict(found))
+        return
+    printer = output.Printer()
+    printer.line(f"generation {found.before} to {found.after}", "bold")
+    for what, differences in (("documents", found.documents), ("chunks", found.chunks)):
+        counts = (f"{kind} {len(entries):,}" for kind, entries in comparing.kinds(differences))
+        printer.line(f"{what}: {', '.join(counts)}")
+    for kind, entries in comparing.kinds(found.documents):
+        for entry in entries[:SHOWN]:
+            was = "" if entry.was is None else f" (was {entry.was})"
+            printer.line(f"{kind}\t{output.one_line(f'{entry.source}/{entry.path}{was}')}")
+        if len(entries) > SHOWN:
+            printer.line(f"{kind}\tand {len(entries) - SHOWN:,} more; --json names them all")
+    if found.questions is not None:
+        _print_questions(printer, found.questions)
+
+
+def _print_questions(printer: output.Printer, found: QuestionDifferences) -> None:
+    old, new = found.embedders
+    if old != new:
+        output.note(f"warning: the generations' vectors are of two embedders: {old or 'none'} and {new or 'none'}")
+    printer.line(
+        f"questions: of {found.asked:,} asked {found.other_documents:,} have other pages among the first hits, "
+        f"{found.other_chunks:,} other chunks"
+    )
+    for one in found.questions:
+        if one.before.documents == one.after.documents:
+            continue
+        printer.line(f"{one.id}\t{output.one_line(one.question)}")
+        for label, ranking in (("before", one.before), ("after", one.after)):
+            printer.line(f"\t{label}\t{', '.join(map(output.one_line, ranking.documents)) or 'nothing'}")
 
 
 def snapshot(file: str, generation: str | None, *, index: str | None, as_json: bool) -> None:
