@@ -15,7 +15,8 @@ import pytest
 from clockify_rag import changing
 from clockify_rag.cache import EmbeddingCache
 from clockify_rag.cli import run
-from clockify_rag.contracts import LoadedDocument, digest
+from clockify_rag.contracts import LoadedDocument
+from clockify_rag.crawling.pages import folder_name
 from clockify_rag.errors import (
     BackendUnavailable,
     IndexCorrupt,
@@ -271,8 +272,10 @@ def test_a_purge_that_fails_publishes_nothing(pipeline: Pipeline, monkeypatch: p
 
 
 def test_raw_pages_of_the_source_are_purged_and_others_stay(pipeline: Pipeline) -> None:
-    name = f"garden-{digest('pages of', 'garden')[:16]}"
-    write(pipeline.path / "pages", {f"{name}/bodies/ab/x": "the warden", "other-0123456789abcdef/bodies/ab/y": "soup"})
+    write(
+        pipeline.path / "pages",
+        {f"{folder_name('garden')}/bodies/ab/x": "the warden", "other-0123456789abcdef/bodies/ab/y": "soup"},
+    )
     report = changing.remove(pipeline, ["gate.md"], purge=True)
     assert report.purge is not None
     assert report.purge.sites == ("garden",)

@@ -15,7 +15,7 @@ import msgspec
 
 from clockify_rag import _core
 from clockify_rag.cache import EmbeddingCache
-from clockify_rag.contracts import Document, LoadedDocument, Source, digest
+from clockify_rag.contracts import Document, LoadedDocument, Source
 from clockify_rag.errors import IndexCorrupt, SourceError, StoreError
 from clockify_rag.index import (
     SEGMENT_BYTES,
@@ -246,24 +246,20 @@ def _forget_pages(index: Path, source: str) -> bool:
     """Remove what a crawl of ``source`` kept; returns whether there was anything."""
     import shutil
 
+    from clockify_rag.crawling.pages import FOLDER, folder_name
+
+    folder = index / FOLDER / folder_name(source)
     try:
-        found = [folder for folder in (index / "pages").iterdir() if folder.name.endswith(_pages_of(source))]
-        for folder in found:
-            shutil.rmtree(folder)
+        shutil.rmtree(folder)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise StoreError(
             f"the kept pages of source {source} cannot be removed: {error.strerror}",
             hint="remove them and purge again",
-            path=str(index / "pages"),
+            path=str(folder),
         ) from error
-    return bool(found)
-
-
-def _pages_of(source: str) -> str:
-    """How the name of the folder ends in which raw pages of a source are kept."""
-    return digest("pages of", source)[:16]
+    return True
 
 
 OUT_OF_REACH = (
