@@ -42,6 +42,7 @@ COMMANDS = (
     ("snapshot",),
     ("restore",),
     ("verify",),
+    ("migrate",),
     ("doctor",),
     ("config",),
     ("config", "show"),

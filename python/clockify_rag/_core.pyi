@@ -13,6 +13,7 @@ from clockify_rag.contracts import Block
 from clockify_rag.errors import DocumentUnreadable
 
 __all__ = [
+    "FORMAT",
     "Found",
     "Page",
     "SearchOptions",
@@ -43,6 +44,9 @@ __all__ = [
     "with_titles",
     "write_snapshot",
 ]
+
+FORMAT: int
+"""The version of the format on disk that is written."""
 
 _Format = Literal["markdown", "html", "text"]
 _Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
@@ -221,6 +225,8 @@ class Snapshot:
         """
     @property
     def generation(self) -> int: ...
+    @property
+    def format(self) -> int: ...
     @property
     def hash(self) -> str:
         """The manifest's."""

@@ -175,6 +175,11 @@ impl Snapshot {
     }
 
     #[getter]
+    fn format(&self) -> u32 {
+        self.0.generation().manifest().format
+    }
+
+    #[getter]
     fn hash(&self) -> &str {
         self.0.generation().hash()
     }
