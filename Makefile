@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+SWEEPER := tests/faults/sweeper/Cargo.toml
 DEMO_INDEX := $(TARGET)/demo-index
 
 # The wheel names no folder of the machine that built it.
@@ -60,7 +61,9 @@ test: lint test-rust test-python ## Run every check and every test
 lint: build ## Formatting, lints, types, layers
 	cargo fmt --check
 	cargo clippy --all-targets --quiet -- -D warnings
-	cargo clippy --all-targets --quiet --features python -- -D warnings
+	cargo clippy --all-targets --quiet --features python,failpoints -- -D warnings
+	cargo fmt --check --manifest-path $(SWEEPER)
+	cargo clippy --quiet --manifest-path $(SWEEPER) --target-dir $(TARGET)/sweeper -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -82,6 +85,10 @@ test-python: build ## Tests of the built wheel, with branch coverage
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest --cov --cov-report=term
 	$(BIN)/python -m pytest benches -q
+
+.PHONY: faults
+faults: build ## Kill, tear, fail, flip and lose power at every point there is, with counts (about half an hour on two cores)
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 .PHONY: bench
 bench: build ## Measure speed, on both sides of the border

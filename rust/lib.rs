@@ -15,6 +15,9 @@
 //!   when it is first touched.
 //! * The crate knows no Python unless the feature `python` is on.
 
+#[macro_use]
+mod failpoints;
+
 pub mod analysis;
 pub mod archive;
 pub mod bitmap;

@@ -415,7 +415,9 @@ impl SegmentWriter {
         self.files.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
         let hashes: Vec<u64> = self.files.iter().flat_map(|(_, hashes)| hashes.iter().copied()).collect();
         self.file(BLOCK_TABLE, |writer| hashes.iter().try_for_each(|hash| writer.put(&hash.to_le_bytes())))?;
+        failpoint!("segment: written");
         self.wait()?;
+        failpoint!("segment: files durable");
         self.folders.iter().try_for_each(|folder| sync_directory(folder))?;
         sync_directory(&self.directory)?;
         Ok(self.files.into_iter().map(|(entry, _)| entry).collect())
@@ -1228,6 +1230,7 @@ impl Publisher {
             return Err(failure);
         }
         let lock = Self::prepare(&layout)?;
+        layout.adopt_first()?;
         let current = match Generation::open(root) {
             Ok(generation) => Some(generation),
             Err(Error::IndexNotFound { .. }) => None,
@@ -1236,6 +1239,7 @@ impl Publisher {
         let served = current.as_ref().map_or(0, |generation| generation.manifest.generation);
         let publisher = Self::after(layout, current, served, lock)?;
         publisher.layout.clear_leftovers()?;
+        failpoint!("publisher: cleared");
         Ok(publisher)
     }
 
@@ -1247,19 +1251,16 @@ impl Publisher {
     pub fn open_over_damage(root: &Path) -> Result<Self> {
         let layout = Layout::new(root);
         let lock = Self::prepare(&layout)?;
-        let (current, served) = match Generation::open(root) {
-            Ok(generation) => {
-                let served = generation.manifest.generation;
-                (Some(generation), served)
-            }
-            Err(Error::IndexNotFound { .. }) => (None, 0),
-            // Where it is not known which one was served, numbers go on after all there are.
-            Err(_) => match layout.read_current() {
-                Ok((served, _)) => (None, served),
-                Err(_) => (None, layout.list_generations()?.last().copied().unwrap_or(0)),
-            },
-        };
-        Self::after(layout, current, served, lock)
+        layout.adopt_first()?;
+        // What was written by one that was killed is still there: numbers go on after all there are.
+        let highest = layout.highest_number()?;
+        if let Ok(generation) = Generation::open(root) {
+            let served = generation.manifest.generation;
+            let publisher = Self::after(layout, Some(generation), served, lock)?;
+            return Ok(Self { next: publisher.next.max(highest + 1), ..publisher });
+        }
+        let served = layout.read_current().map_or(highest, |(served, _)| served);
+        Ok(Self { layout, current: None, served, next: highest.max(served) + 1, segments: 0, _lock: lock })
     }
 
     /// Creates what of the folders is missing and takes the lock.
@@ -1270,6 +1271,7 @@ impl Publisher {
             create_folder(&folder)?;
         }
         let lock = take_lock(root)?;
+        failpoint!("publisher: locked");
         let ignored = root.join(".gitignore");
         if is_own && !ignored.exists() {
             // The index is data derived from the sources, never part of the repository they may lie in.
@@ -1356,8 +1358,7 @@ impl Publisher {
         state: &[u8],
         inspect: impl FnOnce(&Generation) -> Result<()>,
     ) -> Result<u64> {
-        let name = format!("{:06}.state", self.next);
-        let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
+        let state = self.write_state(state)?;
         self.publish_files(makers, segments, state, inspect)
     }
 
@@ -1374,12 +1375,16 @@ impl Publisher {
     ) -> Result<u64> {
         let generation = self.next;
         let manifest = Manifest { format: FORMAT, generation, makers, segments, state };
+        failpoint!("publish: state written");
         sync_directory(&self.layout.segments())?;
         sync_directory(&self.layout.tombstones())?;
+        failpoint!("publish: folders durable");
         let (bytes, hash) = manifest.to_bytes()?;
         write_replacing(&self.layout.manifest(generation), &bytes)?;
+        failpoint!("publish: manifest durable");
         let opened = Generation::open_number(&self.layout, generation, &hash, self.current.as_ref())?;
         inspect(&opened)?;
+        failpoint!("publish: opened");
         let current = self.layout.current();
         let line = line_of(generation, &hash);
         replace(&write_temporary(&current, line.as_bytes(), |_| Ok(()))?, &current)?;
@@ -1387,11 +1392,19 @@ impl Publisher {
         self.served = generation;
         self.next += 1;
         self.segments = 0;
+        failpoint!("publish: current replaced");
         sync_directory(parent(&current))?;
         sync_directory(parent(self.layout.root()))?;
+        failpoint!("publish: durable");
         // What cannot be removed now is left to the next build.
         let _ = self.collect();
         Ok(generation)
+    }
+
+    /// Writes the state file of the next generation, where there is anything to write.
+    fn write_state(&self, state: &[u8]) -> Result<Option<FileEntry>> {
+        let name = format!("{:06}.state", self.next);
+        if state.is_empty() { Ok(None) } else { write_whole(&self.layout.generations(), &name, state).map(Some) }
     }
 
     /// Removes what was written and not published, and releases the lock.
@@ -1420,7 +1433,7 @@ impl Publisher {
 }
 
 /// What lies in the folder of an index.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "CURRENT",
     "generations",
     "segments",
@@ -1429,6 +1442,7 @@ const NAMES: [&str; 10] = [
     "lock",
     "secret",
     "cache",
+    "pages",
     "calibration.json",
     ".gitignore",
 ];
@@ -1447,7 +1461,7 @@ const TEMPORARY_FILES: [&str; 3] = ["CURRENT.tmp", "secret.tmp", ".gitignore.tmp
 
 /// Whether `root` is missing or empty but for what a killed first build may have left, and a calibration that was kept.
 fn holds_nothing_else(root: &Path) -> Result<bool> {
-    let own = ["generations", "segments", "tombstones", "tags", "lock", "secret", "calibration.json"];
+    let own = ["generations", "segments", "tombstones", "tags", "lock", "secret", "pages", "calibration.json"];
     Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
 }
 
@@ -1581,6 +1595,9 @@ fn try_lock_exclusive(file: &File) -> bool {
     file.try_lock().is_ok()
 }
 
+mod purging;
+mod remains;
+pub use remains::Remains;
 mod generations;
 pub(crate) use generations::is_tag;
 pub use generations::{Collected, Listed, Reason, Tag, collect_generations};

@@ -165,6 +165,9 @@ class IndexReader:
         if entry is None:
             return {}
         decoded = msgspec.msgpack.decode(self.whole("generations", entry))
+        if isinstance(decoded, list):
+            decoded, counts = decoded
+            assert set(counts) == {"made", "cached", "kept"}
         return {name: (file, stale) for name, (file, stale) in decoded.items()}
 
     def tags(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ __all__ = [
     "FORMAT",
     "Found",
     "Page",
+    "Remains",
     "SearchOptions",
     "Snapshot",
     "StaticEmbedder",
@@ -28,6 +29,7 @@ __all__ = [
     "collect_generations",
     "detect_language",
     "find_quote",
+    "generation_numbers",
     "holds_other_files",
     "list_generations",
     "list_tags",
@@ -48,7 +50,8 @@ __all__ = [
 FORMAT: int
 """The version of the format on disk that is written."""
 
-_Format = Literal["markdown", "html", "text"]
+_Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text"]
+"""``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it."""
 _Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
 
 @final
@@ -80,8 +83,26 @@ class Page:
     @property
     def hub(self) -> bool: ...
 
-def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None) -> list[Page | DocumentUnreadable]:
-    """Parse documents of one format on all threads; one that cannot be read is its error instead of a page."""
+def parse(
+    format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None, omitted: Sequence[str] = ...
+) -> list[Page | DocumentUnreadable]:
+    """Parse documents of one format on all threads; one that cannot be read is its error instead of a page.
+
+    Sections whose heading is in ``omitted`` are left out, with all that stands under them.
+    """
+
+_Links = tuple[
+    list[tuple[str, bool]],  # links: target, whether it asks not to be followed
+    str | None,  # base address
+    str | None,  # canonical address
+    list[tuple[str, str]],  # the page in other languages: language tag, address
+    list[tuple[str, str]],  # instructions to crawlers: for whom, what, in lower case
+    str | None,  # content of the refresh
+    str | None,  # language
+]
+
+def links(content: bytes) -> _Links:
+    """What an HTML page says to a crawler; raises ``DocumentUnreadable`` where its bytes are no text."""
 
 @final
 class Tokenizer:
@@ -250,6 +271,8 @@ class Snapshot:
     def document_records(self, segment: str | None = None) -> list[bytes]:
         """The records of the documents that live, of one segment or of all, by id."""
     def document_record(self, document_id: str) -> bytes | None: ...
+    def place_of(self, document_id: str) -> tuple[str, int] | None:
+        """The segment of a document that lives, and how many chunks it has."""
     def text(self, document_id: str) -> str | None: ...
     def chunks_of(self, document_id: str) -> list[tuple[bytes, str]]:
         """The records and texts of a document's chunks in reading order."""
@@ -302,8 +325,11 @@ class Writer:
 
         ``vectors`` has ``dimension`` numbers of little-endian float32 for each chunk; without them a chunk has zeros.
         """
-    def flush(self) -> None:
-        """Write the segment being made; ``publish`` does it too."""
+    @staticmethod
+    def over_damage(path: str) -> Writer:
+        """The builder of an index that is damaged: nothing is removed before something is published."""
+    def flush(self) -> str | None:
+        """Write the segment being made and return its id; ``publish`` does it too."""
     def publish(
         self,
         *,
@@ -314,8 +340,52 @@ class Writer:
         state: bytes,
     ) -> int:
         """Make the next generation the one that is served; durable when this returns."""
+    def publish_beside(self, *, remains: Remains, kept: Sequence[int], state: bytes) -> int:
+        """Publish the segments that were added beside those of ``remains`` that are kept, by number."""
+    def purge(
+        self, replaced: Sequence[tuple[str, str | None]], state: bytes
+    ) -> tuple[int, list[tuple[int, int]], list[int]]:
+        """Publish the present generation, and write the kept former ones anew, with segments replaced by added ones or by none.
+
+        Returns the generation that is served then, the former ones with their new numbers, and those that are gone.
+        """
     def close(self) -> None:
         """Give back the lock; what was not published is removed by the next builder."""
+
+@final
+class Remains:
+    """A generation as far as it can be read: by default the one that is served, or the newest whose manifest can be read.
+
+    Everything raises ``IndexCorrupt`` where what it needs is not what was written. Segments and rows are numbers.
+    """
+
+    def __new__(cls, path: str, generation: int | None = None) -> Remains: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def passed_over(self) -> list[str]:
+        """Why the generation that should be served, or a newer one, was not opened."""
+    @property
+    def analyser(self) -> str: ...
+    @property
+    def chunker(self) -> str: ...
+    @property
+    def embedder(self) -> _EmbedderInfo | None: ...
+    def segments(self) -> list[_SegmentInfo]: ...
+    def state(self) -> bytes: ...
+    def damage(self, segment: int) -> list[str]:
+        """Read every byte of a segment and say what is not what was written."""
+    def dead(self, segment: int) -> list[int]:
+        """The rows of the documents that are deleted."""
+    def document_id(self, segment: int, row: int) -> str: ...
+    def document_record(self, segment: int, row: int) -> bytes: ...
+    def content(self, segment: int, row: int) -> tuple[str, list[tuple[bytes, str]]]:
+        """A document's text, and the record and text of each of its chunks."""
+    def vectors(self, segment: int, row: int) -> bytes:
+        """The vectors of a document's chunks, rows of little-endian float32, read without what is derived from them."""
+
+def generation_numbers(folder: str) -> list[int]:
+    """The numbers of all generations that have a manifest, ascending."""
 
 def analyse(text: str, language: str) -> list[tuple[str, int, int, int]]:
     """The terms of a text: term, first and last code point, position."""

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 import msgspec
 from msgspec import Meta
 
-from clockify_rag.contracts import Source
+from clockify_rag.contracts import Site, Source
 from clockify_rag.errors import ConfigError, InvalidSetting, UnknownSetting
 
 FILE_NAME: Final = "clockify-rag.toml"
@@ -36,6 +36,7 @@ SOURCE_ENDINGS: Final = (
     ".tgz",
     ".tar",
     ".jsonl",
+    ".ndjson",
     ".markdown",
     ".md",
     ".mdx",
@@ -44,6 +45,8 @@ SOURCE_ENDINGS: Final = (
     ".xhtml",
     ".txt",
     ".text",
+    ".pdf",
+    ".docx",
 )
 """Endings of files that are left out of a source's name."""
 
@@ -88,11 +91,19 @@ class IndexSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True
 class SourceSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[[sources]]``: what ``build`` reads when it is given no source."""
 
-    location: Annotated[str, Meta(min_length=1, description="A folder, a file or an archive; relative to this file")]
-    name: Annotated[str | None, Meta(description="Name of the source; by default that of its folder or archive")] = None
+    location: Annotated[
+        str, Meta(description="A folder, a file or an archive; relative to this file. A source has this or `url`")
+    ] = ""
+    url: Annotated[
+        str | None, Meta(description="Address of a site that is crawled: it stays on that host, in that folder")
+    ] = None
+    name: Annotated[
+        str | None, Meta(description="Name of the source; by default that of its folder, archive or host")
+    ] = None
     base_url: Annotated[str | None, Meta(description="Address under which the pages are published")] = None
     url_style: Annotated[
-        Literal["html", "directory", "md"], Meta(description="How a path becomes an address below `base_url`")
+        Literal["html", "directory", "plain", "md"],
+        Meta(description="How a path becomes an address below `base_url`: `a.html`, `a/`, `a`, or the path itself"),
     ] = "html"
     slugs: Annotated[
         Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"] | None,
@@ -103,6 +114,66 @@ class SourceSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tags: Annotated[tuple[str, ...], Meta(description="Tags of every page")] = ()
     include: Annotated[tuple[str, ...], Meta(description="Patterns of paths to read; all when empty")] = ()
     exclude: Annotated[tuple[str, ...], Meta(description="Patterns of paths to leave out")] = ()
+    depth: Annotated[Annotated[int, Meta(ge=0, le=1000)] | None, Meta(description="Of a site: as `crawling.depth`")] = (
+        None
+    )
+    maximum_pages: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000_000)] | None, Meta(description="Of a site: as `crawling.maximum_pages`")
+    ] = None
+    maximum_bytes: Annotated[
+        Annotated[int, Meta(ge=1, le=2**50)] | None, Meta(description="Of a site: as `crawling.maximum_bytes`")
+    ] = None
+    per_host: Annotated[
+        Annotated[int, Meta(ge=1, le=256)] | None, Meta(description="Of a site: as `crawling.per_host`")
+    ] = None
+    languages: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Of a site: ISO 639-1 codes of the languages that are kept; the start page\'s when empty, `["*"]` for all'
+        ),
+    ] = ()
+    versions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Of a site: versions that are kept, as paths name them; the best of each page when empty, `["*"]` for all'
+        ),
+    ] = ()
+    boost: Annotated[float, Meta(gt=0, le=100, description="Weight of the source's pages beside those of others")] = 1.0
+
+
+class CrawlingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[crawling]``: reading sites."""
+
+    per_host: Annotated[int, Meta(ge=1, le=256, description="Requests to one host at one time")] = 2
+    delay_seconds: Annotated[
+        float, Meta(ge=0, le=3600, description="Shortest time between two requests to one host, in seconds")
+    ] = 0.0
+    depth: Annotated[int, Meta(ge=0, le=1000, description="How many links from the start a page may be")] = 32
+    maximum_pages: Annotated[int, Meta(ge=1, le=10_000_000, description="Pages of one site that are read")] = 10_000
+    maximum_bytes: Annotated[int, Meta(ge=1, le=2**50, description="Bytes of all pages of one site")] = 2_000_000_000
+    page_bytes: Annotated[int, Meta(ge=1, le=2**30, description="Decoded bytes of one page")] = 10_485_760
+    page_seconds: Annotated[Seconds, Meta(description="Longest time for one page, in seconds")] = 60.0
+    interval_hours: Annotated[
+        float, Meta(gt=0, le=87_600, description="How often `watch` reads a site again, in hours")
+    ] = 24.0
+    user_agent: Annotated[
+        str | None, Meta(description="Added to `clockify-rag/<version>` where requests say who asks: a contact")
+    ] = None
+    headers: Annotated[
+        dict[str, dict[str, str]],
+        Meta(description="For a host, headers that it alone is sent: name to the environment variable of the value"),
+    ] = {}
+    cookies: Annotated[
+        dict[str, dict[str, str]],
+        Meta(description="For a host, cookies that it alone is sent: name to the environment variable of the value"),
+    ] = {}
+    proxy: Annotated[str | None, Meta(description="Address of a proxy for all requests")] = None
+    ca_bundle: Annotated[
+        str | None, Meta(description="File of the certificates that are trusted instead of the system's")
+    ] = None
+    allow_private_hosts: Annotated[
+        tuple[str, ...], Meta(description="Hosts, as `host` or `host:port`, that may have private addresses")
+    ] = ()
 
 
 class LoadingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +182,13 @@ class LoadingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     loader: Annotated[str, Meta(description="Component that reads sources")] = "files"
     ignore: Annotated[bool, Meta(description="Skip hidden, ignored, dependency and build paths")] = True
     maximum_bytes: Annotated[int, Meta(ge=1, le=2**31, description="Largest file that is read, in bytes")] = 50_000_000
+    omitted_sections: Annotated[
+        tuple[str, ...],
+        Meta(description='Headings of sections that are left out with all under them, such as `"Internal notes"`'),
+    ] = ()
+    maximum_loss: Annotated[
+        Share, Meta(description="Share of a source's pages that a build may lose without `--allow-shrink`")
+    ] = 0.5
     arguments: Annotated[Arguments, Meta(description="Arguments of the loader")] = {}
 
 
@@ -142,6 +220,9 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     title_weight: Annotated[
         Weight, Meta(description="Weight of the page's title in a chunk's vector, beside the chunk itself")
     ] = 0.5
+    cache_bytes: Annotated[
+        int, Meta(ge=0, le=2**40, description="Most bytes that the cache of one embedder's vectors may take")
+    ] = 2**30
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 
@@ -259,6 +340,7 @@ class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     index: IndexSettings = IndexSettings()
     sources: tuple[SourceSettings, ...] = ()
     loading: LoadingSettings = LoadingSettings()
+    crawling: CrawlingSettings = CrawlingSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -367,15 +449,19 @@ def configured_sources(settings: Settings) -> tuple[Source, ...]:
     Raises:
         InvalidSetting: two sources have one name.
     """
-    sources = tuple(
-        Source(
-            name=table.name or default_source_name(table.location),
-            **{field: getattr(table, field) for field in table.__struct_fields__ if field != "name"},
-        )
-        for table in settings.sources
-    )
+    sources = tuple(_configured(table) for table in settings.sources)
     check_source_names(sources)
     return sources
+
+
+def _configured(table: SourceSettings) -> Source:
+    fields = {field: getattr(table, field) for field in table.__struct_fields__}
+    of_site = {field: fields.pop(field) for field in Site.__struct_fields__}
+    name = fields.pop("name")
+    if of_site["url"] is None:
+        return Source(name=name or default_source_name(table.location), **fields)
+    fields["location"] = of_site["url"]
+    return Source(name=name or site_name(of_site["url"]), site=Site(**of_site), **fields)
 
 
 def typed_sources(
@@ -396,11 +482,9 @@ def typed_sources(
         name: _convert(("sources", name), value, fields[name], Origin("command line", option), strict=True)
         for name, (option, value) in (changes or {}).items()
     }
-    configured = {Path(table.location).resolve(): table for table in settings.sources}
-    typed = [typed_source(given) for given in locations]
-    tables = [
-        configured.get(Path(location).resolve()) or SourceSettings(location=location, name=name)
-        for name, location in typed
+    configured = {table.url or str(Path(table.location).resolve()): table for table in settings.sources}
+    tables: Sequence[SourceSettings] = [
+        _typed(name, location, configured) for name, location in map(typed_source, locations)
     ] or settings.sources
     if not tables:
         raise InvalidSetting("there is no source to build from", hint="clockify-rag build FOLDER, or clockify-rag init")
@@ -409,8 +493,28 @@ def typed_sources(
     )
 
 
+def _typed(name: str, location: str, configured: Mapping[str, SourceSettings]) -> SourceSettings:
+    if is_address(location):
+        return configured.get(location) or SourceSettings(url=location, name=name)
+    return configured.get(str(Path(location).resolve())) or SourceSettings(location=location, name=name)
+
+
+def is_address(location: str) -> bool:
+    """Return whether a location is the address of a site and not of a file."""
+    return re.match(r"https?://", location, re.IGNORECASE) is not None
+
+
+def site_name(url: str) -> str:
+    """Return the name of the site at ``url``: its host, and its folder where it has one."""
+    host, _, path = re.sub(r"^\w+://|[?#].*$", "", url).partition("/")
+    parts = re.findall(r"\w[\w.]*", host.rpartition("@")[2].removeprefix("www.")) + re.findall(r"\w[\w.-]*", path)
+    return "-".join(parts).lower() or "site"
+
+
 def typed_source(given: str) -> tuple[str, str]:
     """Return the name and the location of a source as it is typed: ``LOCATION``, or ``NAME=LOCATION``."""
+    if is_address(given):
+        return site_name(given), given
     name, equals, location = given.partition("=")
     if equals and location and re.fullmatch(r"[\w.-]+", name) and not os.path.lexists(given):
         return unicodedata.normalize("NFC", name), location
@@ -432,13 +536,14 @@ def check_source_names(sources: tuple[Source, ...]) -> None:
     """Raise ``InvalidSetting`` where two sources have one name."""
     locations: dict[str, str] = {}
     for source in sources:
-        if source.name in locations:
+        name = unicodedata.normalize("NFC", source.name)
+        if name in locations:
             raise InvalidSetting(
-                f"two sources are named {source.name!r}: {locations[source.name]} and {source.location}",
+                f"two sources are named {source.name!r}: {locations[name]} and {source.location}",
                 hint=f"give one a name of its own: {source.name}-2={source.location}",
                 name=source.name,
             )
-        locations[source.name] = source.location
+        locations[name] = source.location
 
 
 def every_key() -> Iterator[tuple[str, str, Any]]:
@@ -612,9 +717,14 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
         merged.tables["calibration"]["file"] = str(folder / Path(merged.tables["calibration"]["file"]).expanduser())
     if "sources" in merged.origins:
         merged.tables["sources"] = tuple(
-            msgspec.structs.replace(source, location=str(folder / Path(source.location).expanduser()))
+            source
+            if source.url is not None
+            else msgspec.structs.replace(source, location=str(folder / Path(source.location).expanduser()))
             for source in merged.tables["sources"]
         )
+    if "crawling.ca_bundle" in merged.origins:
+        table = merged.tables["crawling"]
+        table["ca_bundle"] = str(folder / Path(table["ca_bundle"]).expanduser())
     if "embedding.model" in merged.origins:
         table = merged.tables["embedding"]
         model = str(table["model"])
@@ -641,7 +751,7 @@ def _sources(
     """Return the tables of sources as they were given, and converted."""
     tables = value if strict else _loose(value)
     if len(path) > 1 or not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
-        _invalid(path, value, origin, "a list of tables, each with a location")
+        _invalid(path, value, origin, "a list of tables, each with a location or a url")
     fields = {field.name: field.type for field in msgspec.structs.fields(SourceSettings)}
     sources = []
     for number, table in enumerate(tables):
@@ -649,8 +759,13 @@ def _sources(
         for name in table:
             if name not in fields:
                 _unknown((place, name), 1, fields, origin)
-        if "location" not in table:
-            _invalid((place, "location"), None, origin, "a folder, a file or an archive")
+        if bool(table.get("location")) == bool(table.get("url")):
+            _invalid(
+                (place, "location"),
+                table.get("location"),
+                origin,
+                "a folder, a file or an archive, where there is no url",
+            )
         converted = {
             name: _convert((place, name), inner, fields[name], origin, strict=True) for name, inner in table.items()
         }

@@ -82,6 +82,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the document could not be read in the last build, so that this is its state before."""
     chunker: str = ""
     """The fingerprint of the chunker that cut it, set when it is indexed."""
+    boost: float = 1.0
+    """The weight that its source gives its documents."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -115,6 +117,8 @@ class LoadedDocument(msgspec.Struct, frozen=True):
     document: Document
     page: Any
     """A ``Page``."""
+    chunks: tuple[Chunk, ...] | None = None
+    """The chunks that it came as, which are kept as they are; ``None`` for a page that is to be cut."""
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,9 +334,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     location: str
-    """A folder, a file or an archive."""
+    """A folder, a file, an archive, or the address of a site."""
+    site: Site | None = None
+    """Set when the source is a site."""
     base_url: str | None = None
-    url_style: Literal["html", "directory", "md"] = "html"
+    url_style: Literal["html", "directory", "plain", "md"] = "html"
     slugs: str | None = None
     """The generator whose anchors headings without an id get; detected from its configuration file when not given."""
     language: str | None = None
@@ -340,6 +346,51 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    boost: float = 1.0
+    """The weight of its documents."""
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Something to know of a source that is about no document."""
+
+    message: str
+    hint: str = ""
+    failed: bool = False
+    """Whether the source is not read as its settings say."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """What is crawled of a site. What is not given is that of ``[crawling]``."""
+
+    url: str
+    """Where the crawl begins; it stays on that host, in that folder."""
+    depth: int | None = None
+    """How many links away from the start a page may be."""
+    maximum_pages: int | None = None
+    maximum_bytes: int | None = None
+    """Bytes of all pages together."""
+    per_host: int | None = None
+    """Requests at one time."""
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes of the languages whose pages are kept; the start's where none is given, ``*`` for all."""
+    versions: tuple[str, ...] = ()
+    """Segments of paths, such as ``v2``, of the versions that are kept; the best of each page where none is given, ``*`` for all."""
+
+
+class RawPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a site as it was fetched and kept."""
+
+    url: str
+    """Its address, which is what it is known by."""
+    format: Literal["html", "markdown", "text"]
+    content_hash: str
+    """A hash of its content as it was sent."""
+    size: int
+    """Bytes of its content."""
+    content: Any
+    """A function that returns the content; raises ``DocumentUnreadable`` where it is no longer whole."""
+    problem: str = ""
+    """Why it could not be fetched the last time, so that this is its content before."""
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -360,11 +411,11 @@ class Loader(Protocol):
 
     def load(
         self, source: Source, known: Mapping[str, Document], *, checksum: bool = False
-    ) -> Iterator[LoadedDocument | Document | Skipped]:
+    ) -> Iterator[LoadedDocument | Document | Skipped | Notice]:
         """Yield every document of ``source``, in order of path.
 
         A document whose file has the state recorded in ``known`` (by id) is yielded as that record, unread; a file that
-        cannot be read as a ``Skipped`` with its error.
+        cannot be read as a ``Skipped`` with its error, what else is to be known as a ``Notice``.
         """
 
 

@@ -7,7 +7,7 @@ the border. Where Python already has a word for a failure (``LookupError``, ``Ti
     ClockifyRagError
     ├─ ConfigError(ValueError)     UnknownSetting · InvalidSetting
     ├─ PluginError                 PluginNotFound(LookupError) · PluginConflict · MissingExtra(ImportError)
-    ├─ SourceError                 DocumentUnreadable · CrawlError
+    ├─ SourceError                 DocumentUnreadable · CrawlError · SourceShrunk
     ├─ StoreError                  IndexNotFound(FileNotFoundError) · GenerationNotFound(LookupError) · IndexLocked
     │                              · IndexExists(FileExistsError) · IndexCorrupt · IndexIncompatible · SnapshotInvalid
     ├─ QueryError(ValueError)      EmptyQuery · QueryTooLong
@@ -124,6 +124,12 @@ class CrawlError(SourceError):
 
     code = "crawl"
     exit_code = 6
+
+
+class SourceShrunk(SourceError):
+    """A source lost so many documents at once that it is rather taken for broken."""
+
+    code = "source_shrunk"
 
 
 class StoreError(ClockifyRagError):

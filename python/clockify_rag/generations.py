@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from clockify_rag import _core
-from clockify_rag.contracts import Chunk, Document
 from clockify_rag.errors import ConfigError, GenerationNotFound, IndexCorrupt, StoreError
-from clockify_rag.index import EmbedderEntry, IndexWriter, decode_chunk, stored_documents
+from clockify_rag.index import EmbedderEntry, IndexWriter, decode_chunk, state_of, stored_documents
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,16 +303,12 @@ def written_anew(path: str | Path) -> int:
     """Publish a generation that holds what the one that is served holds, every file written anew; return its number."""
     before = _core.Snapshot.open(str(path))
     entry = None if before.embedder is None else EmbedderEntry(*before.embedder)
-    with IndexWriter(path, chunker=before.chunker, embedder=entry, embed=_embed_nothing) as writer:
+    with IndexWriter(path, chunker=before.chunker, embedder=entry) as writer:
         for document in stored_documents(before):
             chunks = [decode_chunk(record, text) for record, text in before.chunks_of(document.id)]
             vectors = None if entry is None else before.vectors_of(document.id)
             writer.add(document, before.text(document.id) or "", chunks, vectors)
-        return writer.publish()
-
-
-def _embed_nothing(_: Sequence[tuple[Document, Sequence[Chunk]]]) -> list[bytes | None]:
-    raise AssertionError("stored vectors are kept")
+        return writer.publish(lambda: state_of(before).embedding)
 
 
 def verify(

@@ -1,4 +1,4 @@
-"""What a run tells about itself: stage timings, log records, and spans for those who trace.
+"""What a run tells about itself: stage timings, log records, spans for those who trace, and the places that tests kill it at.
 
 Nothing is written or sent unless asked for: no log record is made until a program imports ``logging``, none is shown until it or
 ``--verbose`` adds a handler to the logger ``clockify_rag``, the tracer does nothing until one is set, and neither is ever given
@@ -62,6 +62,14 @@ def stage(name: str, timings_ms: MutableMapping[str, float] | None = None, **att
             timings_ms[name] = round(timings_ms.get(name, 0.0) + elapsed, 3)
         if (logging := sys.modules.get("logging")) is not None:
             logging.getLogger(LOGGER).debug("%s took %.3f ms", name, elapsed)
+
+
+def failpoint(name: str) -> None:
+    """Tell the interpreter's audit hooks, of which there are none but those of tests, that the work is at a named place.
+
+    A test kills the process there, to see that nothing is lost.
+    """
+    sys.audit("clockify_rag.failpoint", name)
 
 
 def log_to_stderr(level: int) -> None:

@@ -189,7 +189,7 @@ impl Dom {
 }
 
 /// Leaves the attributes out of tags that have too many: looking for duplicates is quadratic in their number.
-fn shortened_tags(html: &str) -> Cow<'_, str> {
+pub(super) fn shortened_tags(html: &str) -> Cow<'_, str> {
     let bytes = html.as_bytes();
     let mut cuts = Vec::new();
     let mut at = 0;

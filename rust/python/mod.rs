@@ -19,6 +19,7 @@ use crate::storage;
 
 mod documents;
 mod generations;
+mod remains;
 mod search;
 mod vectors;
 mod writing;
@@ -139,9 +140,12 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
             // Nobody is told to remove what may be no index at all, or holds something else.
             match path.ancestors().find(|folder| is_index_alone(folder)) {
                 Some(folder) if folder.join("calibration.json").is_file() => {
-                    "keep calibration.json, remove the rest of the index folder, and build it again from its sources"
+                    "clockify-rag repair; where that does not help keep calibration.json, remove the rest of the index folder, and \
+                     build it again from its sources"
                 }
-                Some(_) => "remove the index folder and build it again from its sources",
+                Some(_) => {
+                    "clockify-rag repair; where that does not help remove the index folder and build it again from its sources"
+                }
                 None => "name the folder of an index with --index DIR",
             }
             .to_owned(),
@@ -190,6 +194,12 @@ fn holds_other_files(py: Python<'_>, folder: &str) -> PyResult<bool> {
     py.enter(|| storage::holds_other_files(Path::new(folder)))
 }
 
+/// The numbers of all generations that have a manifest, ascending.
+#[pyfunction]
+fn generation_numbers(py: Python<'_>, folder: &str) -> PyResult<Vec<u64>> {
+    py.enter(|| storage::Layout::new(Path::new(folder)).list_generations())
+}
+
 /// The exception for a panic, which is a defect of this crate.
 fn internal(py: Python<'_>, panic: &(dyn Any + Send)) -> PyErr {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -226,6 +236,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<documents::Page>()?;
     module.add_class::<documents::Tokenizer>()?;
     module.add_function(wrap_pyfunction!(documents::parse, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::links, module)?)?;
     module.add_function(wrap_pyfunction!(documents::chunk, module)?)?;
     module.add_function(wrap_pyfunction!(documents::detect_language, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyse, module)?)?;
@@ -241,6 +252,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<search::Found>()?;
     module.add_class::<search::Snapshot>()?;
     module.add_class::<writing::Writer>()?;
+    module.add_class::<remains::Remains>()?;
+    module.add_function(wrap_pyfunction!(generation_numbers, module)?)?;
     module.add_function(wrap_pyfunction!(generations::list_generations, module)?)?;
     module.add("FORMAT", storage::FORMAT)?;
     module.add_function(wrap_pyfunction!(generations::served_generation, module)?)?;

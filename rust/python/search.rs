@@ -275,6 +275,16 @@ impl Snapshot {
         Ok(record.map(|record| PyBytes::new(py, &record)))
     }
 
+    fn place_of(&self, py: Python<'_>, document_id: &str) -> PyResult<Option<(String, usize)>> {
+        let id = parse_id(document_id)?;
+        py.enter(|| {
+            let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(None) };
+            let chunks = self.0.records(segment)?.chunk_rows(row)?.len();
+            let entry = self.0.generation().manifest().segments.get(segment as usize);
+            Ok(entry.map(|entry| (entry.id.clone(), chunks)))
+        })
+    }
+
     fn text(&self, py: Python<'_>, document_id: &str) -> PyResult<Option<String>> {
         let id = parse_id(document_id)?;
         py.enter(|| {

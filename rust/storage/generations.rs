@@ -192,6 +192,7 @@ impl Layout {
                 collected.generations.insert(0, number);
                 collected.add(&self.manifest(number))?;
                 remove(&self.manifest(number))?;
+                failpoint!("collect: manifest removed");
             }
         }
         let cleared = self.clear_leftovers()?;
@@ -282,8 +283,14 @@ pub fn collect_generations(root: &Path, asked: bool) -> Result<Collected> {
     // What a build that was killed before `CURRENT` named its manifest left, as when the next one begins.
     let unserved = newest.filter(|&newest| newest == served + 1);
     if !asked {
-        unserved.map_or(Ok(()), |number| remove(&layout.manifest(number)))?;
-        return layout.collect(served);
+        let mut cleared = Collected::default();
+        if let Some(number) = unserved {
+            cleared.add(&layout.manifest(number))?;
+            remove(&layout.manifest(number))?;
+        }
+        let collected = layout.collect(served)?;
+        let (files, bytes) = (collected.files + cleared.files, collected.bytes + cleared.bytes);
+        return Ok(Collected { files, bytes, ..collected });
     }
     let mut collected = Collected::default();
     let listed = layout.listed()?;
@@ -328,7 +335,7 @@ pub(crate) fn is_tag(name: &str) -> bool {
 }
 
 /// Waits for the lock of a folder, which the kernel releases with the file.
-fn lock_folder(folder: &Path) -> Result<File> {
+pub(super) fn lock_folder(folder: &Path) -> Result<File> {
     let file = File::open(folder).map_err(Error::io("open", folder))?;
     file.lock().map_err(Error::io("lock", folder))?;
     Ok(file)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import pytest
 
 from faults import indexes
+from faults.processes import environment, needs
+
+SEED = int(os.environ.get("FAULT_SEED", str(random.randrange(1 << 32))))
+"""Of everything that is chosen at random."""
+
+MORE = int(os.environ.get("FAULT_MORE", "1"))
+"""How many times as much is tried as in an everyday run."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -70,3 +83,65 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="clockify-rag-", dir=memory))
     yield folder
     shutil.rmtree(folder)
+
+
+def run_module(
+    module: str,
+    share: msgspec.Struct,
+    before: Sequence[str | Path] = (),
+    variables: Mapping[str, str | None] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
+    """Run a worker of the faults; return the lines that it printed."""
+    command: list[str | Path] = [*before, sys.executable, "-m", module, msgspec.json.encode(share).decode()]
+    paths = [environment()["PYTHONPATH"], str(Path(__file__).parent.parent)]
+    own = environment(PYTHONPATH=os.pathsep.join(paths), **variables)
+    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class Sweeper(msgspec.Struct, frozen=True):
+    """The program that lets calls fail, built."""
+
+    program: Path
+    folder: Path
+    """Where a command may be swept."""
+
+    def run(self, module: str, share: msgspec.Struct) -> list[dict[str, Any]]:
+        """Run a worker below the sweeper; return the lines that it printed."""
+        return run_module(module, share, before=[self.program])
+
+    def status(self, *command: str, arm: str, record: Path | None = None) -> int:
+        """Run a command below the sweeper, with one of its calls failing; return its status."""
+        recorded: list[str] = [] if record is None else ["--record", str(record)]
+        swept = [str(self.program), "--arm", arm, *recorded, *command]
+        return subprocess.run(swept, env=environment(), capture_output=True, check=False).returncode
+
+
+@pytest.fixture(scope="session")
+def sweeper_program() -> Path:
+    """The sweeper, compiled where the core is."""
+    cargo = needs("cargo")
+    target = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).parent.parent.parent / "target")) / "sweeper"
+    manifest = Path(__file__).parent / "sweeper" / "Cargo.toml"
+    command: list[str | Path] = [
+        cargo,
+        "build",
+        "--release",
+        "--quiet",
+        "--manifest-path",
+        manifest,
+        "--target-dir",
+        target,
+    ]
+    subprocess.run(command, check=True)
+    program = target / "release" / "sweeper"
+    if subprocess.run([program, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("processes may not be traced here")
+    return program
+
+
+@pytest.fixture
+def sweeper(sweeper_program: Path, scratch: Path) -> Sweeper:
+    """The sweeper, and a folder in memory."""
+    return Sweeper(sweeper_program, scratch)

@@ -15,10 +15,11 @@ import pytest
 from clockify_rag import _core
 from clockify_rag.errors import IndexLocked
 from faults import indexes
-from faults.conftest import World
+from faults.conftest import MORE, World
 from faults.processes import end, failed, run, script, start
 
-PUBLICATIONS = 50
+PUBLICATIONS = 50 * MORE
+READERS = 2 if MORE == 1 else 4
 
 
 def test_the_second_builder_is_told_who_builds(world: World, index: Path) -> None:
@@ -86,7 +87,7 @@ def test_readers_during_publications_see_whole_generations(scratch: Path) -> Non
         return indexes.build(index, indexes.pages(source, {f"{number}.md": text for number in range(4)}))
 
     assert publish("word1") == 1
-    outputs = [scratch / f"out-{number}" for number in range(2)]
+    outputs = [scratch / f"out-{number}" for number in range(READERS)]
     readers = []
     for output in outputs:
         with output.open("w") as out:
@@ -110,6 +111,7 @@ def test_readers_during_publications_see_whole_generations(scratch: Path) -> Non
             generation, texts = json.loads(line)
             assert texts == [f"The word of the day is word{generation}."]
             seen.add(generation)
+    print(f"{len(seen)} of {PUBLICATIONS} generations were seen")
     assert len(seen) > 5
     assert indexes.leftovers(index) == set()
     kept = {int(path.stem) for path in (index / "generations").glob("*.json")}

@@ -15,8 +15,9 @@ import pytest
 
 from clockify_rag.calibration import SHIPPED
 from faults import indexes
-from faults.conftest import World
+from faults.conftest import MORE, SEED, World, run_module
 from faults.processes import failed, run, script
+from faults.sweeping import Share
 
 QUESTION = indexes.QUESTIONS[0]
 UNREAD = {"lock", "secret", ".gitignore"}
@@ -167,6 +168,16 @@ def test_every_damage_to_every_file_is_named_or_harmless(whole: Path, other: Pat
     judge.close()
     print(f"{cases} cases")
     assert cases > 500
+
+
+def test_a_sample_of_flipped_bytes_and_short_files(tmp_path: Path) -> None:
+    """``make faults`` flips every byte and cuts at every length."""
+    case = tmp_path / "case"
+    share = Share(number=0, workers=1, seed=SEED, sample=400 * MORE)
+    (found,) = run_module("faults.flipping", share, variables={"FLIPPING": str(case)})
+    print(f"FAULT_SEED={SEED} {found['counts']}")
+    assert found["wrong"] == []
+    assert found["counts"]["flip detected"] > 100 * MORE
 
 
 def test_a_damaged_folder_is_named(whole: Path, other: Path, scratch: Path) -> None:

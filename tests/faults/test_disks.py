@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from faults import indexes
-from faults.conftest import World
+from faults.conftest import MORE, World
 from faults.processes import end, environment, failed, needs, nobody, run, script
 
 QUESTION = indexes.QUESTIONS[0]
@@ -44,21 +44,25 @@ def test_a_file_that_may_not_grow_ends_the_build(world: World, index: Path, limi
 
 
 FULL = """
-import json, os, shutil, subprocess, sys
+import os, shutil, subprocess, sys
 from pathlib import Path
 from faults import indexes
 from faults.processes import failed, run
 disk, original, changed, before, after = map(Path, sys.argv[1:6])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
 before, after, index = before.read_text(), after.read_text(), disk / "index"
-for free in (0, 1, 6, 24, 48, 80):
+for free in range(0, 1000, int(sys.argv[6])):
     shutil.rmtree(index, ignore_errors=True)
     shutil.copytree(original, index)
     filler = disk / "filler"
     with filler.open("wb") as file:
         space = os.statvfs(disk)
-        file.write(bytes(max(0, space.f_bavail * space.f_frsize - free * 1024)))
-    done = failed(run("build", changed, "--index", index, "--json"), 4, "store")
+        file.write(bytes(max(0, space.f_bavail * space.f_frsize - free * 1024 + (free > 0))))
+    done = run("build", changed, "--index", index, "--json")
+    if done.status == 0:
+        assert indexes.answers(index) == after, free
+        break
+    failed(done, 4, "store")
     assert "No space left" in done.json["error"]["message"], done
     assert done.json["error"]["hint"].startswith("free space"), done
     assert indexes.answers(index) == before, free
@@ -67,7 +71,9 @@ for free in (0, 1, 6, 24, 48, 80):
     filler.unlink()
     indexes.build(index, changed)
     assert indexes.answers(index) == after, free
-print("survived")
+else:
+    raise AssertionError("no size was enough")
+print(f"survived up to {free} KiB")
 """
 
 
@@ -77,8 +83,61 @@ def test_a_full_disk_leaves_the_old_generation_and_nothing_else(world: World, tm
     disk.mkdir()
     before.write_text(world.before)
     after.write_text(world.after)
-    done = end(script(FULL, disk, world.index, world.changed, before, after, before=_own_mounts(disk)))
-    assert done.out == "survived\n", done.err
+    step = "28" if MORE == 1 else "4"
+    done = end(script(FULL, disk, world.index, world.changed, before, after, step, before=_own_mounts(disk)))
+    assert done.out.startswith("survived up to "), done.err
+    print(done.out)
+
+
+FEW = """
+import contextlib, io, os, resource, shutil, sys
+from pathlib import Path
+from clockify_rag import cli
+from faults import indexes
+original, changed, before, after, folder = map(Path, sys.argv[1:6])
+before, after, index = before.read_text(), after.read_text(), folder / "index"
+printed = folder / "printed"
+output = os.open(printed, os.O_RDWR | os.O_CREAT)
+def build(descriptors):
+    child = os.fork()
+    if child == 0:
+        os.dup2(output, 1), os.dup2(output, 2), os.ftruncate(1, 0)
+        if descriptors:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        os._exit(cli.run(["build", str(changed), "--index", str(index)]))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+shutil.copytree(original, index)
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    # What a build imports is imported here, also one that fails.
+    assert cli.run(["build", str(changed), "--index", str(index)]) == 0
+    assert cli.run(["build", str(changed), "--index", "/dev/null/index"]) == 4
+statuses = []
+for descriptors in range(4, 40, int(sys.argv[6])):
+    shutil.rmtree(index)
+    shutil.copytree(original, index)
+    status = build(descriptors)
+    statuses.append(status)
+    said = printed.read_text()
+    assert status in (0, 4) and "Traceback" not in said, (descriptors, status, said)
+    assert status == 0 or "Too many open files" in said, (descriptors, said)
+    assert indexes.answers(index) == (before if status else after), descriptors
+    indexes.verify(index)
+    assert build(0) == 0
+    assert indexes.answers(index) == after, descriptors
+    assert indexes.leftovers(index) == set(), descriptors
+assert statuses[0] == 4 and statuses[-1] == 0, statuses
+print("survived", statuses)
+"""
+
+
+def test_few_descriptors_end_a_build_or_do_not_matter(world: World, tmp_path: Path, scratch: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.write_text(world.before)
+    after.write_text(world.after)
+    step = "5" if MORE == 1 else "1"
+    done = end(script(FEW, world.index, world.changed, before, after, scratch, step))
+    assert done.out.startswith("survived"), done.err
+    print(done.out)
 
 
 def _own_mounts(disk: Path) -> list[str]:

@@ -1,58 +1,21 @@
 """A build that is killed loses itself and nothing else: the old generation or the new one is served, whole.
 
-Where ``strace`` is installed a kill comes at a chosen system call that changes the disk; it comes at a random moment too, with
-a seed that is printed. ``FAULT_POINTS=all`` sweeps every call.
+Here a kill comes at a random moment, with a seed that is printed; ``test_sweep`` chooses the call at which it comes.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import re
 import shutil
-import signal
-import subprocess
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from clockify_rag.errors import IndexNotFound
 from faults import indexes
-from faults.conftest import World
-from faults.processes import COMMAND, end, environment, needs, start
-
-CALLS = "fsync,fdatasync,/^rename,/^mkdir,/^unlink,/^rmdir,ftruncate,write"
-"""What changes the disk."""
-
-VARIABLES = environment(CLOCKIFY_RAG_EXECUTION__THREADS="1")
-"""One thread of work, so that its calls have one order."""
-
-POINTS = os.environ.get("FAULT_POINTS", "10")
-SEED = int(os.environ.get("FAULT_SEED", str(random.randrange(1 << 32))))
-
-
-Point = tuple[str, int]
-"""A system call and the how-many-eth of its name in its thread, which is how ``strace`` counts."""
-
-
-def points_of(strace: str, index: Path, source: Path, folder: Path) -> list[Point]:
-    """Trace a build, and choose among its calls: spread over all, and more of the last, where a generation is published."""
-    trace = folder / "trace"
-    command = [strace, "-f", "-qq", "-o", str(trace), "-e", f"trace={CALLS}", *COMMAND]
-    subprocess.run([*command, "build", source, "--index", index], env=VARIABLES, capture_output=True, check=True)
-    counts: Counter[tuple[str, str]] = Counter()
-    points: dict[Point, None] = {}
-    for thread, call in re.findall(r"^(\d+) +(\w+)\(", trace.read_text(), re.MULTILINE):
-        counts[thread, call] += 1
-        points.setdefault((call, counts[thread, call]))
-    every = list(points)
-    if POINTS == "all":
-        return every
-    wanted = int(POINTS)
-    last = every[-14:-2:3]
-    return [*every[:: len(every) // (wanted - len(last)) + 1], *last]
+from faults.conftest import SEED, World
+from faults.processes import end, start
 
 
 def check_survives(index: Path, source: Path, before: str | None, after: str, killed: bool) -> None:
@@ -67,37 +30,6 @@ def check_survives(index: Path, source: Path, before: str | None, after: str, ki
     assert indexes.answers(index) == after
     indexes.verify(index)
     assert indexes.leftovers(index) == set()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("update", [False, True], ids=["build", "update"])
-def test_a_kill_at_a_system_call(world: World, scratch: Path, update: bool) -> None:
-    strace = needs("strace")
-    index = scratch / "index"
-    source, before, after = (world.changed, world.before, world.after) if update else (world.pages, None, world.before)
-
-    def reset() -> None:
-        shutil.rmtree(index, ignore_errors=True)
-        if update:
-            shutil.copytree(world.index, index)
-
-    reset()
-    try:
-        points = points_of(strace, index, source, scratch)
-    except subprocess.CalledProcessError as failure:
-        pytest.skip(f"strace may not trace here: {failure.stderr[-200:]!r}")
-    kills = 0
-    for call, number in points:
-        reset()
-        inject = f"inject={call}:signal=KILL:when={number}"
-        tracer = [strace, "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}", "-e", inject]
-        done = end(start("build", source, "--index", index, before=tracer, variables=VARIABLES))
-        killed = done.status == -signal.SIGKILL
-        kills += killed
-        print(f"{call} {number}: {done.status}")
-        check_survives(index, source, before, after, killed)
-    # A call or two less than traced may come, where the kernel or the interpreter has its own ways.
-    assert kills >= 0.8 * len(points)
 
 
 @pytest.mark.slow

@@ -127,10 +127,10 @@ def init(
 
 
 @app.command(cls=PlainCommand)
-def build(
+def build(  # noqa: PLR0913, PLR0917 - each is an option
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", help="Folders, files or archives. [default: the configuration's]"),
+        typer.Argument(metavar="SOURCE...", help="Folders, files, archives or sites. [default: the configuration's]"),
     ] = None,
     index: IndexFolder = None,
     base_url: Annotated[
@@ -150,8 +150,14 @@ def build(
     only: Annotated[bool, typer.Option("--only", help="Remove every other source from the index.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Build nothing if a page cannot be read.")] = False,
     checksum: Annotated[bool, typer.Option("--checksum", help="Read every file, even if it looks unchanged.")] = False,
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Follow a source that lost most of its pages.")
+    ] = False,
     no_ignore: Annotated[
         bool, typer.Option("--no-ignore", help="Read hidden, ignored, dependency and build paths too.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Read sites from the pages that are kept, and ask for nothing.")
     ] = False,
     embedder: Annotated[
         str | None, typer.Option("--embedder", metavar="NAME", help="Component that embeds. [default: static]")
@@ -169,8 +175,87 @@ def build(
             only=only,
             strict=strict,
             checksum=checksum,
+            allow_shrink=allow_shrink,
             no_ignore=no_ignore,
+            offline=offline,
             embedder=embedder,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command(cls=PlainCommand)
+def crawl(  # noqa: PLR0913, PLR0917 - each is an option
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", help="Where to begin. The crawl stays on that host, in that folder.", show_default=False
+        ),
+    ],
+    index: IndexFolder = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the source. [default: its host and folder]")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", metavar="PATTERN", help="Paths to read. Repeat it. [default: all]")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Paths to leave out. Repeat it.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option("--depth", metavar="N", help="Links from the start to a page. [default: 32]")
+    ] = None,
+    maximum_pages: Annotated[
+        int | None, typer.Option("--maximum-pages", metavar="N", help="Pages to read. [default: 10000]")
+    ] = None,
+    maximum_bytes: Annotated[
+        int | None,
+        typer.Option("--maximum-bytes", metavar="N", help="Bytes of all pages together. [default: 2000000000]"),
+    ] = None,
+    per_host: Annotated[
+        int | None, typer.Option("--per-host", metavar="N", help="Requests at one time. [default: 2]")
+    ] = None,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-language", metavar="CODE", help="Keep pages in this language. Repeat it. [default: the start's]"
+        ),
+    ] = None,
+    versions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep-version", metavar="NAME", help="Keep pages of this version. Repeat it. [default: the best]"
+        ),
+    ] = None,
+    private_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-private-host", metavar="HOST[:PORT]", help="A host that may have a private address. Repeat it."
+        ),
+    ] = None,
+    only: Annotated[bool, typer.Option("--only", help="Remove every other source from the index.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read a site and build the index from it, or update it."""
+    from clockify_rag.cli import crawling
+
+    raise typer.Exit(
+        crawling.crawl(
+            url,
+            index=index,
+            changes={
+                "name": ("--name", name),
+                "include": ("--include", include),
+                "exclude": ("--exclude", exclude),
+                "depth": ("--depth", depth),
+                "maximum_pages": ("--maximum-pages", maximum_pages),
+                "maximum_bytes": ("--maximum-bytes", maximum_bytes),
+                "per_host": ("--per-host", per_host),
+                "languages": ("--keep-language", languages),
+                "versions": ("--keep-version", versions),
+            },
+            private_hosts=private_hosts or [],
+            only=only,
             as_json=as_json,
         )
     )
@@ -530,6 +615,56 @@ def migrate(index: IndexFolder = None, as_json: AsJson = False) -> None:
     from clockify_rag.cli import generations as commands
 
     commands.migrate(index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def remove(
+    documents: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DOCUMENT...", help="Ids, paths, source/path or addresses.", show_default=False),
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="NAME", help="All pages of this source. Repeat it.")
+    ] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Leave no byte of them: rewrite former generations, clear the cache.")
+    ] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove pages from the index."""
+    from clockify_rag.cli import changing
+
+    changing.remove(documents or [], sources=source or [], purge=purge, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def repair(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Where lost pages are read again. [default: the configuration's]"),
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Heal a damaged index from what is left of it."""
+    from clockify_rag.cli import changing
+
+    raise typer.Exit(changing.repair(sources or [], index=index, as_json=as_json))
+
+
+@app.command(cls=PlainCommand)
+def reembed(
+    model: Annotated[
+        str, typer.Argument(metavar="EMBEDDER[:MODEL]", help="For example ollama:nomic-embed-text.", show_default=False)
+    ],
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embed what is stored with another embedder."""
+    from clockify_rag.cli import changing
+
+    changing.reembed(model, index=index, as_json=as_json)
 
 
 @app.command(cls=PlainCommand)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -55,10 +56,14 @@ def commented_file() -> str:
 def toml_value(value: Any) -> str:
     """Return a value as TOML writes it."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {toml_value(inner)}" for name, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_toml_key(name)} = {toml_value(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(toml_value, value)) + "]"
     return msgspec.json.encode(value).decode()
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else msgspec.json.encode(name).decode()
 
 
 def show(*, origin: bool, as_json: bool) -> None:
@@ -88,7 +93,7 @@ def _rows(configuration: config.Configuration) -> list[tuple[str, Any, config.Or
         rows += [
             (f"sources[{number}].{name}", getattr(source, name), configuration.origin(f"sources[{number}].{name}"))
             for name in source.__struct_fields__
-            if getattr(source, name) not in (None, ())
+            if getattr(source, name) not in (None, (), "")
         ]
     for key, _, _ in config.every_key():
         table, _, name = key.partition(".")

@@ -1,0 +1,444 @@
+"""One worker of the sweep: ``sweeper python -m faults.sweeping``; lines of JSON in, what was found out.
+
+An interpreter is started once; each point forks it, and the child arms the sweeper, which traces this process and all that
+it starts. What is left of the index is judged here, in one process that lives as long as the sweep, because that is how long an
+index's readers live: damage that kills whoever reads it ends the sweep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from clockify_rag import cli
+from clockify_rag.cli import app
+from clockify_rag.errors import IndexCorrupt, IndexNotFound
+from faults import indexes
+from faults.operations import (
+    AGED,
+    CORE_FAILPOINTS,
+    DAMAGED,
+    FAILPOINTS,
+    OPERATIONS,
+    SOURCES,
+    STATES,
+    Command,
+    Folders,
+    Operation,
+    age,
+    damage,
+    runnable,
+)
+
+CONTROL = 1023
+"""The descriptor that the sweeper listens to."""
+
+KILLS = ("kill-before", "kill-after", "torn")
+FAILURES = ("enospc", "enospc-sticky", "eio", "eio-sticky", "eio-after", "edquot", "eintr", "short")
+HALVED = ("torn", "short")
+"""What can only happen to a call that writes bytes."""
+
+LAST_CALLS = 24
+"""About as many calls publish a generation."""
+
+UNCHANGING = ("gc",)
+"""Operations that change no answer."""
+
+MAXIMUM_WRONG = 5
+"""Points of an operation that may go wrong before it is left."""
+
+SYNCHRONISATIONS = (74, 75)
+"""The numbers of ``fsync`` and ``fdatasync``: what failed there may be lost, so nobody may be told that it is done."""
+
+STORE_FAILED = 4
+"""The exit status of a command that could not write."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One fault: an action at one of an operation's calls, and where the recovery is swept too, at one of those."""
+
+    operation: str
+    action: str
+    call: int
+    second: tuple[str, int] | None = None
+    failpoint: str = ""
+    """The place in the sources that is reached, instead of a call."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a command ended."""
+
+    status: int
+    hit: bool
+    calls: int
+    printed: str
+    call: int = -1
+    """The number of the system call that failed."""
+
+
+class SweptWrongError(AssertionError):
+    """An index is not as it was before or after."""
+
+
+def order(text: str) -> int:
+    """Give an order to the sweeper and return its reply."""
+    return os.write(CONTROL, text.encode())
+
+
+def run(arguments: Sequence[str], output: Path, arm: str = "", record: str = "", failpoint: str = "") -> Outcome:
+    """Run a command in a child, with one of its calls failing."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(descriptor, 1)
+            os.dup2(descriptor, 2)
+            if record:
+                order(f"record {record}")
+            if arm:
+                order(f"arm {arm}")
+            if failpoint:
+                _reach(failpoint)
+            status = cli.run(list(arguments))
+            sys.stdout.flush()
+        except BaseException:  # noqa: BLE001 - the child is to end here, whatever comes
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    _, ended = os.waitpid(child, 0)
+    call, calls = (_hit(), order("count")) if arm else (-1, 0)
+    if arm or record:
+        order("end")
+    return Outcome(os.waitstatus_to_exitcode(ended), call >= 0, calls, output.read_text(errors="replace"), call)
+
+
+def _hit() -> int:
+    try:
+        return order("hit")
+    except OSError:
+        # -1 as the reply: no call failed.
+        return -1
+
+
+def _reach(failpoint: str) -> None:
+    """Let the process die where it reaches a place in the sources; in the core also fail, as ``name=fail``."""
+    os.environ["FAILPOINT"] = failpoint
+
+    def die(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "clockify_rag.failpoint" and arguments == (failpoint,):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(die)
+
+
+class Sweep:
+    """The operations' states, prepared once, and the oracle."""
+
+    def __init__(self, root: Path) -> None:
+        self.folders = Folders(root)
+        self.output = root / "output"
+        self.known: dict[str, tuple[str | None, str, int]] = {}
+        """Of each operation what is answered before and after it, and how many calls it makes."""
+        self.final: dict[str, str] = {}
+        for name, texts in SOURCES.items():
+            indexes.pages(self.folders.source(name), texts)
+        known = app.command().commands
+        for name, commands in STATES.items():
+            if runnable(commands, known):
+                self._prepare(root / "states" / name, commands)
+        self.operations = tuple(
+            operation for operation in OPERATIONS if runnable((*STATES[operation.state], operation.command), known)
+        )
+
+    def _prepare(self, state: Path, commands: Sequence[Command]) -> None:
+        shutil.rmtree(self.folders.work, ignore_errors=True)
+        self.folders.work.mkdir()
+        for command in commands:
+            if command == AGED:
+                age(self.folders.work / "index")
+            elif command == DAMAGED:
+                damage(self.folders.work / "index")
+            else:
+                self.succeed(self.folders.filled(command))
+        shutil.copytree(self.folders.work, state)
+
+    def succeed(self, arguments: Sequence[str]) -> Outcome:
+        """Run a command that must succeed."""
+        done = run(arguments, self.output)
+        if done.status != 0:
+            raise SweptWrongError(f"{arguments} ended with {done.status}: {done.printed}")
+        return done
+
+    def reset(self, operation: Operation) -> None:
+        """Put the index back to where the operation starts."""
+        shutil.rmtree(self.folders.work, ignore_errors=True)
+        shutil.copytree(self.folders.root / "states" / operation.state, self.folders.work)
+
+    def learn(self, operation: Operation) -> int:
+        """Run an operation without faults; return how many calls it makes."""
+        if operation.name not in self.known:
+            self.reset(operation)
+            before = self.observed(operation)
+            done = run(self.folders.filled(operation.command), self.output, arm=f"eio 0 {self.folders.work}")
+            if done.status != 0:
+                raise SweptWrongError(f"{operation.name} ended with {done.status}: {done.printed}")
+            after = self.observed(operation)
+            if after is None:
+                raise SweptWrongError(f"{operation.name} leaves no index")
+            if before == after and operation.name not in UNCHANGING:
+                raise SweptWrongError(f"{operation.name} changes nothing")
+            self.known[operation.name] = before, after, done.calls
+            if operation.after not in self.final:
+                self.rebuild(operation)
+                self.final[operation.after] = indexes.answers(self.folders.work / operation.judged)
+        return self.known[operation.name][2]
+
+    def observed(self, operation: Operation) -> str | None:
+        """What an index answers; ``None`` where there is none. Every byte of it is verified."""
+        index = self.folders.work / operation.judged
+        try:
+            found = indexes.answers(index)
+            indexes.verify(index)
+        except IndexNotFound:
+            return None
+        except IndexCorrupt:
+            if not operation.mended:
+                raise
+            return "damaged"
+        files = sorted(index.glob(operation.also)) if operation.also else []
+        parts = [found, *(f"{path.name} {path.read_bytes().hex()}" for path in files)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def rebuild(self, operation: Operation) -> None:
+        """Build the source that comes after, as users would to mend what is left."""
+        indexes.build(self.folders.work / operation.judged, self.folders.source(operation.after))
+
+    def check(self, operation: Operation, done: Outcome, case: object) -> None:
+        """The index is as before or after, as after if success was said, and can be built again; nothing is left to lie."""
+
+        def wrong(what: str) -> SweptWrongError:
+            return SweptWrongError(f"{case}: {what}; status {done.status}, printed {done.printed!r}")
+
+        before, after, _ = self.known[operation.name]
+        try:
+            found = self.observed(operation)
+        except Exception as failure:
+            raise wrong(f"the index cannot be read: {failure!r}") from failure
+        if found not in (before, after):
+            raise wrong("the answers are neither the old nor the new ones")
+        if done.status == 0 and found != after:
+            raise wrong("success was said, but the old answers are given")
+        if done.status not in (0, STORE_FAILED, -signal.SIGKILL):
+            raise wrong("the command ended otherwise than it may")
+        if any(word in done.printed for word in ("Traceback", "panicked", "internal")):
+            raise wrong("a defect shows")
+        try:
+            if operation.mended and found == before:
+                self.succeed(self.folders.filled(operation.mended))
+            self.rebuild(operation)
+        except Exception as failure:
+            raise wrong(f"no further build succeeds: {failure!r}") from failure
+        index = self.folders.work / operation.judged
+        if indexes.answers(index) != self.final[operation.after]:
+            raise wrong("the further build answers otherwise")
+        indexes.verify(index)
+        if left := indexes.leftovers(index):
+            raise wrong(f"the further build leaves {sorted(left)}")
+
+    def sweep(self, point: Point) -> bool:
+        """Try one point; return whether its faults came about.
+
+        Raises:
+            SweptWrongError: the index did not survive it.
+        """
+        operation = next(operation for operation in self.operations if operation.name == point.operation)
+        self.learn(operation)
+        self.reset(operation)
+        arm = f"{point.action} {point.call} {self.folders.work}"
+        done = run(self.folders.filled(operation.command), self.output, arm=arm, failpoint=point.failpoint)
+        if point.failpoint:
+            return self._passed(operation, point, done)
+        hit = done.hit
+        if point.action == "short" and done.status != 0:
+            raise SweptWrongError(f"{point}: half a write is no failure; {done.printed}")
+        if done.call in SYNCHRONISATIONS and done.status == 0 and point.action not in ("eintr", *HALVED):
+            raise SweptWrongError(f"{point}: a failed synchronisation was believed")
+        if hit and point.action in KILLS and done.status != -signal.SIGKILL:
+            raise SweptWrongError(f"{point}: killed, but ended with {done.status}")
+        if point.second is not None:
+            action, call = point.second
+            index = f"{{folder}}/{operation.judged}"
+            recovery = self.folders.filled(("build", f"{{{operation.after}}}", "--index", index))
+            again = run(recovery, self.output, arm=f"{action} {call} {self.folders.work}")
+            hit = hit and again.hit
+            if again.status == 0:
+                self._check_recovered(operation, point)
+            done = again if again.status != 0 else msgspec.structs.replace(again, status=-signal.SIGKILL)
+            self._check_either(operation, done, point)
+            return hit
+        self.check(operation, done, point)
+        return hit
+
+    def _passed(self, operation: Operation, point: Point, done: Outcome) -> bool:
+        """Check what a place in the sources left; return whether the process came by."""
+        fails = point.failpoint.endswith("=fail")
+        hit = done.status != 0 if fails else done.status in (-signal.SIGKILL, -signal.SIGABRT)
+        if hit and not fails:
+            done = msgspec.structs.replace(done, status=-signal.SIGKILL)
+        self.check(operation, done, point)
+        return hit
+
+    def _check_recovered(self, operation: Operation, point: Point) -> None:
+        if indexes.answers(self.folders.work / operation.judged) != self.final[operation.after]:
+            raise SweptWrongError(f"{point}: the recovery said success, but answers otherwise")
+
+    def _check_either(self, operation: Operation, done: Outcome, point: Point) -> None:
+        """After a fault in the recovery a third state may be served, that of the recovery's source."""
+        before, after, calls = self.known[operation.name]
+        index = self.folders.work / operation.judged
+        try:
+            answers = indexes.answers(index)
+        except IndexNotFound:
+            answers = None
+        if answers == self.final[operation.after]:
+            # Recovered already: then this state alone is right.
+            self.known[operation.name] = self.observed(operation), self.observed(operation) or "", calls
+        try:
+            self.check(operation, done, point)
+        finally:
+            self.known[operation.name] = before, after, calls
+
+
+def points_of(sweep: Sweep, operation: Operation, writes: frozenset[int], compound: int, seed: int) -> Iterator[Point]:
+    """All points of an operation.
+
+    Args:
+        sweep: what knows how many calls there are.
+        operation: the operation.
+        writes: the numbers of its calls that write more than one byte.
+        compound: how many pairs of a kill and a kill of the recovery.
+        seed: of the choice of those.
+    """
+    calls = sweep.learn(operation)
+    for action in (*KILLS, *FAILURES):
+        for call in range(1, calls + 1):
+            if action not in HALVED or call in writes:
+                yield Point(operation.name, action, call)
+    chance = random.Random(seed)
+    for _ in range(compound):
+        action = chance.choice(KILLS[:2])
+        # What a build recovers from early it takes about as many calls for as a build takes.
+        second = (chance.choice(("kill-before", "kill-after", "eio", "enospc-sticky")), chance.randint(1, calls))
+        yield Point(operation.name, action, chance.randint(1, calls), second)
+
+
+def writes_of(sweep: Sweep, operation: Operation) -> frozenset[int]:
+    """The numbers of the calls of an operation that write more than one byte.
+
+    Threads make files durable beside the one that writes, so from run to run a call may come a place earlier or later: the numbers
+    next to a write's are tried too, and where there is nothing to halve the point is not hit.
+    """
+    sweep.reset(operation)
+    record = sweep.folders.root / "record"
+    arm = f"eio 0 {sweep.folders.work}"
+    run(sweep.folders.filled(operation.command), sweep.output, arm=arm, record=str(record))
+    entered = []
+    for line in record.read_text().splitlines():
+        moment, _, name, result, *_ = line.split("\t")
+        if name != "answer":
+            entered.append((int(moment), "write" in name and int(result) > 1))
+    return frozenset(number for number, (_, is_write) in enumerate(sorted(entered), 1) if is_write)
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one worker does."""
+
+    number: int
+    workers: int
+    seed: int
+    sample: int = 0
+    """Points of each operation, chosen at random; 0: all."""
+    compound: int = 0
+    """Pairs of faults of each operation."""
+    operations: tuple[str, ...] = ()
+    """Their names; none: all."""
+    failpoints: bool = False
+    """The places in the sources in place of the calls."""
+    core: bool = False
+    """Also those of the core, each of which also fails."""
+
+
+def sampled(points: list[Point], share: Share, calls: int) -> list[Point]:
+    """Choose at random as many as are wanted, half of them among the last calls, where generations are published."""
+    random.Random(share.seed).shuffle(points)
+    if not share.sample:
+        return points
+    last = [point for point in points if point.call > calls - LAST_CALLS][: share.sample // 2]
+    return [*last, *(point for point in points if point not in last)][: share.sample]
+
+
+def failpoints_of(share: Share) -> list[Point]:
+    """The places in the sources that a share comes by."""
+    points = [Point(operation, "kill-before", 0, failpoint=name) for name, operation in FAILPOINTS.items()]
+    if share.core:
+        for name, operation in CORE_FAILPOINTS.items():
+            points += [Point(operation, "kill-before", 0, failpoint=name + way) for way in ("", "=fail")]
+    return points
+
+
+def swept(sweep: Sweep, name: str, points: Sequence[Point]) -> dict[str, Any]:
+    """Try points; return what there is to say of them."""
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+    missed: list[str] = []
+    for point in points:
+        kind = "failpoint" if point.failpoint else "compound" if point.second else point.action
+        try:
+            hit = sweep.sweep(point)
+        except SweptWrongError as failure:
+            wrong.append(str(failure))
+            if len(wrong) >= MAXIMUM_WRONG:
+                break
+            continue
+        counts[kind if hit else "missed"] += 1
+        if not hit:
+            missed.append(point.failpoint or f"{point.action} {point.call}")
+    return {"operation": name, "counts": counts, "wrong": wrong, "missed": missed}
+
+
+def main() -> None:
+    """Sweep a share, and print a line for each operation: points that came about, and what went wrong."""
+    share = msgspec.json.decode(sys.argv[1], type=Share)
+    scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    # Imported before the first fork, so that no child has to.
+    app.command()
+    with tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root:
+        sweep = Sweep(Path(root))
+        if share.failpoints:
+            print(json.dumps(swept(sweep, "failpoints", failpoints_of(share)[share.number :: share.workers])))
+            return
+        for operation in sweep.operations:
+            if share.operations and operation.name not in share.operations:
+                continue
+            writes = writes_of(sweep, operation)
+            points = list(points_of(sweep, operation, writes, share.compound, share.seed))
+            chosen = sampled(points, share, sweep.learn(operation))[share.number :: share.workers]
+            print(json.dumps(swept(sweep, operation.name, chosen)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

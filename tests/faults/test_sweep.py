@@ -1,0 +1,70 @@
+"""A sample of the sweep: an operation that is killed or fails at any call loses itself and nothing else.
+
+The whole is ``make faults``; ``FAULT_SEED`` chooses another sample.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from clockify_rag.cli import app
+from faults import sweeping
+from faults.conftest import MORE, SEED, Sweeper
+from faults.operations import CORE_FAILPOINTS, FAILPOINTS, OPERATIONS
+
+
+def test_a_sample_of_the_faults_of_every_operation(sweeper: Sweeper) -> None:
+    share = sweeping.Share(number=0, workers=1, seed=SEED, sample=12 * MORE, compound=60)
+    found = sweeper.run("faults.sweeping", share)
+    for line in found:
+        print(f"FAULT_SEED={SEED} {line['operation']}: {line['counts']}")
+        assert line["wrong"] == []
+        assert sum(line["counts"].values()) - line["counts"].get("missed", 0) >= 5
+    known = [operation for operation in OPERATIONS if operation.command[0] in app.command().commands]
+    assert [line["operation"] for line in found] == [operation.name for operation in known]
+
+
+def test_the_count_is_one_over_threads_and_children(sweeper: Sweeper) -> None:
+    """Two threads and a child write three times each: a kill at the seventh leaves six writes, whoever made them."""
+    code = (
+        "import os, sys, threading\n"
+        "folder = sys.argv[1]\n"
+        "def work(name):\n"
+        "    descriptor = os.open(os.path.join(folder, name), os.O_WRONLY)\n"
+        "    for _ in range(3): os.write(descriptor, b'x')\n"
+        "for name in 'ab':\n"
+        "    thread = threading.Thread(target=work, args=(name,)); thread.start(); thread.join()\n"
+        "if os.fork() == 0: work('c'); os._exit(0)\n"
+        "os.wait()\n"
+    )
+    for at in range(11):
+        for name in "abc":
+            sweeper.folder.joinpath(name).write_bytes(b"")
+        status = sweeper.status(
+            sys.executable, "-c", code, str(sweeper.folder), arm=f"kill-before {at} {sweeper.folder}"
+        )
+        written = [sweeper.folder.joinpath(name).read_bytes() for name in "abc"]
+        assert b"".join(written) == b"x" * (9 if at in (0, 10) else at - 1)
+        assert status == (0 if at in (0, 10) else 128 + 9)
+
+
+def test_a_kill_at_every_named_place(sweeper: Sweeper) -> None:
+    """Those in Python; ``make faults`` comes by those in the core."""
+    (found,) = sweeper.run("faults.sweeping", sweeping.Share(number=0, workers=1, seed=SEED, failpoints=True))
+    assert found["wrong"] == []
+    assert found["counts"] == {"failpoint": len(FAILPOINTS)}
+
+
+def test_every_named_place_is_swept() -> None:
+    """The lists of what is swept are the lists of what the sources have."""
+    root = Path(__file__).parent.parent.parent
+    python = re.compile(r"\bfailpoint\(\"([^\"]+)\"\)")
+    core = re.compile(r"\bfailpoint!\(\"([^\"]+)\"\)")
+    assert sorted(_found(root / "python", "*.py", python)) == sorted(FAILPOINTS)
+    assert sorted(_found(root / "rust", "*.rs", core)) == sorted(CORE_FAILPOINTS)
+
+
+def _found(folder: Path, files: str, pattern: re.Pattern[str]) -> list[str]:
+    return [name for path in folder.rglob(files) for name in pattern.findall(path.read_text(encoding="utf-8"))]
