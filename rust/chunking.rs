@@ -17,6 +17,9 @@ use crate::wordpiece::WordPiece;
 /// however long.
 const BYTES_PER_TOKEN: usize = 32;
 
+/// How the anchors of a PDF's pages begin. A chunk never goes over the end of such a page: its anchor holds for all of it.
+const PAGE_ANCHOR: &str = "page=";
+
 /// How chunks are cut. Sizes are in `WordPiece` tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChunkOptions {
@@ -117,7 +120,14 @@ pub fn chunk(page: &Page, wordpiece: &WordPiece, options: &ChunkOptions) -> Vec<
                 chunker.section(&path, &std::mem::take(&mut section));
                 path.descend(level, page.slice(&block.range), block.anchor.as_deref());
             }
-            None if block.retrievable => section.push(index),
+            None if block.retrievable => {
+                let sheet = sheet(block);
+                if sheet.is_some() && path.sheet != sheet {
+                    chunker.section(&path, &std::mem::take(&mut section));
+                    path.sheet = sheet;
+                }
+                section.push(index);
+            }
             // A heading that says nothing of its own (a repeated title, a prompt) changes neither path nor anchor.
             _ => {}
         }
@@ -133,6 +143,13 @@ pub fn chunk(page: &Page, wordpiece: &WordPiece, options: &ChunkOptions) -> Vec<
 #[derive(Debug, Default)]
 struct Path {
     headings: Vec<(u8, String, Option<String>)>,
+    /// The anchor of the page that is read, where the document is made of such.
+    sheet: Option<String>,
+}
+
+/// The anchor of the page of a PDF that a block stands on.
+fn sheet(block: &Block) -> Option<String> {
+    block.anchor.clone().filter(|anchor| anchor.starts_with(PAGE_ANCHOR))
 }
 
 impl Path {
@@ -148,7 +165,8 @@ impl Path {
     }
 
     fn anchor(&self) -> Option<String> {
-        self.headings.iter().rev().find_map(|(.., anchor)| anchor.clone())
+        let heading = || self.headings.iter().rev().find_map(|(.., anchor)| anchor.clone());
+        self.sheet.clone().or_else(heading)
     }
 
     fn key(&self) -> Vec<String> {

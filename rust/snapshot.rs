@@ -783,7 +783,11 @@ impl<'a> Search<'a> {
         let chunks = fusion::Evidence { bm25: &bm25, cosine: &cosine, bm25_max };
         let documents = fusion::Evidence { bm25: &document_bm25, cosine: &document_cosine, bm25_max: document_max };
         let fused = fusion::with_documents(chunks, documents, self.options.dense_weight, self.options.document_weight)?;
-        found.iter_mut().zip(fused).for_each(|(found, fused)| found.fused = fused);
+        for (found, fused) in found.iter_mut().zip(fused) {
+            // Less than nothing does not become more by a weight.
+            let boost = self.snapshot.view(found.place.segment)?.reader.lexical.boost(found.place.row);
+            found.fused = if fused > 0.0 { fused * boost } else { fused };
+        }
         Ok(())
     }
 

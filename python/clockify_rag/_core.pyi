@@ -35,7 +35,8 @@ __all__ = [
     "with_titles",
 ]
 
-_Format = Literal["markdown", "html", "text"]
+_Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text"]
+"""``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it."""
 _Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
 
 @final
@@ -67,8 +68,13 @@ class Page:
     @property
     def hub(self) -> bool: ...
 
-def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None) -> list[Page | DocumentUnreadable]:
-    """Parse documents of one format on all threads; one that cannot be read is its error instead of a page."""
+def parse(
+    format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None, omitted: Sequence[str] = ...
+) -> list[Page | DocumentUnreadable]:
+    """Parse documents of one format on all threads; one that cannot be read is its error instead of a page.
+
+    Sections whose heading is in ``omitted`` are left out, with all that stands under them.
+    """
 
 @final
 class Tokenizer:

@@ -515,6 +515,8 @@ def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentRow
     filters += [f"tags={tag}" for tag in document.tags]
     if document.version is not None:
         filters.append(f"version={document.version}")
+    if document.boost != 1:
+        filters.append(f"boost={document.boost:g}")
     headings = dict.fromkeys(heading for chunk in chunks for heading in chunk.heading_path)
     headings.pop(document.title, None)
     rows: list[_ChunkRow] = [

@@ -37,6 +37,7 @@ from clockify_rag.contracts import (
     Generator,
     LoadedDocument,
     Loader,
+    Notice,
     Packer,
     Query,
     RefusalReason,
@@ -89,6 +90,8 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     without_vectors: int = 0
     """Documents in languages that the embedder does not know; they are searched by words."""
     skipped: tuple[Skipped, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    """What is to be known of the sources beside their documents."""
     timings_ms: Mapping[str, float] = {}
 
 
@@ -415,6 +418,7 @@ class Pipeline:
                     "path": hit.document.path,
                     "anchor": hit.chunk.anchor,
                     "score": hit.score,
+                    "boost": hit.document.boost,
                     "scores": msgspec.to_builtins(hit.scores),
                     "bm25": explained[hit.chunk.id],
                 }
@@ -431,7 +435,12 @@ class Pipeline:
         """Reads sources."""
         table = self.settings.loading
         loader: Loader = plugins.create(
-            "loaders", table.loader, table.arguments, ignore=table.ignore, maximum_bytes=table.maximum_bytes
+            "loaders",
+            table.loader,
+            table.arguments,
+            ignore=table.ignore,
+            maximum_bytes=table.maximum_bytes,
+            omitted_sections=table.omitted_sections,
         )
         return loader
 
@@ -647,6 +656,7 @@ class _Build:
         self.progress = progress
         self.timings: dict[str, float] = {}
         self.skipped: list[Skipped] = []
+        self.notices: list[Notice] = []
         self.unreadable: list[str] = []
         self.counts = dict.fromkeys(("added", "changed", "unchanged", "stale", "hidden", "without_vectors"), 0)
         self.seen: set[str] = set()
@@ -666,7 +676,7 @@ class _Build:
             with writer:
                 for batch in _batches(self._load(writer), BATCH_DOCUMENTS):
                     with stage("chunk", self.timings):
-                        chunked = list(zip(batch, pipeline.chunker.chunk(batch), strict=True))
+                        chunked = list(zip(batch, self._chunk(batch), strict=True))
                     with stage("embed", self.timings):
                         vectors = self._embed([(loaded.document, chunks) for loaded, chunks in chunked])
                     for (loaded, chunks), rows in zip(chunked, vectors, strict=True):
@@ -691,9 +701,19 @@ class _Build:
             moved=moved,
             removed=len(removed) - moved,
             skipped=tuple(self.skipped),
+            notices=tuple(self.notices),
             timings_ms=self.timings,
             **{**self.counts, "added": self.counts["added"] - moved},
         )
+
+    def _chunk(self, batch: Sequence[LoadedDocument]) -> list[list[Chunk]]:
+        """Cut the pages; what came as chunks keeps their boundaries."""
+        if all(loaded.chunks is None for loaded in batch):
+            return self.pipeline.chunker.chunk(batch)
+        from clockify_rag.chunking import counted
+
+        cut = iter(self.pipeline.chunker.chunk([loaded for loaded in batch if loaded.chunks is None]))
+        return [next(cut) if loaded.chunks is None else counted(loaded.chunks) for loaded in batch]
 
     def _load(self, writer: IndexWriter) -> Iterator[LoadedDocument]:
         """Yield the documents that must be written; note the others."""
@@ -705,6 +725,9 @@ class _Build:
             for item in self._timed(self.pipeline.loader.load(source, unread, checksum=self.checksum)):
                 if isinstance(item, Skipped):
                     self._skip(item)
+                    continue
+                if isinstance(item, Notice):
+                    self.notices.append(item)
                     continue
                 if isinstance(item, Document):
                     self._unchanged(writer, item)

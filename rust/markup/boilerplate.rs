@@ -4,6 +4,7 @@
 //! The rules look at shape first (the share of links, the place on the page) and at words only where shape does not tell.
 //! The words are kept here, for the languages that help centres are commonly written in.
 
+use super::omission::without_sections;
 use super::writer::{Meta, Notes, Stats, collapsed};
 use super::{Block, BlockKind, Page};
 
@@ -135,7 +136,9 @@ const RELATED: &[&str] = &[
 ];
 
 /// The page of `blocks`, with title, kind and retrievable blocks decided.
-pub(super) fn page(text: String, blocks: Vec<Block>, notes: &[Notes], meta: Meta) -> Page {
+pub(super) fn page(text: String, blocks: Vec<Block>, notes: Vec<Notes>, meta: Meta) -> Page {
+    let (text, blocks, notes) = without_sections(text, blocks, notes, &meta.omitted);
+    let notes = notes.as_slice();
     let mut page = Page {
         text,
         blocks,
@@ -148,7 +151,8 @@ pub(super) fn page(text: String, blocks: Vec<Block>, notes: &[Notes], meta: Meta
     };
     page.title = title(&page, meta.title_element.as_deref(), meta.site_name.as_deref());
     let mut verdict = judge(&mut page, notes);
-    page.hub = is_hub(&page, notes, &verdict);
+    let said = page.front_matter.get("is_hub").and_then(serde_json::Value::as_bool);
+    page.hub = said.unwrap_or_else(|| is_hub(&page, notes, &verdict));
     if page.hub {
         // A hub's links to other pages are all it has.
         for (keep, note) in verdict.iter_mut().zip(notes) {
@@ -162,7 +166,7 @@ pub(super) fn page(text: String, blocks: Vec<Block>, notes: &[Notes], meta: Meta
 }
 
 /// Lower case, letters and digits only, words separated by one space.
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         if !folded.is_empty() {

@@ -67,6 +67,8 @@ pub(super) struct Meta {
     pub(super) language: Option<String>,
     pub(super) canonical_url: Option<String>,
     pub(super) hidden_dropped: u32,
+    /// Headings of sections that are left out.
+    pub(super) omitted: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -680,7 +682,7 @@ impl Writer {
         if u32::try_from(self.text.len()).is_err() {
             return Err(Error::DocumentUnreadable { reason: "its text is longer than 4 GiB".to_owned() });
         }
-        Ok(boilerplate::page(self.text, self.blocks, &self.notes, meta))
+        Ok(boilerplate::page(self.text, self.blocks, self.notes, meta))
     }
 }
 

@@ -66,7 +66,9 @@ def build(
         output.note(f"warning: {_why(skipped)}")
     if len(unreadable) > SHOWN:
         output.note(f"warning: and {len(unreadable) - SHOWN:,} more; --json names them all")
-    return PARTLY_BUILT if unreadable else 0
+    for notice in report.notices:
+        output.note(f"warning: {notice.message}" + (f" ({notice.hint})" if notice.hint else ""))
+    return PARTLY_BUILT if unreadable or any(notice.failed for notice in report.notices) else 0
 
 
 def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
