@@ -146,7 +146,9 @@ impl Scorer {
 
     /// Whether this gives every row the scores that `other` does, for the same idf.
     fn scores_as(&self, other: &Self) -> bool {
-        self.level == other.level && self.parameters == other.parameters && self.slope == other.slope
+        self.level == other.level
+            && self.parameters == other.parameters
+            && self.slope.map(f32::to_bits) == other.slope.map(f32::to_bits)
     }
 
     /// `1 − b + b · dl / avgdl`; never 0, so that no damaged length divides by it.
