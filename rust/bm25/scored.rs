@@ -19,7 +19,7 @@ use crate::lexical::{List, Lists};
 /// Postings of a list from which on it is worth remembering.
 const WORTH_REMEMBERING: u32 = if cfg!(test) { 1 } else { 128 };
 /// Postings that are remembered for each row of a segment, and at most: 64 bytes a row, 32 MiB.
-const POSTINGS_PER_ROW: usize = 40;
+const POSTINGS_PER_ROW: usize = 16;
 const MAXIMUM_POSTINGS: usize = 8 << 20;
 /// Lists whose askings are counted.
 const MAXIMUM_NOTED: usize = 4096;
@@ -169,9 +169,6 @@ impl Held {
 pub(super) struct Asked<'a> {
     pub list: &'a List<'a>,
     pub lists: &'a Lists<'a>,
-    /// The rows and scores of its tail, times `factor`.
-    pub tail: &'a [(u32, f32)],
-    pub factor: f32,
     pub scorer: &'a Scorer,
 }
 
@@ -190,14 +187,17 @@ pub(super) struct ScoredList {
 
 impl ScoredList {
     fn new(asked: &Asked<'_>) -> Result<Self> {
-        let Asked { list, lists, tail, factor, scorer } = asked;
+        let Asked { list, lists, scorer } = asked;
         let mut scored: Vec<(u32, f32)> = Vec::with_capacity(list.count() as usize);
         let mut decoded = Decoded::default();
         for block in 0..list.blocks() {
             decoded.scores(scorer, lists, list, block, 1.0)?;
             scored.extend(decoded.scored());
         }
-        scored.extend(tail.iter().map(|&(row, score)| (row, score / factor)));
+        for posting in list.tail() {
+            let posting = posting?;
+            scored.push((posting.row, scorer.term_score(1.0, posting.frequencies, lists.lengths(posting.row))));
+        }
         let largest = scored.iter().fold(0f32, |largest, entry| largest.max(entry.1));
         // A little more than the share, so that neither this quotient's rounding nor a product's goes below the score.
         let unit = (largest / LARGEST as f32 * (1.0 + 4.0 * f32::EPSILON)).max(f32::MIN_POSITIVE);
@@ -240,6 +240,23 @@ impl ScoredList {
 
     /// Adds the scores of a window's rows.
     pub(super) fn add(&self, window: usize, factor: f32, sums: &mut [f32; WINDOW]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2.
+            return unsafe { self.add_wide(window, factor, sums) };
+        }
+        self.add_here(window, factor, sums);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn add_wide(&self, window: usize, factor: f32, sums: &mut [f32; WINDOW]) {
+        self.add_here(window, factor, sums);
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // What is not inlined is not compiled for the wider registers.
+    fn add_here(&self, window: usize, factor: f32, sums: &mut [f32; WINDOW]) {
         let worth = factor * self.unit;
         let (groups, rest) = self.window(window).as_chunks::<8>();
         for group in groups {
@@ -258,13 +275,7 @@ impl ScoredList {
         let worth = factor * self.unit;
         let mut rest = self.window(window);
         for &place in places {
-            let before = |entry: &u32| entry % (WINDOW as u32) < place;
-            let mut step = 1;
-            while rest.get(step - 1).is_some_and(before) {
-                rest = rest.get(step..).unwrap_or_default();
-                step *= 2;
-            }
-            rest = rest.get(rest.get(..step).unwrap_or(rest).partition_point(before)..).unwrap_or_default();
+            rest = from_place(rest, place);
             match rest.first() {
                 Some(entry) if entry % (WINDOW as u32) == place => {
                     sums[place as usize % WINDOW] += (entry >> PLACE_BITS) as i32 as f32 * worth;
@@ -274,6 +285,18 @@ impl ScoredList {
             }
         }
     }
+}
+
+/// The entries of a window from `place` on. What is looked for is mostly near, so steps double.
+#[inline]
+fn from_place(mut entries: &[u32], place: u32) -> &[u32] {
+    let before = |entry: &u32| entry % (WINDOW as u32) < place;
+    let mut step = 1;
+    while entries.get(step - 1).is_some_and(before) {
+        entries = entries.get(step..).unwrap_or_default();
+        step *= 2;
+    }
+    entries.get(entries.get(..step).unwrap_or(entries).partition_point(before)..).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -118,20 +118,19 @@ impl<'a> TermLists<'a> {
             let factor = scorer.factor(term)?;
             let Some(ordinal) = term.ordinal.filter(|_| factor > 0.0) else { continue };
             let list = lists.list(ordinal)?;
-            let start = tails.len();
-            for posting in list.tail() {
-                let posting = posting?;
-                let score = scorer.term_score(factor, posting.frequencies, lists.lengths(posting.row));
-                tails.push((posting.row, score));
-                titles.push(posting.frequencies[0] > 0);
-            }
             let scored = match remembered {
-                Some(remembered) => {
-                    let tail = &tails[start..];
-                    remembered.get(ordinal, &Asked { list: &list, lists: &lists, tail, factor, scorer })?
-                }
+                Some(remembered) => remembered.get(ordinal, &Asked { list: &list, lists: &lists, scorer })?,
                 None => None,
             };
+            let start = tails.len();
+            if scored.is_none() {
+                for posting in list.tail() {
+                    let posting = posting?;
+                    let score = scorer.term_score(factor, posting.frequencies, lists.lengths(posting.row));
+                    tails.push((posting.row, score));
+                    titles.push(posting.frequencies[0] > 0);
+                }
+            }
             found.push(TermList { number, list, factor, tail: start..tails.len(), scored });
         }
         let excess = |term: &TermList<'_>| term.scored.as_ref().map_or(0.0, |scored| scored.excess(term.factor));
@@ -208,25 +207,61 @@ impl<'a> TermLists<'a> {
     /// As [`top_k`].
     pub(crate) fn for_each(&self, rows: &[u32], mut sink: impl FnMut(usize, Share)) -> Result<()> {
         let mut decoded = Decoded::default();
-        for TermList { number, list, factor, tail, .. } in &self.terms {
+        for TermList { number, list, factor, tail, scored } in &self.terms {
             decoded.forget();
-            let mut rest = find_in_blocks(list, rows, &mut decoded, |index, frequencies| {
+            let mut found = |index: usize, frequencies: PerField<u32>| {
                 let score = self.scorer.term_score(*factor, frequencies, self.lists.lengths(rows[index]));
                 sink(index, Share { term: *number, score, in_title: frequencies[0] > 0 });
-            })?;
-            for (&(row, score), &in_title) in self.tails[tail.clone()].iter().zip(&self.titles[tail.clone()]) {
-                while rows.get(rest).is_some_and(|&own| own < row) {
-                    rest += 1;
-                }
-                match rows.get(rest) {
-                    Some(&own) if own == row => sink(rest, Share { term: *number, score, in_title }),
-                    Some(_) => {}
-                    None => break,
-                }
+            };
+            let rest = find_in_blocks(list, rows, &mut decoded, &mut found)?;
+            if scored.is_some() {
+                // A tail that nothing else needs is decoded here, and scored where it is met.
+                meet(
+                    &rows[rest..],
+                    list.tail(),
+                    |posting| posting.row,
+                    |at, posting| found(rest + at, posting.frequencies),
+                )?;
+                continue;
             }
+            let scores = self.tails[tail.clone()].iter().zip(&self.titles[tail.clone()]).map(Ok);
+            meet(
+                &rows[rest..],
+                scores,
+                |&(&(row, _), _)| row,
+                |at, (&(_, score), &in_title)| {
+                    sink(rest + at, Share { term: *number, score, in_title });
+                },
+            )?;
         }
         Ok(())
     }
+}
+
+/// Calls `both` with each of `rows` that one of `others` has, and that one; both ascend by row.
+fn meet<T>(
+    rows: &[u32],
+    others: impl Iterator<Item = Result<T>>,
+    row_of: impl Fn(&T) -> u32,
+    mut both: impl FnMut(usize, T),
+) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut at = 0;
+    for other in others {
+        let other = other?;
+        let row = row_of(&other);
+        while rows.get(at).is_some_and(|&own| own < row) {
+            at += 1;
+        }
+        match rows.get(at) {
+            Some(&own) if own == row => both(at, other),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Ok(())
 }
 
 /// The frequencies of `row` in `list`; `None` where the list does not have it.
@@ -572,7 +607,8 @@ impl<'a> Search<'a> {
             }
             self.search_window(window, self.lists.floor(threshold), allowed, scratch)?;
             let pool = &mut scratch.pool;
-            if pool.len() > k {
+            // Only where it is worth it: the threshold of the window before rules out nearly as much.
+            if pool.len() > k && (threshold <= least || pool.len() > k + k / 2) {
                 pool.select_nth_unstable_by(k - 1, |left, right| right.1.total_cmp(&left.1));
                 threshold = pool[k - 1].1.max(least);
                 let floor = self.lists.floor(threshold);

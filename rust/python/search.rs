@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use numpy::{PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use serde_json::{Value, json};
@@ -100,17 +100,19 @@ impl Found {
     }
 
     #[getter]
-    fn ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let read = py.enter(|| {
+    #[allow(clippy::type_complexity)]
+    fn ids<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyArray1<f32>>)> {
+        let ids = py.enter(|| {
             let records = self.snapshot.all_records()?;
             let id = |found: &snapshot::Found| {
                 let records = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
-                Ok((hexadecimal(records.chunk_id(found.place.row)?), found.score))
+                records.chunk_id(found.place.row).map(hexadecimal)
             };
             self.hits.iter().map(id).collect::<Result<Vec<_>>>()
         })?;
-        let ids = read.iter().map(|(id, score)| (str::from_utf8(id).unwrap_or_default(), score));
-        PyList::new(py, ids.collect::<Vec<_>>())
+        let ids = PyList::new(py, ids.iter().map(|id| str::from_utf8(id).unwrap_or_default()))?;
+        let scores = self.hits.iter().map(|found| found.score);
+        Ok((ids, PyArray1::from_iter(py, scores)))
     }
 
     #[getter]
