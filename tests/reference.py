@@ -46,6 +46,7 @@ COMMANDS = (
     ("snapshot",),
     ("restore",),
     ("verify",),
+    ("migrate",),
     ("doctor",),
     ("config",),
     ("config", "show"),

@@ -13,6 +13,7 @@ from clockify_rag.contracts import Block
 from clockify_rag.errors import DocumentUnreadable
 
 __all__ = [
+    "FORMAT",
     "Found",
     "Page",
     "Remains",
@@ -45,6 +46,9 @@ __all__ = [
     "with_titles",
     "write_snapshot",
 ]
+
+FORMAT: int
+"""The version of the format on disk that is written."""
 
 _Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text"]
 """``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it."""
@@ -215,8 +219,8 @@ class Found:
             IndexCorrupt: bytes of a hit are not what was written.
         """
     @property
-    def ids(self) -> list[tuple[str, float]]:
-        """The hits' chunk ids and scores, best first; read from the index each time.
+    def ids(self) -> tuple[list[str], NDArray[numpy.float32]]:
+        """The hits' chunk ids, and their scores, best first; read from the index each time.
 
         Raises:
             IndexCorrupt: bytes of an id are not what was written.
@@ -242,6 +246,8 @@ class Snapshot:
         """
     @property
     def generation(self) -> int: ...
+    @property
+    def format(self) -> int: ...
     @property
     def hash(self) -> str:
         """The manifest's."""
