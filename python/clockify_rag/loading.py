@@ -50,7 +50,7 @@ from clockify_rag.walking import (
 if TYPE_CHECKING:
     from clockify_rag._core import _Format, _Slugs
 
-READING_VERSION = "2"
+READING_VERSION = "3"
 """Raised when reading changes, so that files are read again although they have not changed."""
 
 
@@ -443,7 +443,7 @@ class _Reading:
             title=title,
             url=url or (None if unit.line else url_of(source, unit.path)),
             language=language or _core.detect_language(text[:_LANGUAGE_SAMPLE], ""),
-            kind="hub" if page.hub else "page",
+            kind=page.kind,
             tags=_tags(source.tags, matter.get("tags"), line.tags),
             version=_text_of(line.version) or _text_of(matter.get("version")) or source.version,
             breadcrumb=tuple(page.breadcrumb),

@@ -47,10 +47,23 @@ fn check(page: &Page, chunks: &[Chunk], options: &ChunkOptions) {
     assert_eq!(identities.len(), chunks.len());
 }
 
-fn chunks_of(page: &Page, options: &ChunkOptions) -> Vec<Chunk> {
-    let chunks = chunk(page, &wordpiece(), options);
+/// The chunks of a page that is said to be something, with what must hold of them.
+fn chunks_as(page: &Page, kind: Option<PageKind>, options: &ChunkOptions) -> Vec<Chunk> {
+    let values = vectors(page, kind, options);
+    let vectors = UnitVectors { dimension: 2, values: &values };
+    let chunks = chunk(page, kind, &wordpiece(), options, Some(vectors)).unwrap();
     check(page, &chunks, options);
     chunks
+}
+
+/// A vector for each unit that depends on its text alone.
+fn vectors(page: &Page, kind: Option<PageKind>, options: &ChunkOptions) -> Vec<f32> {
+    let turn = |range: &Range<u32>| page.slice(range).bytes().map(f32::from).sum::<f32>().sin_cos();
+    units(page, kind, &wordpiece(), options).iter().map(turn).flat_map(|(sin, cos)| [sin, cos]).collect()
+}
+
+fn chunks_of(page: &Page, options: &ChunkOptions) -> Vec<Chunk> {
+    chunks_as(page, None, options)
 }
 
 /// Words of one token each.
@@ -82,9 +95,10 @@ fn headings_that_say_nothing_do_not_cut() {
         "# T\n\n- [A](#a)\n\n# T\n\n2 min read\n\ntext\n\n## A\n\nmore\n\n### Was this page helpful?\n\nYes\n\nThanks!",
     );
     let chunks = chunks_of(&page, &ChunkOptions::default());
-    let texts: Vec<_> = chunks.iter().map(|chunk| chunk.text(&page)).collect();
-    assert_eq!(texts, ["text", "more"]);
-    assert_eq!(chunks[0].anchor.as_deref(), Some("t"));
+    let texts: Vec<_> = chunks.iter().map(|chunk| (chunk.kind.name(), chunk.text(&page))).collect();
+    // The heading that comes again is a place that can be linked to, and nothing else.
+    assert_eq!(texts, [("hub", "T".into()), ("text", "text".into()), ("text", "more".into())]);
+    assert_eq!(chunks[1].anchor.as_deref(), Some("t"));
     let page = markdown("# Only\n\n## Headings");
     assert_eq!(chunks_of(&page, &ChunkOptions::default()).len(), 2);
 }
@@ -93,7 +107,7 @@ fn headings_that_say_nothing_do_not_cut() {
 fn long_text_is_cut_at_sentences_and_overlaps() {
     let sentence = |i: usize| format!("Sentence {i} has {}.", words(16, "word"));
     let text: String = (0..60).map(|i| sentence(i) + if i % 5 == 4 { "\n\n" } else { " " }).collect();
-    let options = ChunkOptions { target: 100, maximum: 200, overlap: 0.25 };
+    let options = ChunkOptions { target: 100, maximum: 200, overlap: 0.25, ..ChunkOptions::default() };
     let page = markdown(&text);
     let chunks = chunks_of(&page, &options);
     assert!(chunks.len() > 8);
@@ -109,7 +123,7 @@ fn long_text_is_cut_at_sentences_and_overlaps() {
 
 #[test]
 fn lists_tables_and_code_are_whole_up_to_the_maximum() {
-    let options = ChunkOptions { target: 50, maximum: 120, overlap: 0.15 };
+    let options = ChunkOptions { target: 50, maximum: 120, overlap: 0.15, ..ChunkOptions::default() };
     let list = (0..20).map(|i| format!("- {} {i}\n", words(3, "item"))).collect::<Vec<_>>().concat();
     let page = markdown(&list);
     assert_eq!(chunks_of(&page, &options).len(), 1);
@@ -125,7 +139,7 @@ fn lists_tables_and_code_are_whole_up_to_the_maximum() {
 
 #[test]
 fn later_pieces_of_a_table_carry_its_header() {
-    let options = ChunkOptions { target: 40, maximum: 60, overlap: 0.15 };
+    let options = ChunkOptions { target: 40, maximum: 60, overlap: 0.15, ..ChunkOptions::default() };
     let rows = (0..40).map(|i| format!("| row {i} | {} |\n", words(4, "cell"))).collect::<Vec<_>>().concat();
     let page = markdown(&format!("What it costs:\n\n| Name | Price |\n|---|---|\n{rows}"));
     let chunks = chunks_of(&page, &options);
@@ -139,7 +153,7 @@ fn later_pieces_of_a_table_carry_its_header() {
 
 #[test]
 fn one_endless_word_row_or_line_is_cut() {
-    let options = ChunkOptions { target: 20, maximum: 30, overlap: 0.15 };
+    let options = ChunkOptions { target: 20, maximum: 30, overlap: 0.15, ..ChunkOptions::default() };
     for text in [
         "é".repeat(100_000),
         format!("| a | b |\n|---|---|\n| {} | x |", words(500, "w")),
@@ -159,8 +173,12 @@ fn one_endless_word_row_or_line_is_cut() {
 fn a_cut_list_of_definitions_has_its_terms_anchors() {
     let terms = (0..20).map(|i| format!("<dt id=t{i}>Term {i}<dd>{}", words(30, "w"))).collect::<Vec<_>>().concat();
     let page = parse_html(&format!("<h1 id=h>All</h1><dl>{terms}</dl>"), &Options::default()).unwrap();
-    let options = ChunkOptions { target: 60, maximum: 100, overlap: 0.15 };
-    for chunk in chunks_of(&page, &options) {
+    let options = ChunkOptions { target: 60, maximum: 100, overlap: 0.15, ..ChunkOptions::default() };
+    let chunks = chunks_of(&page, &options);
+    let (hubs, terms): (Vec<_>, Vec<_>) = chunks.iter().partition(|chunk| chunk.kind == ChunkKind::Hub);
+    let hub = hubs.first().unwrap();
+    assert_eq!((hubs.len(), hub.text(&page).as_str(), hub.anchor.as_deref()), (1, "All", Some("h")));
+    for chunk in terms {
         let term = chunk.text(&page).trim_start_matches("- Term ").split('\n').next().unwrap().to_owned();
         assert_eq!(chunk.anchor, Some(format!("t{term}")));
     }
@@ -197,7 +215,7 @@ proptest! {
     #[test]
     fn chunks_of_any_page_are_sound(blocks in prop::collection::vec(block(), 0..14), target in 1u32..60, more in 8u32..60, overlap in 0f32..0.6) {
         let page = markdown(&blocks.concat());
-        chunks_of(&page, &ChunkOptions { target, maximum: target + more, overlap });
+        chunks_of(&page, &ChunkOptions { target, maximum: target + more, overlap, ..ChunkOptions::default() });
     }
 }
 
@@ -209,7 +227,7 @@ fn a_heading_that_nobody_closed_is_text() {
         markdown(&format!("# {text}")),
         markdown(&format!("before\n\n# {text}\n\nafter")),
     ] {
-        let chunks = chunk(&page, &wordpiece(), &ChunkOptions::default());
+        let chunks = chunk(&page, None, &wordpiece(), &ChunkOptions::default(), None).unwrap();
         assert!((100..1000).contains(&chunks.len()), "{} chunks", chunks.len());
         let carried = chunks.iter().flat_map(|chunk| chunk.heading_path.iter().chain(&chunk.section));
         assert!(carried.map(String::len).sum::<usize>() < text.len());
@@ -219,7 +237,7 @@ fn a_heading_that_nobody_closed_is_text() {
 #[test]
 fn headings_alone_fill_chunks() {
     let page = markdown(&format!("# {}", words(60, "time")));
-    let options = ChunkOptions { target: 16, maximum: 16, overlap: 0.0 };
+    let options = ChunkOptions { target: 16, maximum: 16, overlap: 0.0, ..ChunkOptions::default() };
     let chunks = chunks_of(&page, &options);
     assert_eq!(chunks.iter().map(|chunk| chunk.tokens).collect::<Vec<_>>(), [16, 16, 16, 12]);
 }
