@@ -44,7 +44,7 @@ pub struct ChunkOptions {
     pub maximum: u32,
     /// The share of the target that a chunk repeats of the text before it in its section.
     pub overlap: f32,
-    /// A table of at least so many tokens is a chunk of its own.
+    /// A table of at least so many tokens is a chunk of its own; a smaller one stays with the text around it.
     pub table: u32,
     /// Whether an image that is described is a chunk besides.
     pub images: bool,
@@ -52,7 +52,7 @@ pub struct ChunkOptions {
 
 impl Default for ChunkOptions {
     fn default() -> Self {
-        Self { method: Method::Structure, target: 400, maximum: 800, overlap: 0.15, table: u32::MAX, images: true }
+        Self { method: Method::Structure, target: 400, maximum: 800, overlap: 0.15, table: 0, images: true }
     }
 }
 
@@ -206,8 +206,8 @@ pub struct Chunk {
     pub spans: Vec<Span>,
     /// Its size in `WordPiece` tokens.
     pub tokens: u32,
-    /// What of it an earlier chunk of the page already holds, in bytes of the canonical text: overlap, a repeated header
-    /// row, what describes an image.
+    /// What of it is searched with other chunks of the page already, in bytes of the canonical text: overlap, a repeated
+    /// header row, what describes an image, a heading.
     pub repeated: Vec<Range<u32>>,
     /// What it is about, and what it holds beside running text.
     pub parts: Vec<Part>,
@@ -462,7 +462,8 @@ impl<'a> Chunker<'a> {
                 _ => ranges.push(unit.range.clone()),
             }
         }
-        let own = if self.page.hub { ChunkKind::Hub } else { main_kind(units) };
+        let whole = if first.alone.is_some() { ChunkKind::Table } else { main_kind(units) };
+        let own = if self.page.hub { ChunkKind::Hub } else { whole };
         let kind = form.kind.or(form.entry.map(Entry::kind)).unwrap_or(own);
         let anchor = first.anchor.clone().or_else(|| form.path.anchor());
         let anchor = anchor.or_else(|| self.nearest_anchor(first.range.start));
@@ -537,18 +538,20 @@ impl<'a> Chunker<'a> {
         let mut path = Path::default();
         let mut images = page.images.iter().peekable();
         let mut seen = FxHashSet::default();
-        for (index, block) in page.blocks.iter().enumerate() {
+        for block in &page.blocks {
             if let Some(level) = block.heading_level() {
                 let heading = page.slice(&block.range);
                 if block.retrievable {
                     path.descend(level, heading, block.anchor.as_deref());
                 }
                 let unreached = |anchor: &&String| !reached.contains(*anchor) && !page.is_feedback(block);
-                if let Some(anchor) = block.anchor.as_ref().filter(unreached) {
-                    let mut own = path.clone();
-                    own.descend(level, heading, Some(anchor));
-                    let units = self.units(&[Content::Block(index)]);
-                    self.cut(&Form { path: &own, entry: None, kind: Some(ChunkKind::Hub) }, &units, &[]);
+                if let Some(anchor) = block.anchor.as_ref().filter(unreached)
+                    && self.fits(&block.range)
+                {
+                    let form = Form { path: &path, entry: None, kind: None };
+                    // The headings of chunks have its words already.
+                    let ranges = vec![block.range.clone()];
+                    self.add(ChunkKind::Hub, &form, Some(anchor.clone()), ranges.clone(), ranges, None);
                 }
             }
             while let Some(image) = images.next_if(|image| image_end(image).is_none_or(|end| end <= block.range.end)) {

@@ -104,7 +104,7 @@ class Cutting:
         maximum: int,
         overlap: float,
         *,
-        table: int | None = None,
+        table: int = 0,
         images: bool = True,
     ) -> Cutting: ...
 

@@ -63,7 +63,7 @@ class StructureChunker:
         target: how many tokens a chunk should have.
         maximum: how many tokens a chunk may have; lists, tables and code are cut only beyond it.
         overlap: the share of a chunk, 0 to 0.5, that the next one of the same section repeats.
-        table_tokens: a table of at least so many tokens is a chunk of its own; without it a table stays with the text around it.
+        table_tokens: a table of at least so many tokens is a chunk of its own; a smaller one stays with the text around it.
         images: whether an image that is described is a chunk besides, of kind ``image``.
 
     A token is a WordPiece of the vocabulary shipped with the package, which is loaded with the first chunk.
@@ -77,7 +77,7 @@ class StructureChunker:
         maximum: int = 800,
         overlap: float = 0.15,
         *,
-        table_tokens: int | None = None,
+        table_tokens: int = 0,
         images: bool = True,
     ) -> None:
         if target < 1:
@@ -90,10 +90,10 @@ class StructureChunker:
             )
         if not 0 <= overlap <= MAXIMUM_OVERLAP:
             raise InvalidSetting(f"overlap cannot be {overlap}", hint="give overlap from 0 to 0.5", setting="overlap")
-        if table_tokens is not None and not 0 <= table_tokens < LONGEST_TABLE:
+        if not 0 <= table_tokens < LONGEST_TABLE:
             raise InvalidSetting(
                 f"table_tokens cannot be {table_tokens}",
-                hint="give table_tokens as 0 or more, or leave it out",
+                hint="give table_tokens from 0 to 4294967295",
                 setting="table_tokens",
             )
         self.target = target
@@ -162,7 +162,7 @@ class SemanticChunker(StructureChunker):
         maximum: int = 800,
         overlap: float = 0.15,
         *,
-        table_tokens: int | None = None,
+        table_tokens: int = 0,
         images: bool = True,
     ) -> None:
         super().__init__(target, maximum, overlap, table_tokens=table_tokens, images=images)

@@ -193,7 +193,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     anchor: str | None
     spans: tuple[Span, ...]
     repeated: tuple[Span, ...] = ()
-    """The parts of ``spans`` that an earlier chunk of the document also has: overlaps, table headers, what describes an image."""
+    """The parts of ``spans`` that are searched with other chunks of the document already: overlaps, table headers, what
+    describes an image, a heading."""
     tokens: int
     """WordPiece tokens of the shipped vocabulary."""
     content_hash: str

@@ -56,7 +56,20 @@ impl Chunker<'_> {
                 }
             }
         }
+        self.introduce_tables(&mut units);
         units
+    }
+
+    /// Gives a table that has a chunk to itself the line before it that ends in a colon.
+    fn introduce_tables(&self, units: &mut [Unit]) {
+        for at in 1..units.len() {
+            let Some([before, table]) = units.get_mut(at - 1..=at) else { continue };
+            let short = before.tokens * 4 <= self.options.target && before.prose;
+            if table.alone.is_some() && before.alone.is_none() && short && self.page.slice(&before.range).ends_with(':')
+            {
+                before.alone = table.alone;
+            }
+        }
     }
 
     fn unit(&self, range: Range<u32>, kind: ChunkKind, piece: bool) -> Unit {
