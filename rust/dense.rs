@@ -37,7 +37,7 @@ use crate::error::{Error, Result};
 pub(crate) use self::kernels::Kernels;
 pub use self::kernels::{SIMD_VARIABLE, Simd};
 pub(crate) use self::layout::{Halves, write_halves};
-pub use self::layout::{MAX_DIMENSION, VectorSegment, as_stored, write};
+pub use self::layout::{MAX_DIMENSION, VectorSegment, as_stored, stored_rows, write};
 
 /// The kernels in use.
 ///

@@ -26,6 +26,28 @@ pub enum Error {
         /// The folder that was to hold the index.
         path: PathBuf,
     },
+    /// The index has no generation of that number, or no longer.
+    #[error("{} has no generation {generation}", path.display())]
+    GenerationNotFound {
+        /// The index folder.
+        path: PathBuf,
+        /// The number.
+        generation: u64,
+    },
+    /// There is an index already where one was to be made.
+    #[error("{} holds an index", path.display())]
+    IndexExists {
+        /// The index folder.
+        path: PathBuf,
+    },
+    /// A file is no snapshot, or not as it was written.
+    #[error("{} cannot be restored: {reason}", path.display())]
+    SnapshotInvalid {
+        /// The file.
+        path: PathBuf,
+        /// What does not hold.
+        reason: String,
+    },
     /// Another process is building this index.
     #[error("{} is being built by another process{}", path.display(), holder.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
     IndexLocked {
@@ -45,7 +67,7 @@ pub enum Error {
     /// The index was made by another format, analyser or embedder than the one that is to read it.
     #[error("the index's {aspect} is {found}, this engine's is {expected}")]
     IndexIncompatible {
-        /// What differs: `format`, `analyser` or `embedder`.
+        /// What differs: `format`, `snapshot format`, `analyser` or `embedder`.
         aspect: &'static str,
         /// What the index says.
         found: String,

@@ -38,6 +38,8 @@ pub const POSTINGS_FILE: &str = "postings";
 
 const TERMS_FIELD: &str = "terms";
 const FILTERS_FIELD: &str = "filters";
+/// How the filter value begins that is a weight and lets nothing pass.
+const BOOST_FILTER: &str = "boost=";
 
 /// The lexical files of one opened segment.
 pub struct LexicalSegment {
@@ -46,6 +48,7 @@ pub struct LexicalSegment {
     filters: Arc<InvertedIndexReader>,
     filters_field: tantivy::schema::Field,
     postings: Postings,
+    boosts: Vec<(f32, Bitmap)>,
 }
 
 impl std::fmt::Debug for LexicalSegment {
@@ -67,8 +70,9 @@ impl LexicalSegment {
         let (terms_field, filters_field) = (field(TERMS_FIELD)?, field(FILTERS_FIELD)?);
         let terms = reader.inverted_index(terms_field).map_err(unreadable(&folder))?;
         let filters = reader.inverted_index(filters_field).map_err(unreadable(&folder))?;
-        let opened = Self { folder, terms, filters, filters_field, postings };
+        let mut opened = Self { folder, terms, filters, filters_field, postings, boosts: Vec::new() };
         opened.check(&reader)?;
+        opened.boosts = opened.read_boosts()?;
         Ok(opened)
     }
 
@@ -126,6 +130,28 @@ impl LexicalSegment {
             }
         }
         Ok(rows)
+    }
+
+    /// What the relevance of a chunk is multiplied by, because its source has a weight.
+    #[must_use]
+    pub fn boost(&self, chunk: u32) -> f32 {
+        self.boosts.iter().find(|(_, rows)| rows.contains(chunk)).map_or(1.0, |(boost, _)| *boost)
+    }
+
+    /// The weights there are, other than 1, each with its chunks: they are filter values, `boost=2.5`.
+    fn read_boosts(&self) -> Result<Vec<(f32, Bitmap)>> {
+        let (first, after) = (BOOST_FILTER.as_bytes(), BOOST_FILTER.replace('=', ">"));
+        let range = self.filters.terms().range().ge(first).lt(after.as_bytes());
+        let mut values = range.into_stream().map_err(unreadable(&self.folder))?;
+        let mut boosts = Vec::new();
+        while values.advance() {
+            let value = String::from_utf8_lossy(values.key());
+            let number = value.strip_prefix(BOOST_FILTER).and_then(|number| number.parse().ok());
+            if let Some(boost) = number.filter(|boost: &f32| boost.is_finite() && *boost > 0.0) {
+                boosts.push((boost, self.filter(&value)?));
+            }
+        }
+        Ok(boosts)
     }
 
     /// By how much document frequencies, row counts and lengths fall when the given rows are deleted.

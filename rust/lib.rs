@@ -16,6 +16,7 @@
 //! * The crate knows no Python unless the feature `python` is on.
 
 pub mod analysis;
+pub mod archive;
 pub mod bitmap;
 pub mod bm25;
 pub mod chunking;

@@ -162,39 +162,32 @@ impl Snapshot {
     /// # Errors
     /// [`Error::IndexNotFound`], [`Error::IndexCorrupt`], [`Error::IndexIncompatible`] or [`Error::Io`].
     pub fn open(root: &Path, previous: Option<&Self>) -> Result<Self> {
-        let generation = Generation::open_after(root, previous.map(|previous| &previous.generation))?;
-        let mut views = Vec::with_capacity(generation.segments().len());
+        Self::of(Generation::open_after(root, previous.map(|previous| &previous.generation))?, previous)
+    }
+
+    /// Opens the generation with that number, whether it is served or not.
+    ///
+    /// # Errors
+    /// [`Error::GenerationNotFound`]; else see [`Snapshot::open`].
+    pub fn open_at(root: &Path, number: u64, previous: Option<&Self>) -> Result<Self> {
+        Self::of(Generation::open_at(root, number, previous.map(|previous| &previous.generation))?, previous)
+    }
+
+    /// A generation that is open, the structures of its segments checked.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] or [`Error::IndexIncompatible`].
+    pub fn of(generation: Generation, previous: Option<&Self>) -> Result<Self> {
+        let views = views(&generation, previous)?;
         let (mut chunks, mut documents) = (Statistics::default(), Statistics::default());
-        let parts = generation.manifest().segments.iter().zip(generation.segments()).zip(generation.tombstones());
-        for ((entry, files), tombstones) in parts {
-            let shared = previous.and_then(|previous| previous.views.iter().find(|view| view.reader.reads(files)));
-            let reader = match shared {
-                Some(view) => Arc::clone(&view.reader),
-                None => Arc::new(SegmentReader::open(files)?),
-            };
-            let tombstones = tombstones
-                .as_ref()
-                .map(|file| Tombstones::from_file(file, reader.lexical.documents(), reader.lexical.chunks()))
-                .transpose()?;
-            if reader.lexical.chunks() != entry.chunks || reader.lexical.documents() != entry.documents {
-                return Err(Error::corrupt(files.directory(), "it has other rows than the manifest says"));
-            }
-            let stated = generation.manifest().makers.embedder.as_ref().map(|embedder| embedder.dimension as usize);
-            let held = reader.vectors.as_ref().map(VectorSegment::dimension);
-            if let (Some(stated), Some(held)) = (stated, held)
-                && stated != held
-            {
-                let reason = format!("its vectors have {held} dimensions, the manifest says {stated}");
-                return Err(Error::corrupt(files.directory(), reason));
-            }
-            let postings = reader.lexical.postings();
+        for view in &views {
+            let postings = view.reader.lexical.postings();
             let living = |level: Level| {
-                let dead = tombstones.as_ref().map(|tombstones| tombstones.corrections.statistics(level));
+                let dead = view.tombstones.as_ref().map(|tombstones| tombstones.corrections.statistics(level));
                 postings.statistics(level).minus(dead.unwrap_or_default())
             };
             chunks = chunks.plus(living(Level::Chunks));
             documents = documents.plus(living(Level::Documents));
-            views.push(View { reader, tombstones });
         }
         Ok(Self { generation, views, chunks, documents, filters: Mutex::default() })
     }
@@ -350,6 +343,44 @@ impl Snapshot {
         });
         Ok(allowed)
     }
+}
+
+/// Checks that every segment of a generation can be read, as [`Snapshot::open`] does.
+///
+/// # Errors
+/// [`Error::IndexCorrupt`] or [`Error::IndexIncompatible`].
+pub fn inspect(generation: &Generation) -> Result<()> {
+    views(generation, None).map(|_| ())
+}
+
+/// A generation's segments, opened; those of `previous` are shared.
+fn views(generation: &Generation, previous: Option<&Snapshot>) -> Result<Vec<View>> {
+    let mut views = Vec::with_capacity(generation.segments().len());
+    let parts = generation.manifest().segments.iter().zip(generation.segments()).zip(generation.tombstones());
+    for ((entry, files), tombstones) in parts {
+        let shared = previous.and_then(|previous| previous.views.iter().find(|view| view.reader.reads(files)));
+        let reader = match shared {
+            Some(view) => Arc::clone(&view.reader),
+            None => Arc::new(SegmentReader::open(files)?),
+        };
+        let tombstones = tombstones
+            .as_ref()
+            .map(|file| Tombstones::from_file(file, reader.lexical.documents(), reader.lexical.chunks()))
+            .transpose()?;
+        if reader.lexical.chunks() != entry.chunks || reader.lexical.documents() != entry.documents {
+            return Err(Error::corrupt(files.directory(), "it has other rows than the manifest says"));
+        }
+        let stated = generation.manifest().makers.embedder.as_ref().map(|embedder| embedder.dimension as usize);
+        let held = reader.vectors.as_ref().map(VectorSegment::dimension);
+        if let (Some(stated), Some(held)) = (stated, held)
+            && stated != held
+        {
+            let reason = format!("its vectors have {held} dimensions, the manifest says {stated}");
+            return Err(Error::corrupt(files.directory(), reason));
+        }
+        views.push(View { reader, tombstones });
+    }
+    Ok(views)
 }
 
 impl View {
@@ -773,7 +804,11 @@ impl<'a> Search<'a> {
         let chunks = fusion::Evidence { bm25: &bm25, cosine: &cosine, bm25_max };
         let documents = fusion::Evidence { bm25: &document_bm25, cosine: &document_cosine, bm25_max: document_max };
         let fused = fusion::with_documents(chunks, documents, self.options.dense_weight, self.options.document_weight)?;
-        found.iter_mut().zip(fused).for_each(|(found, fused)| found.fused = fused);
+        for (found, fused) in found.iter_mut().zip(fused) {
+            // Less than nothing does not become more by a weight.
+            let boost = self.snapshot.view(found.place.segment)?.reader.lexical.boost(found.place.row);
+            found.fused = if fused > 0.0 { fused * boost } else { fused };
+        }
         Ok(())
     }
 

@@ -42,7 +42,7 @@ const SCARCE_CALLS: u32 = 100;
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// One file of a segment as the manifest names it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct FileEntry {
     /// The path inside the segment's folder, with `/`.
     pub name: String,
@@ -201,14 +201,16 @@ impl BlockFile {
         Ok(bytes)
     }
 
-    /// Reads every byte again and compares each block with its hash, whatever was verified before.
+    /// Reads the blocks of `range` again and compares each with its hash, whatever was verified before.
     ///
     /// # Errors
-    /// [`Error::IndexCorrupt`] for the first block that does not have its hash.
-    pub fn reread(&self) -> Result<()> {
-        for block in 0..self.hashes.len() {
+    /// [`Error::IndexCorrupt`] for the first block that does not have its hash; [`Error::Cancelled`].
+    pub fn reread(&self, range: Range<usize>) -> Result<()> {
+        let end = range.end.min(self.len()).div_ceil(BLOCK_BYTES);
+        for block in range.start / BLOCK_BYTES..end {
             if block % FETCHED_BLOCKS == 0 {
-                self.fetch(block, block + FETCHED_BLOCKS);
+                execution::checkpoint()?;
+                self.fetch(block, (block + FETCHED_BLOCKS).min(end));
             }
             self.check(block)?;
         }
@@ -444,7 +446,7 @@ impl std::fmt::Debug for FileWriter {
 }
 
 impl FileWriter {
-    fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = File::options().write(true).create_new(true).open(path).map_err(Error::io("create", path))?;
         Ok(Self {
             path: path.to_path_buf(),
@@ -501,7 +503,7 @@ impl FileWriter {
     }
 
     /// The file, all of which the operating system has, its length and its block hashes.
-    fn finish(mut self) -> Result<(File, u64, Vec<u64>)> {
+    pub(crate) fn finish(mut self) -> Result<(File, u64, Vec<u64>)> {
         if !(self.length as usize).is_multiple_of(BLOCK_BYTES) {
             self.hashes.push(self.hasher.digest());
         }
@@ -584,13 +586,19 @@ impl Segment {
         self.files.iter().filter_map(move |(own, file)| Some((own.strip_prefix(name)?.strip_prefix('/')?, file)))
     }
 
+    /// The bytes of the table of block hashes.
+    fn table(&self) -> Vec<u8> {
+        self.files.iter().flat_map(|(_, file)| &file.hashes).flat_map(|hash| hash.to_le_bytes()).collect()
+    }
+
     /// Every file with its name.
     pub fn files(&self) -> impl Iterator<Item = (&str, &BlockFile)> {
         self.files.iter().map(|(name, file)| (name.as_str(), &**file))
     }
 }
 
-fn hash_of_blocks(hashes: &[u64]) -> String {
+/// The hash of a file from those of its blocks.
+pub(crate) fn hash_of_blocks(hashes: &[u64]) -> String {
     let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
     format!("{:032x}", xxh3_128(&bytes))
 }
@@ -684,36 +692,81 @@ pub struct Manifest {
     pub state: Option<FileEntry>,
 }
 
-/// The prefix of a manifest file up to its hash.
-const MANIFEST_PREFIX: &[u8] = b"{\"hash\":\"";
-const MANIFEST_MIDDLE: &[u8] = b"\",\"manifest\":";
+/// A JSON object whose first member is the hash of the second, which is called `label`; and that hash.
+pub(crate) fn seal(label: &str, body: &[u8]) -> (Vec<u8>, String) {
+    let hash = format!("{:032x}", xxh3_128(body));
+    let begin = format!("{{\"hash\":\"{hash}\",\"{label}\":");
+    ([begin.as_bytes(), body, b"}\n"].concat(), hash)
+}
+
+/// The bytes of the second member of such an object, and their hash; else what is wrong.
+pub(crate) fn unseal<'a>(label: &str, bytes: &'a [u8]) -> Result<(&'a [u8], String), String> {
+    let middle = format!("\",\"{label}\":");
+    let parts =
+        bytes.strip_prefix(b"{\"hash\":\"").and_then(|rest| rest.split_at_checked(32)).and_then(|(hash, rest)| {
+            let body = rest.strip_prefix(middle.as_bytes())?.strip_suffix(b"}\n")?;
+            Some((std::str::from_utf8(hash).ok()?, body))
+        });
+    match parts {
+        None => Err(format!("it is not a {label}")),
+        Some((hash, body)) if format!("{:032x}", xxh3_128(body)) == hash => Ok((body, hash.to_owned())),
+        Some(_) => Err("it does not have the hash that it carries".to_owned()),
+    }
+}
 
 impl Manifest {
     /// The manifest as its file holds it: one JSON object whose first member is the hash of the second's bytes.
     fn to_bytes(&self) -> Result<(Vec<u8>, String)> {
         let body = serde_json::to_vec(self)
             .map_err(|failure| Error::InvalidArgument(format!("the manifest cannot be written: {failure}")))?;
-        let hash = format!("{:032x}", xxh3_128(&body));
-        Ok(([MANIFEST_PREFIX, hash.as_bytes(), MANIFEST_MIDDLE, &body, b"}\n"].concat(), hash))
+        Ok(seal("manifest", &body))
+    }
+
+    /// Every file of the generation but the manifest: its path within the index, and its entry.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, &FileEntry)> {
+        let mut files = Vec::new();
+        for segment in &self.segments {
+            files.extend(segment.files.iter().map(|file| (format!("segments/{}/{}", segment.id, file.name), file)));
+            files.extend(segment.tombstones.iter().map(|file| (format!("tombstones/{}", file.name), file)));
+        }
+        files.extend(self.state.iter().map(|file| (format!("generations/{}", file.name), file)));
+        files.sort();
+        files
+    }
+
+    /// Says what name in it no builder of this generation can have given.
+    pub(crate) fn check_names(&self) -> Result<(), String> {
+        let is_past =
+            |number: &str| is_generation(number) && number.parse().is_ok_and(|number: u64| number <= self.generation);
+        let mut ids = std::collections::HashSet::new();
+        for segment in &self.segments {
+            let begin = segment.id.split_once('-').map(|(generation, _)| generation);
+            if !(is_segment(&segment.id) && begin.is_some_and(is_past) && ids.insert(&segment.id)) {
+                return Err(format!("its manifest names the segment {:?}", segment.id));
+            }
+            let number = |file: &FileEntry| file.name.strip_prefix(&segment.id)?.strip_prefix('.').map(is_past);
+            let files = segment.files.iter().filter(|file| !is_safe(&file.name));
+            let deleted = segment.tombstones.iter().filter(|file| number(file) != Some(true));
+            if let Some(file) = files.chain(deleted).next() {
+                return Err(format!("its manifest names the file {:?}", file.name));
+            }
+        }
+        match &self.state {
+            Some(file) if !file.name.strip_suffix(".state").is_some_and(is_past) => {
+                Err(format!("its manifest names the state {:?}", file.name))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads a manifest file's bytes and returns it with its hash.
-    fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, String)> {
+    pub(crate) fn from_bytes(path: &Path, bytes: &[u8]) -> Result<(Self, String)> {
         #[derive(serde::Deserialize)]
         struct Version {
             format: u32,
         }
-        let parts =
-            bytes.strip_prefix(MANIFEST_PREFIX).and_then(|rest| rest.split_at_checked(32)).and_then(|(hash, rest)| {
-                let body = rest.strip_prefix(MANIFEST_MIDDLE)?.strip_suffix(b"}\n")?;
-                Some((std::str::from_utf8(hash).ok()?, body))
-            });
-        let Some((hash, body)) = parts else {
-            return Err(Error::corrupt(path, "it is not a manifest"));
-        };
-        if format!("{:032x}", xxh3_128(body)) != hash {
-            return Err(Error::corrupt(path, "it does not have the hash that it carries"));
-        }
+        let (body, hash) = unseal("manifest", bytes).map_err(|reason| Error::corrupt(path, reason))?;
         let unreadable = |failure: serde_json::Error| Error::corrupt(path, format!("it cannot be read: {failure}"));
         let version: Version = serde_json::from_slice(body).map_err(unreadable)?;
         if version.format != FORMAT {
@@ -723,7 +776,7 @@ impl Manifest {
                 expected: FORMAT.to_string(),
             });
         }
-        Ok((serde_json::from_slice(body).map_err(unreadable)?, hash.to_owned()))
+        Ok((serde_json::from_slice(body).map_err(unreadable)?, hash))
     }
 }
 
@@ -788,6 +841,12 @@ impl Layout {
         self.root.join("tombstones")
     }
 
+    /// The folder of tags.
+    #[must_use]
+    pub fn tags_folder(&self) -> PathBuf {
+        self.root.join("tags")
+    }
+
     /// Reads `CURRENT`: the generation served and its manifest's hash.
     ///
     /// # Errors
@@ -801,23 +860,7 @@ impl Layout {
                 _ => Error::corrupt(&path, "it is missing, but generations exist"),
             });
         }
-        let (file, _) = open_regular(&path)?;
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 256), &mut bytes)
-            .map_err(Error::io("read", &path))?;
-        let text = String::from_utf8(bytes).unwrap_or_default();
-        let parts = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
-        match parts.and_then(|(number, hash)| Some((number.parse().ok()?, hash))) {
-            Some((generation, hash)) if hash.len() == 32 && self.line_of(generation, hash) == text => {
-                Ok((generation, hash.to_owned()))
-            }
-            _ => Err(Error::corrupt(&path, "it names no generation")),
-        }
-    }
-
-    #[allow(clippy::unused_self)]
-    fn line_of(&self, generation: u64, hash: &str) -> String {
-        format!("{generation:06} {hash}\n")
+        read_line(&path)
     }
 
     /// The numbers of all generations whose manifest exists, ascending.
@@ -848,8 +891,59 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// Makes the folder, which is to be filled and then renamed, and takes its lock; what another that was killed left in it is
+    /// removed.
+    ///
+    /// # Errors
+    /// [`Error::IndexLocked`] when another process fills it, [`Error::InvalidArgument`] when it holds other files, [`Error::Io`].
+    pub(crate) fn stage(&self) -> Result<File> {
+        let root = self.root();
+        if fs::symlink_metadata(root).is_ok_and(|metadata| !metadata.is_dir()) || holds_other_files(root)? {
+            return Err(Error::InvalidArgument(format!("{} is in the way: it holds something else", root.display())));
+        }
+        create_folder(root)?;
+        let lock = take_lock(root)?;
+        let names = list(root)?;
+        names.iter().filter(|name| *name != "lock").try_for_each(|name| remove(&root.join(name)))?;
+        Ok(lock)
+    }
+
+    /// Makes a folder that holds the files of one generation a whole index, durably, with that one served.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] or [`Error::Io`].
+    pub(crate) fn serve_staged(&self, generation: u64, tags: &[String]) -> Result<()> {
+        let (_, hash, _) = self.read_manifest(generation)?;
+        write_replacing(&self.root().join(".gitignore"), b"*\n")?;
+        write_secret(&self.secret())?;
+        write_replacing(&self.current(), line_of(generation, &hash).as_bytes())?;
+        tags.iter().try_for_each(|tag| self.tag(tag, generation, false))
+    }
+}
+
+/// The line that names a generation and its manifest's hash, in `CURRENT` and in tags.
+fn line_of(generation: u64, hash: &str) -> String {
+    format!("{generation:06} {hash}\n")
+}
+
+/// Reads a file that is such a line.
+fn read_line(path: &Path) -> Result<(u64, String)> {
+    let (file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, 256), &mut bytes).map_err(Error::io("read", path))?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let parts = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
+    match parts.and_then(|(number, hash)| Some((number.parse().ok()?, hash))) {
+        Some((generation, hash)) if hash.len() == 32 && line_of(generation, hash) == text => {
+            Ok((generation, hash.to_owned()))
+        }
+        _ => Err(Error::corrupt(path, "it names no generation")),
+    }
+}
+
 /// The names in a folder, sorted; none when there is no such folder.
-fn list(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -906,6 +1000,28 @@ impl Generation {
                 }
             }
         }
+    }
+
+    /// Opens the generation with that number, which must be published; it need not be the one that is served.
+    ///
+    /// # Errors
+    /// [`Error::GenerationNotFound`] when there is none, or no longer; else see [`Generation::open`].
+    pub fn open_at(root: &Path, number: u64, previous: Option<&Self>) -> Result<Self> {
+        let layout = Layout::new(root);
+        let (served, expected) = layout.read_current()?;
+        if number == served {
+            return Self::open_number(&layout, number, &expected, previous);
+        }
+        let opened =
+            if number < served { Self::open_former(&layout, number, previous) } else { layout.no_generation(number) };
+        opened.or_else(
+            |failure| if layout.manifest(number).exists() { Err(failure) } else { layout.no_generation(number) },
+        )
+    }
+
+    fn open_former(layout: &Layout, number: u64, previous: Option<&Self>) -> Result<Self> {
+        let (_, hash, _) = layout.read_manifest(number)?;
+        Self::open_number(layout, number, &hash, previous)
     }
 
     fn open_number(layout: &Layout, number: u64, expected: &str, previous: Option<&Self>) -> Result<Self> {
@@ -975,29 +1091,98 @@ impl Generation {
         self.state.as_ref().map_or(Ok(&[]), BlockFile::all)
     }
 
+    /// Every file of the generation, its manifest included, by its path within the index.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] when the manifest is no longer what was opened.
+    pub(crate) fn contents(&self) -> Result<Vec<(FileEntry, Content<'_>)>> {
+        let path = self.layout.manifest(self.manifest.generation);
+        let (mut file, _) = open_regular(&path)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut bytes).map_err(Error::io("read", &path))?;
+        if Manifest::from_bytes(&path, &bytes)?.1 != self.hash {
+            return Err(Error::corrupt(&path, "it is another than was opened"));
+        }
+        let mut contents = vec![owned(&format!("generations/{:06}.json", self.manifest.generation), bytes)];
+        let named = |name: String, file: &FileEntry| FileEntry { name, ..file.clone() };
+        let opened = self.manifest.segments.iter().zip(&self.segments).zip(&self.tombstones);
+        for ((entry, segment), tombstones) in opened {
+            for file in &entry.files {
+                let content = match segment.find(&file.name) {
+                    Some(opened) => Content::File(opened),
+                    None => Content::Bytes(segment.table()),
+                };
+                contents.push((named(format!("segments/{}/{}", entry.id, file.name), file), content));
+            }
+            if let (Some(file), Some(opened)) = (&entry.tombstones, tombstones) {
+                contents.push((named(format!("tombstones/{}", file.name), file), Content::File(opened)));
+            }
+        }
+        if let (Some(file), Some(opened)) = (&self.manifest.state, &self.state) {
+            contents.push((named(format!("generations/{}", file.name), file), Content::File(opened)));
+        }
+        Ok(contents)
+    }
+
     /// Reads every byte of every file and compares it with its hash.
     ///
     /// # Errors
     /// [`Error::IndexCorrupt`] for the first difference.
     pub fn verify(&self) -> Result<()> {
+        self.files().try_for_each(|file| file.reread(0..file.len()))
+    }
+
+    /// Every file but the tables of block hashes, which were compared when they were read.
+    pub fn files(&self) -> impl Iterator<Item = &BlockFile> {
         let files = self.segments.iter().flat_map(|segment| segment.files().map(|(_, file)| file));
-        files.chain(self.tombstones.iter().flatten()).chain(&self.state).try_for_each(BlockFile::reread)
+        files.chain(self.tombstones.iter().flatten()).chain(&self.state)
     }
 }
 
 /// Refuses names in a manifest that would leave the index folder.
 fn check_name(layout: &Layout, name: &str) -> Result<()> {
+    if is_safe(name) {
+        Ok(())
+    } else {
+        Err(Error::corrupt(layout.generations(), format!("a manifest names the file {name:?}")))
+    }
+}
+
+/// Whether a name stays below the folder that it is joined to.
+fn is_safe(name: &str) -> bool {
     let safe = |part: &str| {
         !part.is_empty()
             && part != "."
             && part != ".."
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    if name.split('/').count() <= 2 && name.split('/').all(safe) {
-        Ok(())
-    } else {
-        Err(Error::corrupt(layout.generations(), format!("a manifest names the file {name:?}")))
+    name.split('/').count() <= 2 && name.split('/').all(safe)
+}
+
+/// What a file of a generation holds.
+#[derive(Debug)]
+pub(crate) enum Content<'a> {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// What this file has, verified when it is read.
+    File(&'a BlockFile),
+}
+
+/// Reads a regular file of at most `limit` bytes that is to be called `name`.
+pub(crate) fn read_small<'a>(path: &Path, name: &str, limit: u64) -> Result<(FileEntry, Content<'a>)> {
+    let (file, metadata) = open_regular(path)?;
+    if metadata.len() > limit {
+        return Err(Error::corrupt(path, format!("it has more than {limit} bytes")));
     }
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, limit), &mut bytes).map_err(Error::io("read", path))?;
+    Ok(owned(name, bytes))
+}
+
+fn owned<'a>(name: &str, bytes: Vec<u8>) -> (FileEntry, Content<'a>) {
+    let hashes: Vec<u64> = bytes.chunks(BLOCK_BYTES).map(xxh3_64).collect();
+    let entry = FileEntry { name: name.to_owned(), length: bytes.len() as u64, hash: hash_of_blocks(&hashes) };
+    (entry, Content::Bytes(bytes))
 }
 
 /// Opens a small file whose block hashes are not in a table: it is read, hashed and compared at once.
@@ -1019,6 +1204,7 @@ fn open_whole(folder: &Path, layout: &Layout, entry: &FileEntry) -> Result<Block
 pub struct Publisher {
     layout: Layout,
     current: Option<Generation>,
+    served: u64,
     next: u64,
     segments: u32,
     _lock: File,
@@ -1038,6 +1224,42 @@ impl Publisher {
             // Nothing is created in a folder whose `CURRENT` is not ours to replace.
             return Err(failure);
         }
+        let lock = Self::prepare(&layout)?;
+        layout.adopt_first()?;
+        let current = match Generation::open(root) {
+            Ok(generation) => Some(generation),
+            Err(Error::IndexNotFound { .. }) => None,
+            Err(failure) => return Err(failure),
+        };
+        let served = current.as_ref().map_or(0, |generation| generation.manifest.generation);
+        let publisher = Self::after(layout, current, served, lock)?;
+        publisher.layout.clear_leftovers()?;
+        Ok(publisher)
+    }
+
+    /// As [`Publisher::open`], also where the generation that is served cannot be opened: what is published takes its place,
+    /// and nothing is removed before.
+    ///
+    /// # Errors
+    /// [`Error::IndexLocked`] when another process builds, [`Error::Io`] when the folder cannot be written.
+    pub fn open_over_damage(root: &Path) -> Result<Self> {
+        let layout = Layout::new(root);
+        let lock = Self::prepare(&layout)?;
+        layout.adopt_first()?;
+        // What was written by one that was killed is still there: numbers go on after all there are.
+        let highest = layout.highest_number()?;
+        if let Ok(generation) = Generation::open(root) {
+            let served = generation.manifest.generation;
+            let publisher = Self::after(layout, Some(generation), served, lock)?;
+            return Ok(Self { next: publisher.next.max(highest + 1), ..publisher });
+        }
+        let served = layout.read_current().map_or(highest, |(served, _)| served);
+        Ok(Self { layout, current: None, served, next: highest.max(served) + 1, segments: 0, _lock: lock })
+    }
+
+    /// Creates what of the folders is missing and takes the lock.
+    fn prepare(layout: &Layout) -> Result<File> {
+        let root = layout.root();
         let is_own = holds_nothing_else(root)?;
         for folder in [root.to_path_buf(), layout.generations(), layout.segments(), layout.tombstones()] {
             create_folder(&folder)?;
@@ -1051,22 +1273,20 @@ impl Publisher {
         if !layout.secret().exists() {
             write_secret(&layout.secret())?;
         }
-        let current = match Generation::open(root) {
-            Ok(generation) => Some(generation),
-            Err(Error::IndexNotFound { .. }) => None,
-            Err(failure) => return Err(failure),
-        };
-        let served = current.as_ref().map_or(0, |generation| generation.manifest.generation);
-        let mut publisher = Self { layout, current, next: served + 1, segments: 0, _lock: lock };
-        match publisher.layout.list_generations()?.last() {
+        Ok(lock)
+    }
+
+    /// The builder of what follows generation `served`.
+    fn after(layout: Layout, current: Option<Generation>, served: u64, lock: File) -> Result<Self> {
+        let mut next = served + 1;
+        match layout.list_generations()?.last() {
             // A build was killed before `CURRENT` named its manifest: nobody has read it.
-            Some(&newest) if newest == served + 1 => remove(&publisher.layout.manifest(newest))?,
+            Some(&newest) if newest == served + 1 => remove(&layout.manifest(newest))?,
             // An older generation is served again: those after it were published, and keep their numbers.
-            Some(&newest) if newest > served => publisher.next = newest + 1,
+            Some(&newest) if newest > served => next = newest + 1,
             _ => {}
         }
-        publisher.clear_leftovers()?;
-        Ok(publisher)
+        Ok(Self { layout, current, served, next, segments: 0, _lock: lock })
     }
 
     /// The generation that is served while this one is built.
@@ -1117,19 +1337,48 @@ impl Publisher {
     /// Only where a folder cannot be synchronised after `CURRENT` was replaced, the new one is, and might not survive a loss of
     /// power; [`Publisher::current`] says which.
     pub fn publish(&mut self, makers: Makers, segments: Vec<SegmentEntry>, state: &[u8]) -> Result<u64> {
+        self.publish_inspected(makers, segments, state, |_| Ok(()))
+    }
+
+    /// As [`Publisher::publish`], after `inspect` has seen the opened generation and found nothing wrong with it.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`], and what `inspect` returns; the old generation is then still served.
+    pub fn publish_inspected(
+        &mut self,
+        makers: Makers,
+        segments: Vec<SegmentEntry>,
+        state: &[u8],
+        inspect: impl FnOnce(&Generation) -> Result<()>,
+    ) -> Result<u64> {
+        let state = self.write_state(state)?;
+        self.publish_files(makers, segments, state, inspect)
+    }
+
+    /// As [`Publisher::publish_inspected`], with files that are all written and durable, the state's too.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish_inspected`].
+    pub fn publish_files(
+        &mut self,
+        makers: Makers,
+        segments: Vec<SegmentEntry>,
+        state: Option<FileEntry>,
+        inspect: impl FnOnce(&Generation) -> Result<()>,
+    ) -> Result<u64> {
         let generation = self.next;
-        let name = format!("{generation:06}.state");
-        let state = if state.is_empty() { None } else { Some(write_whole(&self.layout.generations(), &name, state)?) };
         let manifest = Manifest { format: FORMAT, generation, makers, segments, state };
         sync_directory(&self.layout.segments())?;
         sync_directory(&self.layout.tombstones())?;
         let (bytes, hash) = manifest.to_bytes()?;
         write_replacing(&self.layout.manifest(generation), &bytes)?;
         let opened = Generation::open_number(&self.layout, generation, &hash, self.current.as_ref())?;
+        inspect(&opened)?;
         let current = self.layout.current();
-        let line = self.layout.line_of(generation, &hash);
+        let line = line_of(generation, &hash);
         replace(&write_temporary(&current, line.as_bytes(), |_| Ok(()))?, &current)?;
         self.current = Some(opened);
+        self.served = generation;
         self.next += 1;
         self.segments = 0;
         sync_directory(parent(&current))?;
@@ -1137,6 +1386,12 @@ impl Publisher {
         // What cannot be removed now is left to the next build.
         let _ = self.collect();
         Ok(generation)
+    }
+
+    /// Writes the state file of the next generation, where there is anything to write.
+    fn write_state(&self, state: &[u8]) -> Result<Option<FileEntry>> {
+        let name = format!("{:06}.state", self.next);
+        if state.is_empty() { Ok(None) } else { write_whole(&self.layout.generations(), &name, state).map(Some) }
     }
 
     /// Removes what was written and not published, and releases the lock.
@@ -1149,67 +1404,34 @@ impl Publisher {
         }
         let unpublished = self.layout.manifest(self.next);
         let removed = if unpublished.exists() { remove(&unpublished) } else { Ok(()) };
-        let _ = removed.and_then(|()| self.clear_leftovers());
+        if self.current.is_some() || self.served == 0 {
+            let _ = removed.and_then(|()| self.layout.clear_leftovers());
+        }
     }
 
-    /// Removes generations that are neither among the last [`KEPT_GENERATIONS`] nor young nor open somewhere, and then the
-    /// files that no generation names.
+    /// Removes generations that nothing keeps ([`Reason`]), and then the files that no generation names.
     ///
     /// # Errors
-    /// [`Error::Io`] when something cannot be removed.
-    pub fn collect(&self) -> Result<()> {
-        let numbers = self.layout.list_generations()?;
-        let served = self.current.as_ref().map_or(0, |generation| generation.manifest.generation);
-        for &number in numbers.iter().rev().skip(KEPT_GENERATIONS).filter(|&&number| number != served) {
-            let path = self.layout.manifest(number);
-            let (file, metadata) = open_regular(&path)?;
-            let age = metadata.modified().ok().and_then(|time| time.elapsed().ok()).map_or(0, |age| age.as_secs());
-            if age >= COLLECTION_AGE_SECONDS && try_lock_exclusive(&file) {
-                remove(&path)?;
-            }
-        }
-        self.clear_leftovers()
-    }
-
-    /// Removes segments, tombstones and state files that no manifest names, temporary files, and manifests of former
-    /// generations that are damaged. What no index of ours could have left stays, whoever put it there. Where a manifest is of
-    /// another format all stays, since what it names is not known.
-    fn clear_leftovers(&self) -> Result<()> {
-        let mut named = std::collections::HashSet::new();
-        for number in self.layout.list_generations()? {
-            let manifest = match self.layout.read_manifest(number) {
-                Ok((manifest, _, _)) => manifest,
-                Err(Error::IndexCorrupt { .. }) => continue,
-                Err(Error::IndexIncompatible { .. }) => return Ok(()),
-                Err(failure) => return Err(failure),
-            };
-            for segment in manifest.segments {
-                named.insert(self.layout.segments().join(&segment.id));
-                named.extend(segment.tombstones.map(|file| self.layout.tombstones().join(file.name)));
-            }
-            named.extend(manifest.state.map(|file| self.layout.generations().join(file.name)));
-            named.insert(self.layout.manifest(number));
-        }
-        let clear = |folder: &Path, is_own: fn(&str) -> bool| {
-            let names = list(folder)?;
-            let paths = names.iter().filter(|name| is_own(name)).map(|name| folder.join(name));
-            paths.filter(|path| !named.contains(path)).try_for_each(|path| remove(&path))
-        };
-        clear(&self.layout.segments(), is_segment)?;
-        clear(&self.layout.tombstones(), |name| {
-            name.split_once('.').is_some_and(|(segment, number)| is_segment(segment) && is_generation(number))
-        })?;
-        clear(&self.layout.generations(), |name| {
-            let parts = name.split_once('.');
-            parts.is_some_and(|(number, kind)| is_generation(number) && ["json", "state", "tmp"].contains(&kind))
-        })?;
-        clear(self.layout.root(), |name| TEMPORARY_FILES.contains(&name))
+    /// [`Error::Io`] when something cannot be removed; [`Error::IndexCorrupt`] when a tag cannot be read, and it is not known
+    /// what must stay.
+    pub fn collect(&self) -> Result<Collected> {
+        self.layout.collect(self.served)
     }
 }
 
 /// What lies in the folder of an index.
-const NAMES: [&str; 9] =
-    ["CURRENT", "generations", "segments", "tombstones", "lock", "secret", "cache", "calibration.json", ".gitignore"];
+const NAMES: [&str; 10] = [
+    "CURRENT",
+    "generations",
+    "segments",
+    "tombstones",
+    "tags",
+    "lock",
+    "secret",
+    "cache",
+    "calibration.json",
+    ".gitignore",
+];
 
 /// Whether more lies in `folder` than an index consists of, whole or half made.
 ///
@@ -1225,7 +1447,7 @@ const TEMPORARY_FILES: [&str; 3] = ["CURRENT.tmp", "secret.tmp", ".gitignore.tmp
 
 /// Whether `root` is missing or empty but for what a killed first build may have left, and a calibration that was kept.
 fn holds_nothing_else(root: &Path) -> Result<bool> {
-    let own = ["generations", "segments", "tombstones", "lock", "secret", "calibration.json"];
+    let own = ["generations", "segments", "tombstones", "tags", "lock", "secret", "calibration.json"];
     Ok(list(root)?.iter().all(|name| own.contains(&name.as_str()) || TEMPORARY_FILES.contains(&name.as_str())))
 }
 
@@ -1240,7 +1462,8 @@ fn is_segment(name: &str) -> bool {
     parts.is_some_and(|(generation, number)| is_generation(generation) && number.parse::<u32>().is_ok())
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// Removes a file, or a folder with all that is in it.
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.map_err(Error::io("remove", path))
@@ -1285,7 +1508,7 @@ fn write_temporary(path: &Path, bytes: &[u8], prepare: impl FnOnce(&Path) -> Res
 }
 
 /// The folder that a path's last name is an entry of.
-fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -1357,6 +1580,13 @@ fn lock_shared(file: &File, path: &Path) -> Result<()> {
 fn try_lock_exclusive(file: &File) -> bool {
     file.try_lock().is_ok()
 }
+
+mod purging;
+mod remains;
+pub use remains::Remains;
+mod generations;
+pub(crate) use generations::is_tag;
+pub use generations::{Collected, Listed, Reason, Tag, collect_generations};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import xxhash
 
 BLOCK = 4_096
 ROWS = 128
+TAG = re.compile(r"(?![0-9]*$)(?!.*\.[Tt][Mm][Pp]$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Frequencies = tuple[int, int, int]
 """Of title, headings, body."""
 
@@ -137,10 +139,8 @@ class IndexReader:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        line = (root / "CURRENT").read_text(encoding="ascii")
-        number, self.hash = line.removesuffix("\n").split(" ")
-        assert line == f"{int(number):06} {self.hash}\n"
-        self.generation = int(number)
+        self.generation, self.hash = parse_line(root / "CURRENT")
+        number = f"{self.generation:06}"
         content = (root / "generations" / f"{number}.json").read_bytes()
         start, end = b'{"hash":"' + self.hash.encode() + b'","manifest":', b"}\n"
         assert content.startswith(start)
@@ -165,11 +165,30 @@ class IndexReader:
         if entry is None:
             return {}
         decoded = msgspec.msgpack.decode(self.whole("generations", entry))
+        if isinstance(decoded, list):
+            decoded, counts = decoded
+            assert set(counts) == {"made", "cached", "kept"}
         return {name: (file, stale) for name, (file, stale) in decoded.items()}
+
+    def tags(self) -> dict[str, int]:
+        """Generations by tag."""
+        tags = {path.name: parse_line(path) for path in self.root.glob("tags/*") if TAG.fullmatch(path.name)}
+        for generation, hash_ in tags.values():
+            start = b'{"hash":"' + hash_.encode() + b'",'
+            assert (self.root / "generations" / f"{generation:06}.json").read_bytes().startswith(start)
+        return {name: generation for name, (generation, _) in tags.items()}
 
     def tombstones(self, segment: int) -> Tombstones | None:
         entry = self.manifest["segments"][segment]["tombstones"]
         return None if entry is None else parse_tombstones(self.whole("tombstones", entry))
+
+
+def parse_line(path: Path) -> tuple[int, str]:
+    """Read a line that names a generation and its manifest's hash."""
+    line = path.read_text(encoding="ascii")
+    number, hash_ = line.removesuffix("\n").split(" ")
+    assert line == f"{int(number):06} {hash_}\n"
+    return int(number), hash_
 
 
 class SegmentReader:

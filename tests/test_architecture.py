@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "python" / "clockify_rag"
 CORE_USERS = {
     "index",
+    "generations",
     "retrieval",
     "reranking",
     "packing",
@@ -30,8 +31,10 @@ CORE_USERS = {
     "embedding",
     "query",
     "pipeline",
+    "changing",
 }
-"""The only modules that may import the compiled core: stages that compute, and the pipeline that sets its threads."""
+"""The only modules that may import the compiled core: stages that compute, the pipeline that sets its threads, and what writes an
+index anew from what is stored."""
 
 HEAVY = (
     "torch",

@@ -68,7 +68,7 @@ def test_our_engine_takes_part(harness: Any, small: Path, dimension: int) -> Non
 
 def test_our_contender_is_what_the_pipeline_searches_by_default(harness: Any, small: Path, tmp_path: Path) -> None:
     contender, settings = harness("contender"), Settings()
-    assert (contender.PICKED, contender.TOP) == (settings.retrieval.top_k, settings.retrieval.candidates)
+    assert (settings.retrieval.top_k, settings.retrieval.candidates) == (contender.PICKED, contender.TOP)
     assert settings.reranking.mmr_lambda == contender.MMR_LAMBDA
     shutil.copytree(small / "index-256", tmp_path / "store" / "index")
     corpus = contender.Corpus(small, 256)

@@ -732,7 +732,7 @@ def test_doctor_finds_an_embedder_that_made_other_vectors(
     index = checks_of(capfd, status=4)["index"]
     assert index["status"] == "failed"
     assert "the index's vectors are of embedder static" in index["detail"]
-    assert "clockify-rag build" in index["hint"]
+    assert "clockify-rag reembed mine" in index["hint"]
 
 
 def test_doctor_finds_an_embedder_whose_server_is_away(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

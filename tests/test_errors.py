@@ -20,6 +20,8 @@ DIVERGENCES: dict[type[ClockifyRagError], type[Exception]] = {
     errors.PluginNotFound: LookupError,
     errors.MissingExtra: ImportError,
     errors.IndexNotFound: FileNotFoundError,
+    errors.IndexExists: FileExistsError,
+    errors.GenerationNotFound: LookupError,
     errors.QueryError: ValueError,
     errors.EvaluationError: ValueError,
     errors.BackendUnavailable: ConnectionError,
@@ -59,7 +61,15 @@ def test_errors_are_the_standard_ones_too(error: type[ClockifyRagError], standar
 
 def test_the_tree_of_the_docstring_is_the_tree() -> None:
     named = set(re.findall(r"\b[A-Z]\w+", errors.__doc__ or "")) - {"Every", "Each", "The", "Rust", "Python", "Where"}
-    standard = {"ValueError", "LookupError", "ImportError", "FileNotFoundError", "ConnectionError", "TimeoutError"}
+    standard = {
+        "ValueError",
+        "LookupError",
+        "ImportError",
+        "FileExistsError",
+        "FileNotFoundError",
+        "ConnectionError",
+        "TimeoutError",
+    }
     assert {error.__name__ for error in every_error()} == named - standard
 
 

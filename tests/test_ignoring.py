@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clockify_rag.contracts import Source
+from clockify_rag.contracts import Notice, Source
 from clockify_rag.ignoring import IgnoreRules
 from clockify_rag.walking import UNSUPPORTED, File, Folder, Walk, start_of
 
@@ -98,7 +98,9 @@ def test_random_trees_are_walked_as_git_walks_them(tmp_path: Path, seed: int) ->
     )
     visible = {path for path in listed.stdout.decode().split("\0") if path and not _hidden(path)}
     walk = Walk(Folder(str(root)), Source(name="s", location=str(root)), ignore=True)
-    walked = walk.files(start_of(str(root), ignore=True, include=False))
+    walked = [
+        item for item in walk.files(start_of(str(root), ignore=True, include=False)) if not isinstance(item, Notice)
+    ]
     assert {item.path for item in walked if isinstance(item, File) or item.reason == UNSUPPORTED} == visible
 
 

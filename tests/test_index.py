@@ -104,7 +104,7 @@ def test_info_counts(index: LocalIndex, folder: Path) -> None:
 
 
 def test_the_secret_lies_beside_the_index(tmp_path: Path) -> None:
-    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "index", chunker="c", embedder=None) as writer:
         writer.publish()
     file = tmp_path / "index" / "secret"
 
@@ -143,7 +143,7 @@ def test_a_damaged_generation_is_refused(tmp_path: Path) -> None:
 def test_nothing_published_is_nothing_written(tmp_path: Path, index: LocalIndex) -> None:
     document = next(index.documents())
     chunks = index.chunks(document.id)
-    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "index", chunker="c", embedder=None) as writer:
         writer.add(document, index.text(document.id), chunks, None)
     with pytest.raises(IndexNotFound):
         LocalIndex(tmp_path / "index")
@@ -155,7 +155,7 @@ def test_a_writer_says_what_must_be_made_anew(folder: Path, monkeypatch: pytest.
     entry = EmbedderEntry(name, fingerprint, dimension)
 
     def needs(embedder: EmbedderEntry | None) -> tuple[bool, bool]:
-        with IndexWriter(folder, chunker="c", embedder=embedder, embed=lambda batch: []) as writer:
+        with IndexWriter(folder, chunker="c", embedder=embedder) as writer:
             return writer.rederive, writer.reembed
 
     assert needs(entry) == (False, False)
@@ -167,7 +167,7 @@ def test_a_writer_says_what_must_be_made_anew(folder: Path, monkeypatch: pytest.
 
 
 def test_a_first_writer_has_nothing_to_make_anew(tmp_path: Path) -> None:
-    with IndexWriter(tmp_path / "index", chunker="c", embedder=None, embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "index", chunker="c", embedder=None) as writer:
         assert (writer.rederive, writer.reembed) == (False, False)
         assert writer.known == {}
 
@@ -181,7 +181,6 @@ def test_removing_what_is_not_there_publishes_nothing(tmp_path: Path) -> None:
         tmp_path / "index",
         chunker=snapshot.chunker,
         embedder=pipeline.embedder_entry,
-        embed=lambda batch: [],
     ) as writer:
         writer.remove(NONE)
         assert writer.publish() == 1
@@ -202,9 +201,7 @@ def test_a_writer_that_lost_documents_publishes_nothing(tmp_path: Path) -> None:
     index = LocalIndex(tmp_path / "index")
     good, bad, *_ = index.documents()
     beyond = msgspec.structs.replace(index.chunks(bad.id)[0], spans=((0, 1_000_000),))
-    with IndexWriter(
-        tmp_path / "index", chunker=index.snapshot.chunker, embedder=pipeline.embedder_entry, embed=lambda batch: []
-    ) as writer:
+    with IndexWriter(tmp_path / "index", chunker=index.snapshot.chunker, embedder=pipeline.embedder_entry) as writer:
         writer.add(good, index.text(good.id), index.chunks(good.id), None)
         writer.add(bad, index.text(bad.id), [beyond], None)
         with pytest.raises(InvalidSetting, match="not in its text"):
@@ -222,9 +219,7 @@ def test_a_document_that_is_refused_stays_as_it_was(tmp_path: Path) -> None:
     pipeline.build([write(tmp_path / "garden", GARDEN)])
     index = LocalIndex(tmp_path / "index")
     document = next(iter(index.documents()))
-    with IndexWriter(
-        tmp_path / "index", chunker=index.snapshot.chunker, embedder=pipeline.embedder_entry, embed=lambda batch: []
-    ) as writer:
+    with IndexWriter(tmp_path / "index", chunker=index.snapshot.chunker, embedder=pipeline.embedder_entry) as writer:
         with pytest.raises(InvalidSetting, match="vectors were given"):
             writer.add(document, index.text(document.id), index.chunks(document.id), bytes(4))
         writer.publish()
@@ -235,7 +230,7 @@ def test_documents_without_vectors_are_no_evidence(tmp_path: Path, index: LocalI
     document = index.find("garden/gate.md")
     chunks, text = index.chunks(document.id), index.text(document.id)
     entry = EmbedderEntry("test", "test", 3)
-    with IndexWriter(tmp_path / "i", chunker="c", embedder=entry, embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "i", chunker="c", embedder=entry) as writer:
         writer.add(document, text, chunks, None)
         writer.publish()
     snapshot = LocalIndex(tmp_path / "i").snapshot

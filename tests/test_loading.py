@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clockify_rag import loading, walking
+from clockify_rag import walking
 from clockify_rag.contracts import Document, LoadedDocument, Loader, Skipped, Source
 from clockify_rag.errors import InvalidSetting, SourceError
 from clockify_rag.loading import (
     FileLoader,
     document_id,
     document_id_of_given,
-    url_of,
+    metadata,
 )
 from folders import documents, known_of, load, only, skipped, source_of, write
 
@@ -61,7 +61,7 @@ def test_a_single_file_is_a_source(tmp_path: Path) -> None:
     assert only(tmp_path / ".hidden" / "guide.md").path == "guide.md"
     assert only(tmp_path / "all.jsonl").path == "all.jsonl/7"
     with pytest.raises(SourceError, match="in no format") as caught:
-        load(write(tmp_path, {"a.pdf": b"%PDF"}) / "a.pdf")
+        load(write(tmp_path, {"a.png": b"\x89PNG"}) / "a.png")
     assert ".md" in caught.value.hint
 
 
@@ -192,8 +192,8 @@ def test_a_page_without_a_title_has_its_name(tmp_path: Path, path: str, text: st
 )
 def test_addresses_are_made_of_paths(style: Any, path: str, address: str) -> None:
     for base in ("https://x.example/help", "https://x.example/help/"):
-        assert url_of(Source(name="s", location=".", base_url=base, url_style=style), path) == address
-    assert url_of(Source(name="s", location=".", url_style=style), path) is None
+        assert metadata.url_of(Source(name="s", location=".", base_url=base, url_style=style), path) == address
+    assert metadata.url_of(Source(name="s", location=".", url_style=style), path) is None
 
 
 @pytest.mark.parametrize(
@@ -453,6 +453,8 @@ def test_a_location_that_is_none(tmp_path: Path) -> None:
     assert caught.value.hint == f"did you mean {tmp_path / 'manual'}?"
     with pytest.raises(SourceError, match="nothing at"):
         load(tmp_path / "none" / "at" / "all")
+    with pytest.raises(SourceError, match=r"pattern .* matches nothing"):
+        load(tmp_path / "manual" / "*.rst")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SourceError, match="neither a folder nor a file"):
         load(tmp_path / "pipe")
@@ -520,8 +522,8 @@ def test_a_real_manual_in_an_archive(data: Path) -> None:
 
 
 def test_front_matter_helpers() -> None:
-    assert loading._mapping("[1]") == {}
-    assert loading._mapping("") == {}
-    assert loading._text_of(True) is None
-    assert loading._text_of(["a"]) is None
-    assert loading._tags(["a", 1, None, ["b"]], {"c": 1}) == ("a", "1")
+    assert metadata.mapping("[1]") == {}
+    assert metadata.mapping("") == {}
+    assert metadata.text_of(True) is None
+    assert metadata.text_of(["a"]) is None
+    assert metadata.all_tags(["a", 1, None, ["b"]], {"c": 1}) == ("a", "1")

@@ -199,7 +199,7 @@ def test_checksum_reaches_the_loader(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_a_second_builder_is_refused(pipeline: Pipeline, pages: Path) -> None:
-    writer = IndexWriter(pipeline.path, chunker="c", embedder=None, embed=lambda batch: [])
+    writer = IndexWriter(pipeline.path, chunker="c", embedder=None)
     with writer, pytest.raises(IndexLocked):
         pipeline.build([pages])
     assert counts(pipeline.build([pages])) == {"unchanged": 5}
@@ -766,7 +766,7 @@ def test_an_empty_index_refuses(tmp_path: Path) -> None:
     pipeline = pipeline_of(tmp_path / "index")
     entry = pipeline.embedder_entry
     assert isinstance(entry, EmbedderEntry)
-    with IndexWriter(tmp_path / "index", chunker="c", embedder=entry, embed=lambda batch: []) as writer:
+    with IndexWriter(tmp_path / "index", chunker="c", embedder=entry) as writer:
         assert writer.publish() == 1
     answer = pipeline.ask("gate")
     assert (answer.refused, answer.reason) == (True, "empty_index")

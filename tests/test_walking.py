@@ -141,7 +141,7 @@ def test_the_generator_is_found(
     asked: list[str | None] = []
     parse = _core.parse
 
-    def noting(markup: Any, contents: Any, slugs: Any = None) -> Any:
+    def noting(markup: Any, contents: Any, slugs: Any = None, omitted: Any = ()) -> Any:
         asked.append(slugs)
         return parse(markup, contents, slugs)
 
@@ -158,7 +158,7 @@ def test_the_nearest_generator_counts(tmp_path: Path, monkeypatch: pytest.Monkey
     asked: list[tuple[str | None, int]] = []
     parse = _core.parse
 
-    def noting(markup: Any, contents: Any, slugs: Any = None) -> Any:
+    def noting(markup: Any, contents: Any, slugs: Any = None, omitted: Any = ()) -> Any:
         asked.append((slugs, len(contents)))
         return parse(markup, contents, slugs)
 

@@ -15,6 +15,7 @@ from clockify_rag.errors import DocumentUnreadable
 __all__ = [
     "Found",
     "Page",
+    "Remains",
     "SearchOptions",
     "Snapshot",
     "StaticEmbedder",
@@ -24,18 +25,29 @@ __all__ = [
     "analyser_fingerprint",
     "chunk",
     "closest_run",
+    "collect_generations",
     "detect_language",
     "find_quote",
+    "generation_numbers",
     "holds_other_files",
+    "list_generations",
+    "list_tags",
     "mmr",
     "parse",
     "question_terms",
+    "remove_tag",
+    "republish",
+    "restore_snapshot",
+    "served_generation",
+    "set_tag",
     "set_threads",
     "simd",
     "with_titles",
+    "write_snapshot",
 ]
 
-_Format = Literal["markdown", "html", "text", "csv"]
+_Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text", "csv"]
+"""``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it, ``csv`` a glossary."""
 _Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
 
 @final
@@ -70,8 +82,13 @@ class Page:
     def kind(self) -> Literal["page", "hub", "glossary", "faq"]:
         """What the page is: what it says itself, else whether it is almost only links."""
 
-def parse(format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None) -> list[Page | DocumentUnreadable]:
-    """Parse documents of one format on all threads; one that cannot be read is its error instead of a page."""
+def parse(
+    format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None, omitted: Sequence[str] = ...
+) -> list[Page | DocumentUnreadable]:
+    """Parse documents of one format on all threads; one that cannot be read is its error instead of a page.
+
+    Sections whose heading is in ``omitted`` are left out, with all that stands under them.
+    """
 
 @final
 class Tokenizer:
@@ -239,10 +256,16 @@ class Snapshot:
     """One opened generation; safe to use from many threads."""
 
     @staticmethod
-    def open(path: str, previous: Snapshot | None = None) -> Snapshot:
-        """Open the generation that is served, sharing with ``previous`` what both use."""
+    def open(path: str, previous: Snapshot | None = None, generation: int | None = None) -> Snapshot:
+        """Open the generation that is served, or the one of that number, sharing with ``previous`` what both use.
+
+        While it is open it is not collected.
+        """
     @property
     def generation(self) -> int: ...
+    @property
+    def hash(self) -> str:
+        """The manifest's."""
     @property
     def analyser(self) -> str: ...
     @property
@@ -263,6 +286,8 @@ class Snapshot:
     def document_records(self, segment: str | None = None) -> list[bytes]:
         """The records of the documents that live, of one segment or of all, by id."""
     def document_record(self, document_id: str) -> bytes | None: ...
+    def place_of(self, document_id: str) -> tuple[str, int] | None:
+        """The segment of a document that lives, and how many chunks it has."""
     def text(self, document_id: str) -> str | None: ...
     def chunks_of(self, document_id: str) -> list[tuple[bytes, str]]:
         """The records and texts of a document's chunks in reading order."""
@@ -296,6 +321,10 @@ class Snapshot:
         """BM25F of one chunk and of its document in the textbook's letters, as JSON."""
     def verify(self) -> None:
         """Read every byte and compare it with its hash."""
+    def files(self) -> list[tuple[str, int]]:
+        """The path and length of every file that has blocks to verify."""
+    def verify_part(self, file: int, start: int, end: int) -> None:
+        """Read the blocks of bytes ``start`` up to ``end`` of the file of that place in ``files``, and compare them."""
 
 @final
 class Writer:
@@ -311,8 +340,11 @@ class Writer:
 
         ``vectors`` has ``dimension`` numbers of little-endian float32 for each chunk; without them a chunk has zeros.
         """
-    def flush(self) -> None:
-        """Write the segment being made; ``publish`` does it too."""
+    @staticmethod
+    def over_damage(path: str) -> Writer:
+        """The builder of an index that is damaged: nothing is removed before something is published."""
+    def flush(self) -> str | None:
+        """Write the segment being made and return its id; ``publish`` does it too."""
     def publish(
         self,
         *,
@@ -323,8 +355,52 @@ class Writer:
         state: bytes,
     ) -> int:
         """Make the next generation the one that is served; durable when this returns."""
+    def publish_beside(self, *, remains: Remains, kept: Sequence[int], state: bytes) -> int:
+        """Publish the segments that were added beside those of ``remains`` that are kept, by number."""
+    def purge(
+        self, replaced: Sequence[tuple[str, str | None]], state: bytes
+    ) -> tuple[int, list[tuple[int, int]], list[int]]:
+        """Publish the present generation, and write the kept former ones anew, with segments replaced by added ones or by none.
+
+        Returns the generation that is served then, the former ones with their new numbers, and those that are gone.
+        """
     def close(self) -> None:
         """Give back the lock; what was not published is removed by the next builder."""
+
+@final
+class Remains:
+    """A generation as far as it can be read: by default the one that is served, or the newest whose manifest can be read.
+
+    Everything raises ``IndexCorrupt`` where what it needs is not what was written. Segments and rows are numbers.
+    """
+
+    def __new__(cls, path: str, generation: int | None = None) -> Remains: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def passed_over(self) -> list[str]:
+        """Why the generation that should be served, or a newer one, was not opened."""
+    @property
+    def analyser(self) -> str: ...
+    @property
+    def chunker(self) -> str: ...
+    @property
+    def embedder(self) -> _EmbedderInfo | None: ...
+    def segments(self) -> list[_SegmentInfo]: ...
+    def state(self) -> bytes: ...
+    def damage(self, segment: int) -> list[str]:
+        """Read every byte of a segment and say what is not what was written."""
+    def dead(self, segment: int) -> list[int]:
+        """The rows of the documents that are deleted."""
+    def document_id(self, segment: int, row: int) -> str: ...
+    def document_record(self, segment: int, row: int) -> bytes: ...
+    def content(self, segment: int, row: int) -> tuple[str, list[tuple[bytes, str]]]:
+        """A document's text, and the record and text of each of its chunks."""
+    def vectors(self, segment: int, row: int) -> bytes:
+        """The vectors of a document's chunks, rows of little-endian float32, read without what is derived from them."""
+
+def generation_numbers(folder: str) -> list[int]:
+    """The numbers of all generations that have a manifest, ascending."""
 
 def analyse(text: str, language: str) -> list[tuple[str, int, int, int]]:
     """The terms of a text: term, first and last code point, position."""
@@ -340,6 +416,47 @@ def simd() -> str:
 
 def with_titles(passages: bytes, titles: bytes, owners: Sequence[int], weight: float, dimension: int) -> bytes:
     """Rows of float32: each passage's unit vector plus ``weight`` times its title's, scaled to unit length."""
+
+_GenerationRow = tuple[
+    int,  # number
+    float,  # when it was published, in seconds since 1970
+    int,  # documents
+    int,  # chunks
+    list[tuple[str, int]],  # files and their lengths
+    str | None,  # why the manifest cannot be read
+    list[str],  # what keeps it
+    list[str],  # tags
+]
+
+def list_generations(path: str) -> list[_GenerationRow]:
+    """The published generations, ascending."""
+
+def served_generation(path: str) -> int:
+    """The number of the generation that is served."""
+
+def list_tags(path: str) -> list[tuple[str, int, str]]:
+    """Each tag's name, generation and manifest's hash, by name."""
+
+def set_tag(path: str, name: str, generation: int, moved: bool) -> None:
+    """Give a generation a name that keeps it; durable when this returns."""
+
+def remove_tag(path: str, name: str) -> bool:
+    """Remove a tag, durably; whether there was one."""
+
+def republish(path: str, generation: int) -> int:
+    """Publish the state of a former generation under a new number, which is returned."""
+
+def collect_generations(path: str, asked: bool) -> tuple[list[int], int, int]:
+    """Remove what nothing keeps, unless it is only asked what that is: the generations, how many files, their bytes."""
+
+_ArchivedRow = tuple[int, int, int, str]
+"""Generation, files, bytes of the archive, hash over all."""
+
+def write_snapshot(path: str, generation: int | None, file: str) -> _ArchivedRow:
+    """Write a generation, by default the one that is served, as an archive; durable when this returns."""
+
+def restore_snapshot(file: str, path: str, replace: bool) -> tuple[int, _ArchivedRow]:
+    """Serve what an archive holds, every byte verified; the number that it is served under."""
 
 def holds_other_files(folder: str) -> bool:
     """Whether more lies in a folder than an index consists of, whole or half made.

@@ -4,7 +4,8 @@ One sqlite file for each model, because sqlite already is what survives a killed
 survive a power failure, so nothing is synced: every row carries a hash of its key and its vector, a row that does not
 match is not there, and a file that cannot be read is replaced. So the worst that damage costs is embedding again.
 Float32 is kept, so that an index built from the cache is bit for bit the one built without; reading or writing a
-thousand vectors of 384 dimensions takes a few milliseconds, where a model takes seconds.
+thousand vectors of 384 dimensions takes a few milliseconds, where a model takes seconds. One statement reads or writes
+a thousand texts or more, wherever so many are asked for at once.
 
 The cache never fails a build: what it cannot do, it does not do.
 """
@@ -16,14 +17,15 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import sqlite3
 
-_BATCH = 1000
+BATCH = 1000
+"""Texts that are read or written by one statement at least, where there are so many."""
 _CHECK_BYTES = 8
 _KEPT_AFTER_EVICTION = 0.8
 _APPLICATION = 0x43524731
@@ -45,6 +47,10 @@ class EmbeddingCache:
     def __init__(self, folder: str | os.PathLike[str], *, maximum_bytes: int = 1 << 30) -> None:
         self.folder = Path(folder)
         self.maximum_bytes = maximum_bytes
+        self.reads = 0
+        """Statements that read vectors."""
+        self.writes = 0
+        """Statements that wrote vectors."""
         self._connections: dict[str, sqlite3.Connection] = {}
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -55,7 +61,7 @@ class EmbeddingCache:
         return self.folder / f"embeddings-{name}.sqlite"
 
     def get(self, fingerprint: str, texts: Sequence[str]) -> dict[str, bytes]:
-        """Return the vectors there are of ``texts``; one read for each thousand.
+        """Return the vectors there are of ``texts``; at most one read for each thousand, and one for fewer.
 
         Args:
             fingerprint: of the embedder.
@@ -63,10 +69,11 @@ class EmbeddingCache:
         """
         found: dict[str, bytes] = {}
         with self._lock, self._guarded(fingerprint):
-            if not self.path(fingerprint).exists():
+            if not texts or not self.path(fingerprint).exists():
                 return found
             connection = self._open(fingerprint)
-            for batch in _batches(dict.fromkeys(texts)):
+            for batch in batches(list(dict.fromkeys(texts))):
+                self.reads += 1
                 keys = {_hash(text): text for text in batch}
                 marks = ",".join("?" * len(keys))
                 rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", list(keys))  # noqa: S608 - question marks
@@ -76,16 +83,31 @@ class EmbeddingCache:
         return found
 
     def put(self, fingerprint: str, vectors: Mapping[str, bytes]) -> None:
-        """Store the vectors of some texts; one write for each thousand, each of which lasts when the process is
-        killed.
+        """Store the vectors of some texts; at most one write for each thousand, and one for fewer. What was written lasts
+        when the process is killed.
         """
         with self._lock, self._guarded(fingerprint):
             connection = self._open(fingerprint)
-            for batch in _batches(vectors):
+            for batch in batches(list(vectors)):
+                self.writes += 1
                 rows = [(key := _hash(text), _seal(key, vectors[text])) for text in batch]
                 with connection:
                     connection.executemany("INSERT OR REPLACE INTO vectors (key, vector) VALUES (?, ?)", rows)
             self._evict(connection)
+
+    def clear(self) -> int:
+        """Remove the vectors of all models; returns how many bytes they took.
+
+        Raises:
+            OSError: a file cannot be removed.
+        """
+        with self._lock:
+            self._forget()
+            taken = 0
+            for path in sorted(self.folder.glob("embeddings-*.sqlite*")):
+                taken += path.stat().st_size
+                path.unlink()
+            return taken
 
     def close(self) -> None:
         """Close the files; the next use opens them again."""
@@ -162,9 +184,10 @@ class EmbeddingCache:
             )
 
 
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    every = list(texts)
-    return (every[start : start + _BATCH] for start in range(0, len(every), _BATCH))
+def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut ``texts`` into parts of a thousand or more each, less than two thousand; into one where there are fewer."""
+    parts = min(max(len(texts) // BATCH, 1), len(texts))
+    return (texts[number * len(texts) // parts : (number + 1) * len(texts) // parts] for number in range(parts))
 
 
 def _hash(text: str) -> bytes:

@@ -7,11 +7,14 @@ text; what must follow the words, such as the reuse of an embedding, goes by ``c
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
+
+import msgspec
 
 from clockify_rag import _core
 from clockify_rag.contracts import (
@@ -188,6 +191,15 @@ class SemanticChunker(StructureChunker):
 
 def _pages(documents: Sequence[LoadedDocument]) -> list[tuple[_core.Page, str]]:
     return [(loaded.page, loaded.document.kind) for loaded in documents]
+def counted(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Return chunks that came ready made with their sizes in tokens."""
+    sizes = _vocabulary().count([chunk.text for chunk in chunks])
+    return [msgspec.structs.replace(chunk, tokens=size) for chunk, size in zip(chunks, sizes, strict=True)]
+
+
+@functools.cache
+def _vocabulary() -> _core.Tokenizer:
+    return _shipped_tokenizer()
 
 
 def _shipped_tokenizer() -> _core.Tokenizer:

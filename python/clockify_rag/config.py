@@ -36,6 +36,7 @@ SOURCE_ENDINGS: Final = (
     ".tgz",
     ".tar",
     ".jsonl",
+    ".ndjson",
     ".markdown",
     ".md",
     ".mdx",
@@ -44,6 +45,8 @@ SOURCE_ENDINGS: Final = (
     ".xhtml",
     ".txt",
     ".text",
+    ".pdf",
+    ".docx",
 )
 """Endings of files that are left out of a source's name."""
 
@@ -92,7 +95,8 @@ class SourceSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: Annotated[str | None, Meta(description="Name of the source; by default that of its folder or archive")] = None
     base_url: Annotated[str | None, Meta(description="Address under which the pages are published")] = None
     url_style: Annotated[
-        Literal["html", "directory", "md"], Meta(description="How a path becomes an address below `base_url`")
+        Literal["html", "directory", "plain", "md"],
+        Meta(description="How a path becomes an address below `base_url`: `a.html`, `a/`, `a`, or the path itself"),
     ] = "html"
     slugs: Annotated[
         Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"] | None,
@@ -103,6 +107,9 @@ class SourceSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tags: Annotated[tuple[str, ...], Meta(description="Tags of every page")] = ()
     include: Annotated[tuple[str, ...], Meta(description="Patterns of paths to read; all when empty")] = ()
     exclude: Annotated[tuple[str, ...], Meta(description="Patterns of paths to leave out")] = ()
+    boost: Annotated[float, Meta(gt=0, le=100, description="Weight of the source's pages beside those of others")] = 1.0
+    glossary: Annotated[tuple[str, ...], Meta(description="Patterns of paths whose files define terms, also `.csv`")] = ()
+    faq: Annotated[tuple[str, ...], Meta(description="Patterns of paths whose files are questions and answers")] = ()
 
 
 class LoadingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +118,13 @@ class LoadingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     loader: Annotated[str, Meta(description="Component that reads sources")] = "files"
     ignore: Annotated[bool, Meta(description="Skip hidden, ignored, dependency and build paths")] = True
     maximum_bytes: Annotated[int, Meta(ge=1, le=2**31, description="Largest file that is read, in bytes")] = 50_000_000
+    omitted_sections: Annotated[
+        tuple[str, ...],
+        Meta(description='Headings of sections that are left out with all under them, such as `"Internal notes"`'),
+    ] = ()
+    maximum_loss: Annotated[
+        Share, Meta(description="Share of a source's pages that a build may lose without `--allow-shrink`")
+    ] = 0.5
     arguments: Annotated[Arguments, Meta(description="Arguments of the loader")] = {}
 
 
@@ -142,6 +156,9 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     title_weight: Annotated[
         Weight, Meta(description="Weight of the page's title in a chunk's vector, beside the chunk itself")
     ] = 0.5
+    cache_bytes: Annotated[
+        int, Meta(ge=0, le=2**40, description="Most bytes that the cache of one embedder's vectors may take")
+    ] = 2**30
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 
@@ -432,13 +449,14 @@ def check_source_names(sources: tuple[Source, ...]) -> None:
     """Raise ``InvalidSetting`` where two sources have one name."""
     locations: dict[str, str] = {}
     for source in sources:
-        if source.name in locations:
+        name = unicodedata.normalize("NFC", source.name)
+        if name in locations:
             raise InvalidSetting(
-                f"two sources are named {source.name!r}: {locations[source.name]} and {source.location}",
+                f"two sources are named {source.name!r}: {locations[name]} and {source.location}",
                 hint=f"give one a name of its own: {source.name}-2={source.location}",
                 name=source.name,
             )
-        locations[source.name] = source.location
+        locations[name] = source.location
 
 
 def every_key() -> Iterator[tuple[str, str, Any]]:

@@ -82,6 +82,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the document could not be read in the last build, so that this is its state before."""
     chunker: str = ""
     """The fingerprint of the chunker that cut it, set when it is indexed."""
+    boost: float = 1.0
+    """The weight that its source gives its documents."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -115,6 +117,8 @@ class LoadedDocument(msgspec.Struct, frozen=True):
     document: Document
     page: Any
     """A ``Page``."""
+    chunks: tuple[Chunk, ...] | None = None
+    """The chunks that it came as, which are kept as they are; ``None`` for a page that is to be cut."""
 
 
 class Term(msgspec.Struct, frozen=True, tag="term"):
@@ -143,9 +147,11 @@ class Table(msgspec.Struct, frozen=True, tag="table"):
 
     def markdown(self) -> str:
         """Return the table in Markdown."""
+        import re
+
         header, *rows = self._rectangle()
         lines = [header, ["---"] * len(header), *rows]
-        escaped = ([cell.replace("\\", "\\\\").replace("|", "\\|") for cell in line] for line in lines)
+        escaped = ([re.sub(r"[\\`*_\[\]<>|~&]", r"\\\g<0>", cell) for cell in line] for line in lines)
         return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
     def objects(self) -> list[dict[str, str]]:
@@ -397,7 +403,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     location: str
     """A folder, a file or an archive."""
     base_url: str | None = None
-    url_style: Literal["html", "directory", "md"] = "html"
+    url_style: Literal["html", "directory", "plain", "md"] = "html"
     slugs: str | None = None
     """The generator whose anchors headings without an id get; detected from its configuration file when not given."""
     language: str | None = None
@@ -405,6 +411,21 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    boost: float = 1.0
+    """The weight of its documents."""
+    glossary: tuple[str, ...] = ()
+    """Patterns of the paths of files that define terms; such a file may also be comma-separated values."""
+    faq: tuple[str, ...] = ()
+    """Patterns of the paths of files of questions and answers."""
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Something to know of a source that is about no document."""
+
+    message: str
+    hint: str = ""
+    failed: bool = False
+    """Whether the source is not read as its settings say."""
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -425,11 +446,11 @@ class Loader(Protocol):
 
     def load(
         self, source: Source, known: Mapping[str, Document], *, checksum: bool = False
-    ) -> Iterator[LoadedDocument | Document | Skipped]:
+    ) -> Iterator[LoadedDocument | Document | Skipped | Notice]:
         """Yield every document of ``source``, in order of path.
 
         A document whose file has the state recorded in ``known`` (by id) is yielded as that record, unread; a file that
-        cannot be read as a ``Skipped`` with its error.
+        cannot be read as a ``Skipped`` with its error, what else is to be known as a ``Notice``.
         """
 
 

@@ -7,8 +7,9 @@ the border. Where Python already has a word for a failure (``LookupError``, ``Ti
     ClockifyRagError
     ├─ ConfigError(ValueError)     UnknownSetting · InvalidSetting
     ├─ PluginError                 PluginNotFound(LookupError) · PluginConflict · MissingExtra(ImportError)
-    ├─ SourceError                 DocumentUnreadable · CrawlError
-    ├─ StoreError                  IndexNotFound(FileNotFoundError) · IndexLocked · IndexCorrupt · IndexIncompatible
+    ├─ SourceError                 DocumentUnreadable · CrawlError · SourceShrunk
+    ├─ StoreError                  IndexNotFound(FileNotFoundError) · GenerationNotFound(LookupError) · IndexLocked
+    │                              · IndexExists(FileExistsError) · IndexCorrupt · IndexIncompatible · SnapshotInvalid
     ├─ QueryError(ValueError)      EmptyQuery · QueryTooLong
     ├─ EvaluationError(ValueError)  LabelsInvalid · LabelsUnknown · RunsDiffer
     ├─ BackendError                BackendUnavailable(ConnectionError) · BackendTimeout(TimeoutError) · BackendRejected
@@ -125,6 +126,12 @@ class CrawlError(SourceError):
     exit_code = 6
 
 
+class SourceShrunk(SourceError):
+    """A source lost so many documents at once that it is rather taken for broken."""
+
+    code = "source_shrunk"
+
+
 class StoreError(ClockifyRagError):
     """An index cannot be read or written."""
 
@@ -139,6 +146,21 @@ class IndexNotFound(StoreError, FileNotFoundError):
     code = "index_not_found"
     exit_code = 3
     http_status = 404
+
+
+class GenerationNotFound(StoreError, LookupError):
+    """The index has no generation of that number or tag."""
+
+    code = "generation_not_found"
+    exit_code = 2
+    http_status = 404
+
+
+class IndexExists(StoreError, FileExistsError):
+    """There is an index where one was to be made."""
+
+    code = "index_exists"
+    http_status = 409
 
 
 class IndexLocked(StoreError):
@@ -159,6 +181,13 @@ class IndexIncompatible(StoreError):
 
     code = "index_incompatible"
     http_status = 409
+
+
+class SnapshotInvalid(StoreError):
+    """A file is no snapshot of an index, or not as it was written."""
+
+    code = "snapshot_invalid"
+    http_status = 422
 
 
 class QueryError(ClockifyRagError, ValueError):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
@@ -39,8 +40,8 @@ ID_CHARACTERS = 32
 DECODED_DOCUMENTS = 10_000
 """Documents of an open generation that are kept decoded, because most questions are about the same pages."""
 
-MERGED_AT_ONCE = 256
-"""Stored documents that are written anew, and embedded where they must be, at once."""
+EMBEDDED_AT_ONCE = 1000
+"""Texts that an embedder is given at once, if there are so many: its cache is read and written once for them."""
 
 SEGMENT_BYTES = 256 * 1024 * 1024
 """A build starts a new segment when the documents of one take so much, which bounds its memory to about three times that."""
@@ -60,7 +61,54 @@ class DocumentState(msgspec.Struct, frozen=True, array_like=True):
     stale: bool
 
 
-_states = msgspec.msgpack.Decoder(dict[str, DocumentState])
+class EmbeddingCounts(msgspec.Struct, frozen=True):
+    """Where the vectors that a build wrote came from: how many texts (chunks, and titles where they are embedded)."""
+
+    made: int = 0
+    """Given to the embedder."""
+    cached: int = 0
+    """Found in the embedding cache."""
+    kept: int = 0
+    """Taken from the generation before, because the text of the chunk is the same."""
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of the texts looked for in the cache that were in it; ``None`` where none was looked for."""
+        looked_up = self.made + self.cached
+        return self.cached / looked_up if looked_up else None
+
+
+class GenerationState(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of a generation beside its segments."""
+
+    documents: dict[str, DocumentState] = {}
+    """By id, those that changed since their segment was written."""
+    embedding: EmbeddingCounts | None = None
+    """Of the build that published it; ``None`` where its embedder has no cache."""
+
+
+_states = msgspec.msgpack.Decoder(dict[str, DocumentState] | GenerationState)
+
+
+class VectorSource(Protocol):
+    """Where the vectors of a build come from."""
+
+    def known(self, document: Document, chunks: Sequence[Chunk]) -> Sequence[bytes | None] | None:
+        """Return for each chunk its row of little-endian float32 where it need not be made; ``None`` for a document without
+        vectors.
+        """
+
+    def make(self, pairs: Sequence[tuple[Document, Chunk]]) -> bytes:
+        """Return the rows of chunks, one after the other."""
+
+
+class _Held(msgspec.Struct):
+    """A document that waits for vectors."""
+
+    document: Document
+    text: str
+    chunks: Sequence[Chunk]
+    rows: list[bytes | None]
 
 
 class OpenGeneration:
@@ -72,14 +120,20 @@ class OpenGeneration:
 
     def __init__(self, snapshot: _core.Snapshot) -> None:
         self.snapshot = snapshot
-        self._states = _states_of(snapshot)
+        self._state = state_of(snapshot)
+        self._states = self._state.documents
         self._decoded: dict[bytes, Document] = {}
+
+    @property
+    def embedding(self) -> EmbeddingCounts | None:
+        """Where the vectors of the last build came from; ``None`` where its embedder has no cache."""
+        return self._state.embedding
 
     def document(self, record: bytes) -> Document:
         """Return the document of an encoded record, as it is in this generation."""
         document = self._decoded.get(record)
         if document is None:
-            document = _with_state(_documents.decode(record), self._states)
+            document = with_state(_documents.decode(record), self._states)
             if len(self._decoded) < DECODED_DOCUMENTS:
                 self._decoded[record] = document
         return document
@@ -110,6 +164,15 @@ class LocalIndex:
         self.path = Path(path)
         self._opened = opened or OpenGeneration(_core.Snapshot.open(str(path)))
         self._reopening = threading.Lock()
+
+    @classmethod
+    def at(cls, path: str | Path, generation: int) -> Self:
+        """Open the generation of that number, whether it is served or not; it is not collected while it is open.
+
+        Raises:
+            GenerationNotFound: there is none, or no longer.
+        """
+        return cls(path, opened=OpenGeneration(_core.Snapshot.open(str(path), None, generation)))
 
     @property
     def opened(self) -> OpenGeneration:
@@ -165,30 +228,7 @@ class LocalIndex:
         Raises:
             SourceError: no document is meant, or more than one.
         """
-        if found := self.document(name):
-            return found
-        exact: list[Document] = []
-        ending: list[Document] = []
-        for document in self.documents():
-            if name in (document.path, f"{document.source}/{document.path}", document.url):
-                exact.append(document)
-            elif any(f"/{path}".endswith(f"/{name}") for path in (document.path, document.path.rsplit(".", 1)[0])):
-                ending.append(document)
-        matches = exact or ending
-        if len(matches) == 1:
-            return matches[0]
-        if not matches:
-            import difflib
-
-            near = difflib.get_close_matches(name, [document.path for document in self.documents()], n=1, cutoff=0.5)
-            hint = f"the nearest is {near[0]}" if near else "clockify-rag documents lists them"
-            raise SourceError(f"the index has no document {name!r}", hint=hint, document=name)
-        names = ", ".join(f"{document.source}/{document.path}" for document in matches[:5])
-        raise SourceError(
-            f"{len(matches)} documents are called {name!r}: {names}",
-            hint="name one of them with its source, or by its id",
-            document=name,
-        )
+        return self.document(name) or named_document(name, list(self.documents()))
 
     def text(self, document_id: str) -> str:
         """Return the canonical text of a document.
@@ -229,7 +269,7 @@ class LocalIndex:
     def info(self) -> dict[str, Any]:
         """Return what there is to say of the open generation, as JSON-ready values."""
         snapshot = self.snapshot
-        embedder = snapshot.embedder
+        embedder, counts = snapshot.embedder, self.opened.embedding
         return {
             "path": str(self.path),
             "generation": snapshot.generation,
@@ -241,6 +281,9 @@ class LocalIndex:
             "embedder": None
             if embedder is None
             else {"name": embedder[0], "fingerprint": embedder[1], "dimension": embedder[2]},
+            "embedding_cache": None
+            if counts is None
+            else {"made": counts.made, "cached": counts.cached, "kept": counts.kept, "hit_rate": counts.hit_rate},
             "segments": [
                 {
                     "id": name,
@@ -272,7 +315,7 @@ class IndexWriter:
         path: the index folder, created when it is missing.
         chunker: the fingerprint of the chunker and its settings.
         embedder: how vectors are made; ``None`` for an index without vectors.
-        embed: makes vectors of chunks, each with its document; called for stored chunks when the embedder is another.
+        vectors: makes vectors of chunks, also of stored ones when the embedder is another; ``None`` for none.
 
     Raises:
         IndexLocked: another process builds this index.
@@ -285,15 +328,17 @@ class IndexWriter:
         *,
         chunker: str,
         embedder: EmbedderEntry | None,
-        embed: Callable[[Sequence[tuple[Document, Sequence[Chunk]]]], list[bytes | None]],
+        vectors: VectorSource | None = None,
     ) -> None:
         self._writer = _core.Writer(str(path))
-        self._embed = embed
+        self._vectors = vectors
         self._chunker = chunker
-        self._embedder = embedder
+        self.embedder = embedder
+        self._held: list[_Held] = []
+        self._missing = 0
         self.previous = self._writer.snapshot()
         self.known = {} if self.previous is None else {found.id: found for found in stored_documents(self.previous)}
-        self._state = {} if self.previous is None else dict(_states_of(self.previous))
+        self._state = {} if self.previous is None else dict(state_of(self.previous).documents)
         self._deleted: set[str] = set()
         self._dropped: set[str] = set()
         self._written = 0
@@ -314,7 +359,7 @@ class IndexWriter:
         """Whether stored vectors were made by another embedder than this build's."""
         if self.previous is None:
             return False
-        mine = self._embedder
+        mine = self.embedder
         entry = None if mine is None else (mine.name, mine.fingerprint, mine.dimension)
         return self.previous.embedder != entry
 
@@ -327,13 +372,46 @@ class IndexWriter:
             chunks: its chunks in reading order.
             vectors: a row of little-endian float32 for each chunk; ``None`` for a document that has none.
         """
-        dimension = 0 if self._embedder is None else self._embedder.dimension
-        held = self._writer.add(_row(document, text, chunks), dimension, vectors)
+        dimension = 0 if self.embedder is None else self.embedder.dimension
+        held = self._writer.add(row_of(document, text, chunks), dimension, vectors)
         self._deleted.add(document.id)
         self._state.pop(document.id, None)
         self._written += 1
         if held >= SEGMENT_BYTES:
             self._writer.flush()
+
+    def hold(self, document: Document, text: str, chunks: Sequence[Chunk]) -> None:
+        """Add a document as soon as it has its vectors: at once where they are known, else with one of the next ``embed``."""
+        rows = None if self._vectors is None else self._vectors.known(document, chunks)
+        if rows is None:
+            self.add(document, text, chunks, None)
+            return
+        self._held.append(_Held(document, text, chunks, list(rows)))
+        missing = sum(row is None for row in rows)
+        self._missing += missing
+        if not missing:
+            self._add_held(self._held.pop(), iter(()))
+
+    def embed(self, least: int = 1) -> None:
+        """Make the vectors of the held documents and add them, if that are at least so many texts."""
+        if self._vectors is None or self._missing < least:
+            return
+        pairs = [
+            (held.document, chunk)
+            for held in self._held
+            for chunk, row in zip(held.chunks, held.rows, strict=True)
+            if row is None
+        ]
+        made = self._vectors.make(pairs)
+        width = len(made) // len(pairs)
+        rows = (made[start : start + width] for start in range(0, len(made), width))
+        held, self._held, self._missing = self._held, [], 0
+        for document in held:
+            self._add_held(document, rows)
+
+    def _add_held(self, held: _Held, made: Iterator[bytes]) -> None:
+        rows = b"".join(next(made) if row is None else row for row in held.rows)
+        self.add(held.document, held.text, held.chunks, rows)
 
     def keep(self, document: Document) -> None:
         """Note the file state and staleness of a document whose content did not change."""
@@ -347,46 +425,47 @@ class IndexWriter:
 
     def _readd(self, snapshot: _core.Snapshot, document_ids: Sequence[str]) -> None:
         """Add documents of the previous generation as they are stored, with new vectors where the embedder is another."""
-        for start in range(0, len(document_ids), MERGED_AT_ONCE):
-            stored = [
-                self._stored(snapshot, document_id) for document_id in document_ids[start : start + MERGED_AT_ONCE]
-            ]
+        for document_id in document_ids:
+            document, text, chunks = self._stored(snapshot, document_id)
             if self.reembed:
-                rows = self._embed([(document, chunks) for document, _, chunks in stored])
-            elif snapshot.embedder is None:
-                rows = [None] * len(stored)
+                self.hold(document, text, chunks)
+                self.embed(EMBEDDED_AT_ONCE)
             else:
-                rows = [snapshot.vectors_of(document.id) for document, _, _ in stored]
-            for (document, text, chunks), vectors in zip(stored, rows, strict=True):
+                vectors = None if snapshot.embedder is None else snapshot.vectors_of(document_id)
                 self.add(document, text, chunks, vectors)
+        self.embed()
 
     def _stored(self, snapshot: _core.Snapshot, document_id: str) -> tuple[Document, str, list[Chunk]]:
         chunks = [decode_chunk(record, body) for record, body in snapshot.chunks_of(document_id)]
-        return _with_state(self.known[document_id], self._state), snapshot.text(document_id) or "", chunks
+        return with_state(self.known[document_id], self._state), snapshot.text(document_id) or "", chunks
 
-    def publish(self) -> int:
+    def publish(self, counted: Callable[[], EmbeddingCounts | None] = lambda: None) -> int:
         """Make everything added and removed the generation that is served; durable when this returns.
 
         Returns the present generation unchanged when there is nothing to publish.
+
+        Args:
+            counted: tells, after the last vector was made, where they came from.
         """
+        self.embed()
         self._merge()
         snapshot = self.previous
         if snapshot is not None and not (self._written or self._dropped or self._removes() or self._states_changed()):
             return snapshot.generation
-        mine = self._embedder
+        mine = self.embedder
         return self._writer.publish(
             deleted=sorted(self._deleted),
             dropped=sorted(self._dropped),
             chunker=self._chunker,
             embedder=None if mine is None else (mine.name, mine.fingerprint, mine.dimension),
-            state=_encoder.encode(dict(sorted(self._state.items()))) if self._state else b"",
+            state=encoded_state(dict(sorted(self._state.items())), counted()),
         )
 
     def _removes(self) -> bool:
         return any(document_id in self.known for document_id in self._deleted)
 
     def _states_changed(self) -> bool:
-        return self.previous is not None and self._state != _states_of(self.previous)
+        return self.previous is not None and self._state != state_of(self.previous).documents
 
     def _merge(self) -> None:
         """Write the living documents of segments that are too many, or too dead, into the new segment.
@@ -398,12 +477,16 @@ class IndexWriter:
         if snapshot is None:
             return
         segments = snapshot.segments()
-        living = {name: [_documents.decode(r).id for r in snapshot.document_records(name)] for name, *_ in segments}
-        gone = {name for name, ids in living.items() if all(document_id in self._deleted for document_id in ids)}
-        kept = [segment for segment in segments if segment[0] not in gone]
+        dying: Counter[str] = Counter()
+        dying_chunks = 0
+        for place in map(snapshot.place_of, self._deleted):
+            if place is not None:
+                dying[place[0]] += 1
+                dying_chunks += place[1]
+        kept = [segment for segment in segments if dying[segment[0]] < segment[1] - segment[3]]
+        gone = {segment[0] for segment in segments} - {segment[0] for segment in kept}
         chunks = sum(segment[2] for segment in kept)
-        dying = [document_id for name, *_ in kept for document_id in living[name] if document_id in self._deleted]
-        dead = sum(segment[4] for segment in kept) + sum(len(snapshot.chunks_of(document_id)) for document_id in dying)
+        dead = sum(segment[4] for segment in kept) + dying_chunks
         if self.rederive or self.reembed or dead > MAXIMUM_DEAD_SHARE * chunks:
             merged = kept
         else:
@@ -413,8 +496,38 @@ class IndexWriter:
         self._dropped.update(gone)
         for name, *_ in merged:
             self._dropped.add(name)
-            survivors = [document_id for document_id in living[name] if document_id not in self._deleted]
-            self._readd(snapshot, survivors)
+            living = [_documents.decode(record).id for record in snapshot.document_records(name)]
+            self._readd(snapshot, [document_id for document_id in living if document_id not in self._deleted])
+
+
+def named_document(name: str, documents: Sequence[Document]) -> Document:
+    """Return the one of ``documents`` that ``name`` means: its id, path, ``source/path``, URL, or the only path that ends so.
+
+    Raises:
+        SourceError: no document is meant, or more than one.
+    """
+    exact: list[Document] = []
+    ending: list[Document] = []
+    for document in documents:
+        if name in (document.id, document.path, f"{document.source}/{document.path}", document.url):
+            exact.append(document)
+        elif any(f"/{path}".endswith(f"/{name}") for path in (document.path, document.path.rsplit(".", 1)[0])):
+            ending.append(document)
+    matches = exact or ending
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
+        import difflib
+
+        near = difflib.get_close_matches(name, [document.path for document in documents], n=1, cutoff=0.5)
+        hint = f"the nearest is {near[0]}" if near else "clockify-rag documents lists them"
+        raise SourceError(f"the index has no document {name!r}", hint=hint, document=name)
+    names = ", ".join(f"{document.source}/{document.path}" for document in matches[:5])
+    raise SourceError(
+        f"{len(matches)} documents are called {name!r}: {names}",
+        hint="name one of them with its source, or by its id",
+        document=name,
+    )
 
 
 def check_index_folder(path: str | Path, *, building: bool = False) -> None:
@@ -447,8 +560,8 @@ def _is_index(folder: Path) -> bool:
 
 def stored_documents(snapshot: _core.Snapshot) -> list[Document]:
     """Return the documents that live in a generation, in order of id, as they are in it."""
-    states = _states_of(snapshot)
-    return [_with_state(_documents.decode(record), states) for record in snapshot.document_records()]
+    states = state_of(snapshot).documents
+    return [with_state(_documents.decode(record), states) for record in snapshot.document_records()]
 
 
 def decode_chunk(record: bytes, text: str) -> Chunk:
@@ -487,19 +600,34 @@ def check_compatible(snapshot: _core.Snapshot, embedder: EmbedderEntry | None, *
         )
         raise IndexIncompatible(
             what,
-            hint="clockify-rag build with the same sources embeds again; --lexical searches by words meanwhile",
+            hint=f"clockify-rag reembed {embedder.name} embeds what is stored again; --lexical searches by words meanwhile",
             aspect="embedder",
             found=stored[1],
             expected=embedder.fingerprint,
         )
 
 
-def _states_of(snapshot: _core.Snapshot) -> dict[str, DocumentState]:
+def decode_document(record: bytes) -> Document:
+    """Return the document of an encoded record, as it was when its segment was written."""
+    return _documents.decode(record)
+
+
+def state_of(snapshot: _core.Snapshot | _core.Remains) -> GenerationState:
+    """Return what is kept of a generation beside its segments."""
     state = snapshot.state()
-    return _states.decode(state) if state else {}
+    decoded = _states.decode(state) if state else GenerationState()
+    return GenerationState(decoded) if isinstance(decoded, dict) else decoded
 
 
-def _with_state(document: Document, states: dict[str, DocumentState]) -> Document:
+def encoded_state(documents: Mapping[str, DocumentState], embedding: EmbeddingCounts | None) -> bytes:
+    """Return what ``state_of`` reads."""
+    if embedding is None:
+        return _encoder.encode(documents) if documents else b""
+    return _encoder.encode(GenerationState(dict(documents), embedding))
+
+
+def with_state(document: Document, states: Mapping[str, DocumentState]) -> Document:
+    """Return a document as it is in a generation with these states."""
     state = states.get(document.id)
     if state is None:
         return document
@@ -510,11 +638,14 @@ def _is_id(text: str) -> bool:
     return len(text) == ID_CHARACTERS and all(character in "0123456789abcdef" for character in text)
 
 
-def _row(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentRow:
+def row_of(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentRow:
+    """Return a document as the core takes it."""
     filters = [f"source={document.source}", f"language={document.language}"]
     filters += [f"tags={tag}" for tag in document.tags]
     if document.version is not None:
         filters.append(f"version={document.version}")
+    if document.boost != 1:
+        filters.append(f"boost={document.boost:g}")
     headings = dict.fromkeys(heading for chunk in chunks for heading in chunk.heading_path)
     headings.pop(document.title, None)
     rows: list[_ChunkRow] = [

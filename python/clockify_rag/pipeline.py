@@ -7,11 +7,12 @@ all threads. A question is answered from the one generation that was open when i
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import msgspec
 
@@ -37,6 +38,7 @@ from clockify_rag.contracts import (
     Generator,
     LoadedDocument,
     Loader,
+    Notice,
     Packer,
     Query,
     RefusalReason,
@@ -49,8 +51,25 @@ from clockify_rag.contracts import (
     Verifier,
     digest,
 )
-from clockify_rag.errors import BackendError, ClockifyRagError, IndexNotFound, InvalidSetting, QueryError, SourceError
-from clockify_rag.index import EmbedderEntry, IndexWriter, LocalIndex, OpenGeneration, check_index_folder
+from clockify_rag.errors import (
+    BackendError,
+    ClockifyRagError,
+    IndexNotFound,
+    InvalidSetting,
+    QueryError,
+    SourceError,
+    SourceShrunk,
+)
+from clockify_rag.index import (
+    EMBEDDED_AT_ONCE,
+    EmbedderEntry,
+    EmbeddingCounts,
+    IndexWriter,
+    LocalIndex,
+    OpenGeneration,
+    check_index_folder,
+    decode_chunk,
+)
 from clockify_rag.retrieval import HybridRetriever
 from clockify_rag.telemetry import stage
 
@@ -59,6 +78,8 @@ BATCH_DOCUMENTS = 256
 
 WITHOUT_EMBEDDER = ("structure", "sentence", "fixed")
 """The chunkers that need no vectors."""
+GUARDED_DOCUMENTS = 10
+"""A source of fewer documents may lose any share of them."""
 
 IN_CORE = ("mmr", "none")
 """The rerankers that need no pass over the hits here: the core diversifies on the way, or does not."""
@@ -68,6 +89,9 @@ EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
+
+if TYPE_CHECKING:
+    from clockify_rag.embedding import CachedEmbedder
 
 T = TypeVar("T")
 
@@ -91,7 +115,11 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     """Hidden elements of pages that were left out."""
     without_vectors: int = 0
     """Documents in languages that the embedder does not know; they are searched by words."""
+    embedding: EmbeddingCounts = EmbeddingCounts()
+    """Where the vectors of what was written came from."""
     skipped: tuple[Skipped, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    """What is to be known of the sources beside their documents."""
     timings_ms: Mapping[str, float] = {}
 
 
@@ -162,6 +190,12 @@ class Pipeline:
             other.made = {name: self.made[name] for name in EMBEDDING_PARTS if name in self.made}
         return other
 
+    def over(self, index: LocalIndex) -> Pipeline:
+        """Return a pipeline with the same settings over an index that is open already, of whatever generation."""
+        other = Pipeline(self.path, self.settings)
+        other._index = index
+        return other
+
     @property
     def index(self) -> LocalIndex:
         """The opened index.
@@ -184,6 +218,7 @@ class Pipeline:
         only: bool = False,
         strict: bool = False,
         checksum: bool = False,
+        allow_shrink: bool = False,
         progress: Progress | None = None,
     ) -> BuildReport:
         """Bring the index up to date with ``sources``: a new generation, published atomically.
@@ -195,17 +230,27 @@ class Pipeline:
             only: make the index exactly these sources.
             strict: publish nothing when a document cannot be read.
             checksum: read every file, also those whose size, times and inode did not change.
+            allow_shrink: let a source lose more of its documents than ``loading.maximum_loss``.
             progress: called as the work goes on.
 
         Raises:
             SourceError: a source cannot be read at all; with ``strict``, a document.
+            SourceShrunk: a source lost so many documents that it is rather taken for broken.
             IndexLocked: another process builds this index.
             StoreError: the index cannot be written. The old generation is then still served.
         """
         named = tuple(source if isinstance(source, Source) else _source(str(source)) for source in sources)
         check_source_names(named)
         check_index_folder(self.path, building=True)
-        return _Build(self, named, only=only, strict=strict, checksum=checksum, progress=progress or _silent).run()
+        return _Build(
+            self,
+            named,
+            only=only,
+            strict=strict,
+            checksum=checksum,
+            allow_shrink=allow_shrink,
+            progress=progress or silent,
+        ).run()
 
     def refresh(self) -> bool:
         """Serve the generation that was published last, also by another process; questions under way keep theirs.
@@ -418,6 +463,7 @@ class Pipeline:
                     "path": hit.document.path,
                     "anchor": hit.chunk.anchor,
                     "score": hit.score,
+                    "boost": hit.document.boost,
                     "scores": msgspec.to_builtins(hit.scores),
                     "bm25": explained[hit.chunk.id],
                 }
@@ -434,7 +480,12 @@ class Pipeline:
         """Reads sources."""
         table = self.settings.loading
         loader: Loader = plugins.create(
-            "loaders", table.loader, table.arguments, ignore=table.ignore, maximum_bytes=table.maximum_bytes
+            "loaders",
+            table.loader,
+            table.arguments,
+            ignore=table.ignore,
+            maximum_bytes=table.maximum_bytes,
+            omitted_sections=table.omitted_sections,
         )
         return loader
 
@@ -486,7 +537,7 @@ class Pipeline:
         from clockify_rag.cache import EmbeddingCache
         from clockify_rag.embedding import CachedEmbedder
 
-        return CachedEmbedder(embedder, EmbeddingCache(self.path / "cache"))
+        return CachedEmbedder(embedder, EmbeddingCache(self.path / "cache", maximum_bytes=table.cache_bytes))
 
     @_once
     def embedder_entry(self) -> EmbedderEntry | None:
@@ -503,7 +554,8 @@ class Pipeline:
         fingerprint = f"{embedder.fingerprint()}+{self.settings.embedding.title_weight:g}"
         return EmbedderEntry(name, fingerprint, embedder.dimension)
 
-    def _searching_entry(self) -> EmbedderEntry | None:
+    @property
+    def searching_entry(self) -> EmbedderEntry | None:
         """What questions' vectors are compared with the index's by.
 
         A model server is not asked for its fingerprint with every process that searches: one of the name that the index
@@ -528,7 +580,7 @@ class Pipeline:
     @_once
     def retriever(self) -> Retriever:
         """Finds candidates."""
-        return self._retriever(self.embedder, self._searching_entry())
+        return self._retriever(self.embedder, self.searching_entry)
 
     @_once
     def _lexical_retriever(self) -> Retriever:
@@ -638,6 +690,7 @@ class _Build:
         only: bool,
         strict: bool,
         checksum: bool,
+        allow_shrink: bool,
         progress: Progress,
     ) -> None:
         self.pipeline = pipeline
@@ -645,11 +698,13 @@ class _Build:
         self.only = only
         self.strict = strict
         self.checksum = checksum
+        self.allow_shrink = allow_shrink
         self.progress = progress
         self.timings: dict[str, float] = {}
         self.skipped: list[Skipped] = []
+        self.notices: list[Notice] = []
         self.unreadable: list[str] = []
-        self.counts = dict.fromkeys(("added", "changed", "unchanged", "stale", "hidden", "without_vectors"), 0)
+        self.counts = dict.fromkeys(("added", "changed", "unchanged", "stale", "hidden"), 0)
         self.seen: set[str] = set()
         self.added: Counter[str] = Counter()
 
@@ -657,32 +712,28 @@ class _Build:
         """Load, chunk, embed, index."""
         pipeline = self.pipeline
         with stage("total", self.timings):
-            names = {source.name for source in self.sources}
+            vectors = VectorMaker(pipeline)
             writer = IndexWriter(
-                pipeline.path,
-                chunker=pipeline.chunker_fingerprint,
-                embedder=pipeline.embedder_entry,
-                embed=self._embed,
+                pipeline.path, chunker=pipeline.chunker_fingerprint, embedder=pipeline.embedder_entry, vectors=vectors
             )
             with writer:
+                vectors.reuse(writer)
                 for batch in _batches(self._load(writer), BATCH_DOCUMENTS):
                     with stage("chunk", self.timings):
-                        chunked = list(zip(batch, pipeline.chunker.chunk(batch), strict=True))
+                        chunked = self._chunk(batch)
+                    for loaded, chunks in zip(batch, chunked, strict=True):
+                        writer.hold(loaded.document, loaded.page.text, chunks)
                     with stage("embed", self.timings):
-                        vectors = self._embed([(loaded.document, chunks) for loaded, chunks in chunked])
-                    for (loaded, chunks), rows in zip(chunked, vectors, strict=True):
-                        writer.add(loaded.document, loaded.page.text, chunks, rows)
+                        writer.embed(EMBEDDED_AT_ONCE)
                     self.progress("index", len(self.seen), None)
-                removed = [
-                    document
-                    for document in writer.known.values()
-                    if document.id not in self.seen and (self.only or document.source in names)
-                ]
+                with stage("embed", self.timings):
+                    writer.embed()
+                removed = self._removed(writer)
                 moved = self._moved(writer, removed)
                 for document in removed:
                     writer.remove(document.id)
                 with stage("publish", self.timings):
-                    writer.publish()
+                    writer.publish(vectors.counted)
         index = pipeline.index
         index.refresh()
         return BuildReport(
@@ -691,21 +742,51 @@ class _Build:
             chunks=index.snapshot.chunks,
             moved=moved,
             removed=len(removed) - moved,
+            without_vectors=vectors.without,
+            embedding=vectors.counts,
             skipped=tuple(self.skipped),
+            notices=tuple(self.notices),
             timings_ms=self.timings,
             **{**self.counts, "added": self.counts["added"] - moved},
         )
 
+    def _chunk(self, batch: Sequence[LoadedDocument]) -> list[list[Chunk]]:
+        """Cut the pages; what came as chunks keeps their boundaries."""
+        if all(loaded.chunks is None for loaded in batch):
+            return self.pipeline.chunker.chunk(batch)
+        from clockify_rag.chunking import counted
+
+        cut = iter(self.pipeline.chunker.chunk([loaded for loaded in batch if loaded.chunks is None]))
+        return [next(cut) if loaded.chunks is None else counted(loaded.chunks) for loaded in batch]
+
     def _load(self, writer: IndexWriter) -> Iterator[LoadedDocument]:
         """Yield the documents that must be written; note the others."""
+        by_source: dict[str, dict[str, Document]] = {}
+        for document in writer.known.values():
+            by_source.setdefault(document.source, {})[document.id] = document
         for source in self.sources:
-            mine = {name: known for name, known in writer.known.items() if known.source == source.name}
-            chunker = self.pipeline.chunker_fingerprint
-            unread = {name: known for name, known in mine.items() if known.chunker == chunker}
-            self.unreadable.clear()
+            mine = by_source.get(source.name, {})
+            added: list[str] = []
+            for loaded in self._load_source(writer, source, mine):
+                if loaded.document.id not in mine:
+                    added.append(loaded.document.content_hash)
+                yield loaded
+            self._keep_stale(writer, mine.values())
+            self._guard(source, mine, added)
+
+    def _load_source(
+        self, writer: IndexWriter, source: Source, mine: Mapping[str, Document]
+    ) -> Iterator[LoadedDocument]:
+        chunker = self.pipeline.chunker_fingerprint
+        unread = {name: known for name, known in mine.items() if known.chunker == chunker}
+        self.unreadable.clear()
+        try:
             for item in self._timed(self.pipeline.loader.load(source, unread, checksum=self.checksum)):
                 if isinstance(item, Skipped):
                     self._skip(item)
+                    continue
+                if isinstance(item, Notice):
+                    self.notices.append(item)
                     continue
                 if isinstance(item, Document):
                     self._unchanged(writer, item)
@@ -722,17 +803,24 @@ class _Build:
                         self.added[digest(item.page.text)] += 1
                     yield msgspec.structs.replace(item, document=document)
                 self.progress("load", len(self.seen), None)
-            self._keep_stale(writer, mine.values())
+        except SourceError as error:
+            if mine and not self.strict:
+                raise _kept(error, source, len(mine)) from error
+            raise
 
     def _timed(self, items: Iterable[T]) -> Iterator[T]:
-        """Count the time that a lazy stage takes as that stage's."""
-        iterator = iter(items)
-        while True:
-            with stage("load", self.timings):
+        """Count the time that a lazy stage takes as that stage's; once for all, because most items take some microseconds."""
+        iterator, spent = iter(items), 0.0
+        try:
+            while True:
+                begin = time.perf_counter()
                 item = next(iterator, None)
-            if item is None:
-                return
-            yield item
+                spent += time.perf_counter() - begin
+                if item is None:
+                    return
+                yield item
+        finally:
+            self.timings["load"] = round(self.timings.get("load", 0.0) + 1000 * spent, 3)
 
     def _same(self, known: Document, document: Document) -> bool:
         """Whether nothing of a document changed but the state of its file."""
@@ -741,7 +829,7 @@ class _Build:
     def _unchanged(self, writer: IndexWriter, document: Document) -> None:
         self.counts["unchanged"] += 1
         self.seen.add(document.id)
-        writer.keep(msgspec.structs.replace(document, stale=False))
+        writer.keep(msgspec.structs.replace(document, stale=False) if document.stale else document)
 
     def _skip(self, skipped: Skipped) -> None:
         self.skipped.append(skipped)
@@ -753,42 +841,37 @@ class _Build:
 
     def _keep_stale(self, writer: IndexWriter, known: Iterable[Document]) -> None:
         """Keep the documents that would have come from what could not be read: a file, a folder, or the whole source."""
-        for document in known:
+        for document in known if self.unreadable else ():
             above = (path for path in self.unreadable if f"{document.path}/".startswith(f"{path}/" if path else ""))
             if document.id not in self.seen and any(True for _ in above):
                 self.counts["stale"] += 1
                 self.seen.add(document.id)
                 writer.keep(msgspec.structs.replace(document, stale=True))
 
-    def _embed(self, batch: Sequence[tuple[Document, Sequence[Chunk]]]) -> list[bytes | None]:
-        """Return the rows of each document's chunks; ``None`` where the embedder does not know the language."""
-        embedder = self.pipeline.embedder
-        if embedder is None:
-            return [None] * len(batch)
-        known = [self.pipeline.embeds(document.language) for document, _ in batch]
-        self.counts["without_vectors"] += known.count(False)
-        pairs = [
-            (document, chunk)
-            for (document, chunks), embeds in zip(batch, known, strict=True)
-            if embeds
-            for chunk in chunks
-        ]
-        from clockify_rag.embedding import embedded_passages
+    def _guard(self, source: Source, mine: Mapping[str, Document], added: Sequence[str]) -> None:
+        """Refuse to follow a source that lost more of its documents than is likely; those that moved are not lost."""
+        share = self.pipeline.settings.loading.maximum_loss
+        if self.allow_shrink or len(mine) < GUARDED_DOCUMENTS:
+            return
+        gone = Counter(known.content_hash for known in mine.values() if known.id not in self.seen)
+        lost = (gone - Counter(added)).total()
+        if lost > share * len(mine):
+            raise SourceShrunk(
+                f"source {source.name} lost {lost:,} of its {len(mine):,} documents, more than loading.maximum_loss "
+                f"allows ({share:.0%}); nothing was changed",
+                hint=f"check {source.location}; if they are meant to go, build with --allow-shrink",
+                source=source.name,
+                lost=lost,
+                documents=len(mine),
+            )
 
-        rows = embedded_passages(
-            embedder,
-            [embedded_text(document, chunk) for document, chunk in pairs],
-            [document.title for document, _ in pairs],
-            self.pipeline.settings.embedding.title_weight,
-        )
-        width = 4 * embedder.dimension
-        parts: list[bytes | None] = []
-        start = 0
-        for (_, chunks), embeds in zip(batch, known, strict=True):
-            end = start + len(chunks) * width if embeds else start
-            parts.append(rows[start:end] if embeds else None)
-            start = end
-        return parts
+    def _removed(self, writer: IndexWriter) -> list[Document]:
+        names = {source.name for source in self.sources}
+        return [
+            document
+            for document in writer.known.values()
+            if document.id not in self.seen and (self.only or document.source in names)
+        ]
 
     def _moved(self, writer: IndexWriter, removed: Sequence[Document]) -> int:
         """Count the added documents whose text a removed one had."""
@@ -797,6 +880,102 @@ class _Build:
             return 0
         texts = Counter(digest(snapshot.text(document.id) or "") for document in removed)
         return (self.added & texts).total()
+
+
+class VectorMaker:
+    """Makes the vectors of chunks, or finds them: in the generation before, or in the cache.
+
+    Args:
+        pipeline: whose embedder makes them.
+        progress: called with how many chunks have vectors, of how many.
+        total: how many chunks there are.
+    """
+
+    def __init__(self, pipeline: Pipeline, progress: Progress | None = None, total: int | None = None) -> None:
+        self.pipeline = pipeline
+        self._progress = progress
+        self._total = total
+        self.without = 0
+        """Documents in languages that the embedder does not know."""
+        self._reused = 0
+        self._made = 0
+        self._writer: IndexWriter | None = None
+        self._same_content: dict[str, Document] | None = None
+        cached = self._cached
+        self._before = (0, 0) if cached is None else (cached.looked_up, cached.found)
+
+    @property
+    def _cached(self) -> CachedEmbedder | None:
+        embedder = self.pipeline.embedder
+        return embedder if hasattr(embedder, "looked_up") else None  # type: ignore[return-value]
+
+    @property
+    def counts(self) -> EmbeddingCounts:
+        """Where the vectors came from so far."""
+        cached = self._cached
+        if cached is None:
+            return EmbeddingCounts(made=self._made)
+        looked_up, found = cached.looked_up - self._before[0], cached.found - self._before[1]
+        return EmbeddingCounts(made=looked_up - found, cached=found, kept=self._reused)
+
+    def counted(self) -> EmbeddingCounts | None:
+        """Return ``counts`` where the embedder has a cache."""
+        return None if self._cached is None else self.counts
+
+    def reuse(self, writer: IndexWriter) -> None:
+        """Take the vectors of chunks that the generation before has from there, where an embedder outside the core made it."""
+        is_core = hasattr(self.pipeline.embedder, "core")
+        if writer.previous is not None and writer.embedder is not None and not writer.reembed and not is_core:
+            self._writer = writer
+
+    def known(self, document: Document, chunks: Sequence[Chunk]) -> list[bytes | None] | None:
+        """Return for each chunk its row where it is known before anything is embedded; ``None`` for a document that gets none."""
+        if self.pipeline.embedder is None:
+            return None
+        if not self.pipeline.embeds(document.language):
+            self.without += 1
+            return None
+        rows = self._stored_rows(document) if self._writer is not None else {}
+        found = [rows.get(embedded_text(document, chunk)) if rows else None for chunk in chunks]
+        self._reused += sum(row is not None for row in found)
+        return found
+
+    def _stored_rows(self, document: Document) -> dict[str, bytes]:
+        """The rows of a document as it was, or of one of the same content elsewhere, by the text that was embedded."""
+        writer = self._writer
+        if writer is None or writer.previous is None:
+            return {}
+        if self._same_content is None:
+            self._same_content = {known.content_hash: known for known in writer.known.values()}
+        former = writer.known.get(document.id) or self._same_content.get(document.content_hash)
+        if former is None or not self.pipeline.embeds(former.language):
+            return {}
+        vectors, chunks = writer.previous.vectors_of(former.id), writer.previous.chunks_of(former.id)
+        width = len(vectors) // len(chunks) if chunks else 0
+        rows: dict[str, bytes] = {}
+        for number, (record, text) in enumerate(chunks):
+            row = vectors[number * width : (number + 1) * width]
+            if any(row):
+                rows[embedded_text(former, decode_chunk(record, text))] = row
+        return rows
+
+    def make(self, pairs: Sequence[tuple[Document, Chunk]]) -> bytes:
+        """Return the rows of chunks, each with its document: little-endian float32, one after the other."""
+        embedder = self.pipeline.embedder
+        if embedder is None or not pairs:
+            return b""
+        from clockify_rag.embedding import embedded_passages
+
+        rows = embedded_passages(
+            embedder,
+            [embedded_text(document, chunk) for document, chunk in pairs],
+            [document.title for document, _ in pairs],
+            self.pipeline.settings.embedding.title_weight,
+        )
+        self._made += len(pairs)
+        if self._progress is not None:
+            self._progress("embed", self._made, self._total)
+        return rows
 
 
 def _source(given: str) -> Source:
@@ -811,6 +990,16 @@ def embedded_text(document: Document, chunk: Chunk) -> str:
     """
     headings = [heading for heading in chunk.heading_path if heading != document.title]
     return "\n".join([document.title, *headings, chunk.text])
+
+
+def _kept(error: SourceError, source: Source, documents: int) -> SourceError:
+    """The error of a source that cannot be read, saying that what the index has of it stays."""
+    removing = f"clockify-rag remove --source {source.name} removes them"
+    return type(error)(
+        f"{error.message}; nothing was changed, the index keeps the {documents:,} documents of source {source.name}",
+        hint=f"{error.hint}; {removing}" if error.hint else removing,
+        **error.fields,
+    )
 
 
 def _strict_error(skipped: Skipped) -> ClockifyRagError:
@@ -829,5 +1018,5 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _silent(stage: str, done: int, total: int | None) -> None:
+def silent(stage: str, done: int, total: int | None) -> None:
     """Show nothing."""

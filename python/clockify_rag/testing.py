@@ -34,6 +34,7 @@ from clockify_rag.contracts import (
     Hit,
     LoadedDocument,
     Loader,
+    Notice,
     Packer,
     Query,
     Reranker,
@@ -117,7 +118,10 @@ def check_loader(loader: Loader, source: Source | None = None) -> None:
         known = {document.id: document for document in documents}
         for entry in loader.load(source, known):
             document = entry.document if isinstance(entry, LoadedDocument) else entry
-            _require(isinstance(document, Skipped) or document.id in known, "load() gives an unchanged page another id")
+            _require(
+                isinstance(document, Skipped | Notice) or document.id in known,
+                "load() gives an unchanged page another id",
+            )
 
 
 def check_chunker(chunker: Chunker, documents: Sequence[LoadedDocument] | None = None) -> None:

@@ -25,9 +25,9 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
-from clockify_rag.contracts import Failure, FileState, Skipped, Source
+from clockify_rag.contracts import Failure, FileState, Notice, Skipped, Source
 from clockify_rag.errors import DocumentUnreadable, SourceError
-from clockify_rag.ignoring import IgnoreRules, Scope, decide, nfc
+from clockify_rag.ignoring import IgnoreRules, Scope, decide, matches, nfc
 
 if TYPE_CHECKING:
     from clockify_rag._core import _Slugs
@@ -43,8 +43,13 @@ FORMATS: Mapping[str, str] = {
     ".text": "text",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".pdf": "pdf",
+    ".docx": "docx",
 }
 """The suffixes that are read."""
+
+VALUES = (".csv", ".tsv")
+"""The suffixes of comma-separated values, which are read where the source says that they are a glossary."""
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 """The suffixes of archives that can be a source."""
@@ -70,6 +75,7 @@ EMPTY = "empty"
 DUPLICATE = "duplicate"
 TOO_LARGE = "too large"
 UNREADABLE = "unreadable"
+SUPPRESSED = "suppressed"
 
 _VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".jj"})
 _DEPENDENCY_FOLDERS = frozenset(
@@ -300,6 +306,8 @@ class File(msgspec.Struct, frozen=True):
     markup: str
     key: Any
     slugs: _Slugs
+    url: str | None = None
+    """The address that it is known to have, where its place tells."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -327,11 +335,22 @@ class Walk:
         self._ignore = ignore
         self._location = printable(source.location)
         self._slugs = cast("_Slugs | None", source.slugs)
+        self._name = source.name
+        self._glossary = source.glossary
         self._include = IgnoreRules("\n".join(source.include)) if source.include else None
         self._exclude = IgnoreRules("\n".join(source.exclude))
+        self._unmet = {
+            (setting, pattern): IgnoreRules(pattern)
+            for setting, patterns in (("include", source.include), ("exclude", source.exclude))
+            for pattern in patterns
+            if not pattern.startswith("!")
+        }
 
-    def files(self, start: Place) -> Iterator[File | Skipped]:
-        """Yield from ``start`` down; without recursion, so that no depth of folders is too deep."""
+    def files(self, start: Place) -> Iterator[File | Skipped | Notice]:
+        """Yield from ``start`` down, and last the patterns that nothing was met by.
+
+        Without recursion, so that no depth of folders is too deep.
+        """
         pending: list[File | Skipped | Place] = [start]
         while pending:
             item = pending.pop()
@@ -339,6 +358,18 @@ class Walk:
                 pending.extend(reversed(self._inside(item)))
             else:
                 yield item
+        for setting, pattern in self._unmet:
+            yield Notice(
+                f"the pattern {pattern!r} in {setting} of source {self._name} matches nothing",
+                "patterns are those of .gitignore, relative to the source: docs/, *.md, guides/**/old-*",
+                failed=setting == "include",
+            )
+
+    def _meet(self, path: str, *, folder: bool) -> None:
+        """Take note of the patterns that a path matches; costs nothing once all were met."""
+        met = [key for key, rules in self._unmet.items() if rules.decide(path, folder=folder)]
+        for key in met:
+            del self._unmet[key]
 
     def _inside(self, place: Place) -> list[File | Skipped | Place]:
         try:
@@ -422,6 +453,8 @@ class Walk:
         if not is_text(entry.name):
             return unreadable(place.below(entry.name), ValueError("its name is not UTF-8"))
         path = place.below(nfc(entry.name))
+        if self._unmet:
+            self._meet(path, folder=entry.folder)
         kept, reason = self._verdict(place, entry, path, names)
         if reason is not None:
             return Skipped(path, reason)
@@ -430,7 +463,10 @@ class Walk:
         )
         if entry.folder:
             return msgspec.structs.replace(place, path=path, key=entry.key, included=included, wanted=kept)
-        markup = FORMATS.get(os.path.splitext(path)[1].lower())
+        suffix = os.path.splitext(path)[1].lower()
+        markup = FORMATS.get(suffix)
+        if suffix in VALUES and matches(self._glossary, path):
+            markup = "csv"
         if markup is None:
             return Skipped(path, UNSUPPORTED)
         if not included:

@@ -12,6 +12,9 @@ use crate::markup::{Block, Page, PageKind};
 /// The level of a question or term that is no heading: below all headings.
 const BELOW_HEADINGS: u8 = 7;
 
+/// How the anchors of a PDF's pages begin. A section never goes over the end of such a page: its anchor holds for all of it.
+const PAGE_ANCHOR: &str = "page=";
+
 /// What a question ends in.
 const QUESTION_MARKS: [char; 4] = ['?', '？', '؟', '⁇'];
 
@@ -19,6 +22,8 @@ const QUESTION_MARKS: [char; 4] = ['?', '？', '؟', '⁇'];
 #[derive(Clone, Debug, Default)]
 pub(super) struct Path {
     headings: Vec<(u8, String, Option<String>)>,
+    /// The anchor of the page that is read, where the document is made of such.
+    sheet: Option<String>,
 }
 
 impl Path {
@@ -38,7 +43,8 @@ impl Path {
     }
 
     pub(super) fn anchor(&self) -> Option<String> {
-        self.headings.iter().rev().find_map(|(.., anchor)| anchor.clone())
+        let heading = || self.headings.iter().rev().find_map(|(.., anchor)| anchor.clone());
+        self.sheet.clone().or_else(heading)
     }
 
     pub(super) fn key(&self) -> Vec<String> {
@@ -165,6 +171,11 @@ impl<V: FnMut(&Path, &[Content], Option<&Entry>)> Walk<'_, V> {
             self.flush();
             self.definitions(index, block);
         } else {
+            let sheet = sheet(block).filter(|sheet| self.path.sheet.as_ref() != Some(sheet));
+            if sheet.is_some() {
+                self.flush();
+                self.path.sheet = sheet;
+            }
             self.contents.push(Content::Block(index));
         }
     }
@@ -228,6 +239,11 @@ impl<V: FnMut(&Path, &[Content], Option<&Entry>)> Walk<'_, V> {
         }
         Entry::Term { term: term.to_owned(), aliases }
     }
+}
+
+/// The anchor of the page of a PDF that a block stands on.
+fn sheet(block: &Block) -> Option<String> {
+    block.anchor.clone().filter(|anchor| anchor.starts_with(PAGE_ANCHOR))
 }
 
 fn split_aliases(list: &str) -> impl Iterator<Item = &str> {

@@ -100,7 +100,7 @@ impl Chunker<'_> {
             Method::Structure => self.whole_units(block, kind, units),
             Method::Fixed => {
                 for word in words(self.page, &block.range) {
-                    self.pieces(&word, self.options.target, &mut |range| units.push(self.unit(range, kind, true)));
+                    self.pieces(&word, self.options.maximum, &mut |range| units.push(self.unit(range, kind, true)));
                 }
             }
             Method::Sentence | Method::Semantic => match block.kind {

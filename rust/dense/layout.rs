@@ -3,6 +3,7 @@
 //! Everything is a function of one row alone (no centroid, no trained codebook): so the code of a row, and with it every
 //! answer, does not depend on which segment the row lies in. `docs/format.md` specifies the files to the byte.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use half::f16;
@@ -203,6 +204,30 @@ fn write_bits(file: &mut FileWriter, rows: &Halves) -> Result<()> {
     file.put(&Header { magic: BITS_MAGIC, dimension: rows.dimension, rows: rows.rows }.to_bytes())?;
     file.put(bytemuck::cast_slice(&factors))?;
     file.put(&codes)
+}
+
+/// The vectors of some chunks as they are stored, read without the files that are derived from them; nothing for a dimension of 0.
+///
+/// # Errors
+/// [`Error::IndexCorrupt`] when a row is damaged or missing.
+pub fn stored_rows(segment: &Segment, rows: Range<u32>, dimension: usize) -> Result<Vec<f32>> {
+    if dimension == 0 {
+        return Ok(Vec::new());
+    }
+    let file = segment.file(HALVES)?;
+    let header = Header::read(file, HALVES_MAGIC)?;
+    if header.dimension != dimension {
+        return Err(Error::corrupt(
+            file.path(),
+            format!("it has {} dimensions instead of {dimension}", header.dimension),
+        ));
+    }
+    let halves = HalfRows { file, name: HALVES, rows: header.rows, stride: halves_stride(dimension) };
+    let mut values = Vec::with_capacity(rows.len() * dimension);
+    for row in rows {
+        values.extend(halves.row(row)?.iter().take(dimension).map(|&bits| f16::from_bits(bits).to_f32()));
+    }
+    Ok(values)
 }
 
 fn halves_stride(dimension: usize) -> usize {

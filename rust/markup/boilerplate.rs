@@ -6,6 +6,7 @@
 
 use rustc_hash::FxHashSet;
 
+use super::omission::without_sections;
 use super::writer::{Finds, Meta, Notes, Stats, collapsed};
 use super::{Block, BlockKind, Page, PageKind, Question, linked_data};
 
@@ -137,8 +138,10 @@ const RELATED: &[&str] = &[
 ];
 
 /// The page of `blocks`, with title, kind and retrievable blocks decided.
-pub(super) fn page(text: String, blocks: Vec<Block>, notes: &[Notes], meta: Meta, finds: Finds) -> Page {
+pub(super) fn page(text: String, blocks: Vec<Block>, notes: Vec<Notes>, meta: Meta, finds: Finds) -> Page {
     let asked = linked_data::questions(&meta.linked_data, folded);
+    let (text, blocks, notes, finds) = without_sections((text, blocks, notes, finds), &meta.omitted);
+    let notes = notes.as_slice();
     let mut page = Page {
         text,
         blocks,
@@ -154,7 +157,8 @@ pub(super) fn page(text: String, blocks: Vec<Block>, notes: &[Notes], meta: Meta
     };
     page.title = title(&page, meta.title_element.as_deref(), meta.site_name.as_deref());
     let mut verdict = judge(&mut page, notes);
-    page.hub = is_hub(&page, notes, &verdict);
+    let said = page.front_matter.get("is_hub").and_then(serde_json::Value::as_bool);
+    page.hub = said.unwrap_or_else(|| is_hub(&page, notes, &verdict));
     if page.hub {
         // A hub's links to other pages are all it has.
         for (keep, note) in verdict.iter_mut().zip(notes) {
@@ -184,7 +188,7 @@ fn mark_questions(page: &mut Page, asked: &FxHashSet<String>) {
 }
 
 /// Lower case, letters and digits only, words separated by one space.
-fn folded(text: &str) -> String {
+pub(super) fn folded(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         if !folded.is_empty() {

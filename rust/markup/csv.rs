@@ -20,7 +20,7 @@ struct Columns {
 ///
 /// # Errors
 /// [`Error::DocumentUnreadable`] where the columns cannot be told, or when the text is longer than 1 GiB.
-pub fn parse_csv(text: &str, _options: &Options) -> Result<Page> {
+pub fn parse_csv(text: &str, options: &Options) -> Result<Page> {
     let mut rows = Rows::new(text).peekable();
     let mut writer = Writer::new(text.len(), None)?;
     let mut slugs = Slugger::new(SlugStyle::GitHub);
@@ -51,7 +51,7 @@ pub fn parse_csv(text: &str, _options: &Options) -> Result<Page> {
         }
         writer.end_list();
     }
-    let mut page = writer.finish(Meta::default())?;
+    let mut page = writer.finish(Meta { omitted: options.omitted.clone(), ..Meta::default() })?;
     page.kind = Some(PageKind::Glossary);
     Ok(page)
 }

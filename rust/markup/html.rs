@@ -15,7 +15,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// [`crate::error::Error::DocumentUnreadable`] when the text is longer than 1 GiB.
-pub fn parse_html(text: &str, _options: &Options) -> Result<Page> {
+pub fn parse_html(text: &str, options: &Options) -> Result<Page> {
     let mut writer = Writer::new(text.len(), None)?;
     let dom = Dom::parse(text);
     let survey = Survey::of(&dom);
@@ -24,12 +24,23 @@ pub fn parse_html(text: &str, _options: &Options) -> Result<Page> {
     writer.own_url(meta.canonical_url.as_deref());
     let (root, breadcrumb) = survey.content_root();
     meta.breadcrumb = breadcrumb;
+    meta.omitted.clone_from(&options.omitted);
     meta.hidden_dropped = Reader::new(&dom, &survey, &mut writer).read(root);
     let mut page = writer.finish(meta)?;
     if page.breadcrumb.last() == page.title.as_ref() {
         page.breadcrumb.pop();
     }
     Ok(page)
+}
+
+/// Reads HTML that is content throughout, as readers of other formats write it: nothing is taken for a site's frame.
+///
+/// # Errors
+/// [`crate::error::Error::DocumentUnreadable`] when the text is longer than 1 GiB.
+pub fn parse_content(text: &str, options: &Options) -> Result<Page> {
+    let mut writer = Writer::new(text.len(), None)?;
+    let hidden_dropped = parse_fragment(text, &mut writer);
+    writer.finish(Meta { hidden_dropped, omitted: options.omitted.clone(), ..Meta::default() })
 }
 
 /// Reads a piece of HTML that stands in another document; returns the number of hidden elements left out.

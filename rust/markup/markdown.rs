@@ -6,7 +6,7 @@
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Parser, Tag, TagEnd};
 
 use super::writer::{Meta, Writer};
-use super::{Options, Page, PageKind, front_matter, html};
+use super::{Options, Page, PageKind, dialects, front_matter, html};
 use crate::error::Result;
 
 /// Reads Markdown.
@@ -34,11 +34,13 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
     };
     reader.writer.allow_cards();
     reader.writer.own_url(canonical_url.as_deref());
-    for event in Parser::new_ext(&unix_lines(body), extensions()) {
+    let omitted = options.omitted.clone();
+    for event in Parser::new_ext(&dialects::common(&unix_lines(body), options.dialect), extensions()) {
         reader.event(event);
     }
     let hidden_dropped = reader.hidden;
-    reader.writer.finish(Meta { front_matter, language, canonical_url, hidden_dropped, kind, ..Meta::default() })
+    let meta = Meta { front_matter, language, canonical_url, hidden_dropped, omitted, kind, ..Meta::default() };
+    reader.writer.finish(meta)
 }
 
 fn extensions() -> pulldown_cmark::Options {

@@ -14,17 +14,19 @@ use crate::error::{Error, Result};
 
 mod boilerplate;
 mod csv;
+mod dialects;
 mod dom;
 mod front_matter;
 mod html;
 mod linked_data;
 mod markdown;
+mod omission;
 mod slugs;
 mod text;
 mod writer;
 
 pub use csv::parse_csv;
-pub use html::parse_html;
+pub use html::{parse_content, parse_html};
 pub use markdown::parse_markdown;
 pub use slugs::SlugStyle;
 pub use text::parse_plain;
@@ -35,11 +37,27 @@ pub struct Options {
     /// The generator whose rule turns a Markdown heading without an explicit anchor into one; `None` leaves it without.
     /// HTML has the anchors it has: no rule is applied to it.
     pub slugs: Option<SlugStyle>,
+    /// The dialect of Markdown.
+    pub dialect: Dialect,
+    /// Headings of sections that are left out, with all that stands under them.
+    pub omitted: Vec<String>,
+}
+
+/// What Markdown has beside `CommonMark`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Nothing.
+    #[default]
+    Common,
+    /// MDX as Docusaurus reads it: components, imports and exports, expressions, admonitions between colons.
+    Mdx,
+    /// `MkDocs`: admonitions and tabs whose content is indented.
+    MkDocs,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { slugs: Some(SlugStyle::GitHub) }
+        Self { slugs: Some(SlugStyle::GitHub), dialect: Dialect::Common, omitted: Vec::new() }
     }
 }
 

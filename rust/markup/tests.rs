@@ -301,3 +301,118 @@ fn tags_that_only_emphasise_cost_no_parser() {
     let page = parse_markdown(tags, &Options::default()).unwrap();
     assert_eq!(page.text, "ab c\nd picture e");
 }
+
+fn dialect(text: &str, dialect: Dialect) -> Page {
+    let page = parse_markdown(text, &Options { dialect, ..Options::default() }).unwrap();
+    check(&page);
+    page
+}
+
+#[test]
+fn mdx_shows_what_a_reader_sees() {
+    let page = dialect(include_str!("../../tests/golden/page.mdx"), Dialect::Mdx);
+    assert_eq!(described(&page), include_str!("../../tests/golden/page.mdx.txt"));
+}
+
+#[test]
+fn mkdocs_admonitions_and_tabs_are_text() {
+    let page = dialect(include_str!("../../tests/golden/mkdocs.md"), Dialect::MkDocs);
+    assert_eq!(described(&page), include_str!("../../tests/golden/mkdocs.md.txt"));
+}
+
+#[test]
+fn an_omitted_section_goes_with_all_under_it() {
+    let source = "# Page\n\nShown.\n\n## Internal Notes:\n\nSecret.\n\n### Deeper\n\n- one\n- two\n\n## After\n\n\
+                  | A | B |\n|---|---|\n| 1 | 2 |\n\n- x\n- y\n";
+    let options = Options { omitted: vec!["internal notes".to_owned()], ..Options::default() };
+    let page = parse_markdown(source, &options).unwrap();
+    check(&page);
+    assert_eq!(page.text, "Page\n\nShown.\n\nAfter\n\nA | B\n1 | 2\n\n- x\n- y");
+    let table = page.blocks.iter().find(|block| block.kind == BlockKind::Table).unwrap();
+    assert_eq!(page.slice(table.header.as_ref().unwrap()), "A | B");
+    let items: Vec<_> = table.items.iter().map(|item| page.slice(&item.range)).collect();
+    assert_eq!(items, ["A | B", "1 | 2"]);
+    assert_eq!(parse_markdown(source, &Options::default()).unwrap().text.matches("Secret").count(), 1);
+    let all = Options { omitted: vec!["Page".to_owned()], ..Options::default() };
+    assert_eq!(parse_markdown(source, &all).unwrap().text, "");
+}
+
+#[test]
+fn front_matter_says_what_a_hub_is() {
+    assert!(markdown("---\nis_hub: true\n---\n\nWords alone.\n").hub);
+    assert!(!markdown("---\nis_hub: \"no\"\n---\n\nWords alone.\n").hub);
+}
+
+#[test]
+fn content_has_no_frame() {
+    let source = "<h2 id=\"page=2\">Two</h2><p>Short.</p><table><tr><td>one</td><td>two words</td></tr></table>";
+    let page = parse_content(source, &Options::default()).unwrap();
+    check(&page);
+    assert_eq!(page.text, "Two\n\nShort.\n\none | two words");
+    assert!(page.blocks.iter().all(|block| block.anchor.as_deref() == Some("page=2")));
+}
+
+#[test]
+fn hostile_dialects_take_linear_time() {
+    for piece in
+        ["{", "<A b=\"", "`", "``` `", "<!--", "import x\n", "export const a = {\n", "{'", "<A ", "{/*", "<a b={"]
+    {
+        let text = piece.repeat(1_000_000 / piece.len());
+        dialect(&text, Dialect::Mdx);
+        dialect(&text, Dialect::MkDocs);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_dialect_becomes_a_sound_page(pieces in prop::collection::vec(jsx(), 0..40)) {
+        let text = pieces.concat();
+        dialect(&text, Dialect::Mdx);
+        dialect(&text, Dialect::MkDocs);
+    }
+
+    #[test]
+    fn plain_words_are_what_they_were(lines in prop::collection::vec("[a-z .,]{0,30}", 0..20)) {
+        let text = lines.join("\n");
+        prop_assume!(!text.contains("import") && !text.contains("export"));
+        prop_assert_eq!(dialect(&text, Dialect::Mdx).text, markdown(&text).text);
+    }
+}
+
+fn jsx() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("\n".to_owned()),
+        Just("\n\n".to_owned()),
+        prop::sample::select(vec![
+            "{",
+            "}",
+            "<Tabs>",
+            "</Tabs>",
+            "<TabItem label=\"a\">",
+            "<A b={x}/>",
+            "`",
+            "```\n",
+            ":::note\n",
+            ":::\n",
+            "{/*",
+            "*/}",
+            "import a from 'b'\n",
+            "export const a = 1\n",
+            "<>",
+            "</>",
+            "<p className=\"x\">",
+            "    ",
+            "!!! note \"T\"\n",
+            "\\",
+            "é",
+            "{'x'}",
+            "<!--",
+            "-->",
+            "=== \"Tab\"\n",
+            "{#id}",
+            "# ",
+        ])
+        .prop_map(str::to_owned),
+        "[ -~]{0,12}",
+    ]
+}

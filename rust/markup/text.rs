@@ -8,7 +8,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// [`crate::error::Error::DocumentUnreadable`] when the text is longer than 1 GiB.
-pub fn parse_plain(text: &str, _options: &Options) -> Result<Page> {
+pub fn parse_plain(text: &str, options: &Options) -> Result<Page> {
     let mut writer = Writer::new(text.len(), None)?;
     let ends =
         if text.contains('\n') { &['\n', '\u{2028}', '\u{2029}'][..] } else { &['\n', '\r', '\u{2028}', '\u{2029}'] };
@@ -20,5 +20,5 @@ pub fn parse_plain(text: &str, _options: &Options) -> Result<Page> {
             writer.line_break();
         }
     }
-    writer.finish(Meta::default())
+    writer.finish(Meta { omitted: options.omitted.clone(), ..Meta::default() })
 }

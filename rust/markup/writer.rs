@@ -80,6 +80,8 @@ pub(super) struct Meta {
     pub(super) kind: Option<PageKind>,
     /// The scripts of linked data.
     pub(super) linked_data: Vec<String>,
+    /// Headings of sections that are left out.
+    pub(super) omitted: Vec<String>,
 }
 
 /// What the writer found beside blocks.
@@ -881,7 +883,7 @@ impl Writer {
             return Err(Error::DocumentUnreadable { reason: "its text is longer than 4 GiB".to_owned() });
         }
         self.place_images(self.text.len());
-        Ok(boilerplate::page(self.text, self.blocks, &self.notes, meta, self.finds))
+        Ok(boilerplate::page(self.text, self.blocks, self.notes, meta, self.finds))
     }
 }
 

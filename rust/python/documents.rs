@@ -14,7 +14,7 @@ use super::{Border, exception};
 use crate::analysis::{self, Analyzer, Language};
 use crate::chunking::{self, ChunkOptions, Entry, Method, Part, UnitVectors};
 use crate::error::Result;
-use crate::markup::{self, BlockKind, Options, PageKind, SlugStyle};
+use crate::markup::{self, BlockKind, Dialect, Options, PageKind, SlugStyle};
 use crate::quotes::{self, Case};
 use crate::wordpiece::WordPiece;
 
@@ -166,15 +166,19 @@ impl<'a> Points<'a> {
     }
 }
 
+/// Reads the bytes of a document.
+type Reader = fn(&[u8], &Options) -> Result<markup::Page>;
+
 /// Parses documents of one format on all threads; one that cannot be read is its error instead of a page.
 #[pyfunction]
-#[pyo3(signature = (format, contents, slugs = None))]
+#[pyo3(signature = (format, contents, slugs = None, omitted = Vec::new()))]
 #[allow(clippy::needless_pass_by_value)]
 pub(super) fn parse<'py>(
     py: Python<'py>,
     format: &str,
     contents: Vec<Bound<'py, PyBytes>>,
     slugs: Option<&str>,
+    omitted: Vec<String>,
 ) -> PyResult<Bound<'py, PyList>> {
     let slugs = match slugs {
         Some(name) => {
@@ -182,14 +186,17 @@ pub(super) fn parse<'py>(
         }
         None => None,
     };
-    let reader = match format {
-        "markdown" => read_markdown,
-        "html" => read_html,
-        "text" => read_plain,
-        "csv" => read_csv,
+    let (reader, dialect): (Reader, Dialect) = match format {
+        "markdown" => (read_markdown, Dialect::Common),
+        "mdx" => (read_markdown, Dialect::Mdx),
+        "mkdocs" => (read_markdown, Dialect::MkDocs),
+        "html" => (read_html, Dialect::Common),
+        "content" => (read_content, Dialect::Common),
+        "text" => (read_plain, Dialect::Common),
+        "csv" => (read_csv, Dialect::Common),
         _ => return Err(PyValueError::new_err(format!("unknown format: {format:?}"))),
     };
-    let options = Options { slugs };
+    let options = Options { slugs, dialect, omitted };
     let bytes: Vec<&[u8]> = contents.iter().map(PyBytesMethods::as_bytes).collect();
     let pages: Vec<Result<markup::Page>> =
         py.enter_parallel(|| Ok(bytes.par_iter().map(|bytes| reader(bytes, &options)).collect()))?;
@@ -209,6 +216,10 @@ fn read_markdown(bytes: &[u8], options: &Options) -> Result<markup::Page> {
 
 fn read_html(bytes: &[u8], options: &Options) -> Result<markup::Page> {
     markup::parse_html(&markup::decode_html(bytes)?, options)
+}
+
+fn read_content(bytes: &[u8], options: &Options) -> Result<markup::Page> {
+    markup::parse_content(&markup::decode(bytes)?, options)
 }
 
 fn read_plain(bytes: &[u8], options: &Options) -> Result<markup::Page> {

@@ -18,6 +18,8 @@ use crate::records::Id;
 use crate::storage;
 
 mod documents;
+mod generations;
+mod remains;
 mod search;
 mod vectors;
 mod writing;
@@ -113,6 +115,21 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::IndexNotFound { path } => {
             ("IndexNotFound", "clockify-rag build FOLDER makes one".to_owned(), set("path", path.display().to_string()))
         }
+        Error::GenerationNotFound { path, generation } => (
+            "GenerationNotFound",
+            "clockify-rag generations lists them".to_owned(),
+            set("path", path.display().to_string()).and_then(|()| fields.set_item("generation", *generation)),
+        ),
+        Error::IndexExists { path } => (
+            "IndexExists",
+            "clockify-rag restore --replace makes the snapshot its next generation".to_owned(),
+            set("path", path.display().to_string()),
+        ),
+        Error::SnapshotInvalid { path, reason } => (
+            "SnapshotInvalid",
+            "clockify-rag snapshot FILE writes another one from the index".to_owned(),
+            set("path", path.display().to_string()).and_then(|()| set("reason", reason.clone())),
+        ),
         Error::IndexLocked { path, holder } => (
             "IndexLocked",
             "wait until that build has ended, then run the same command again".to_owned(),
@@ -123,9 +140,12 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
             // Nobody is told to remove what may be no index at all, or holds something else.
             match path.ancestors().find(|folder| is_index_alone(folder)) {
                 Some(folder) if folder.join("calibration.json").is_file() => {
-                    "keep calibration.json, remove the rest of the index folder, and build it again from its sources"
+                    "clockify-rag repair; where that does not help keep calibration.json, remove the rest of the index folder, and \
+                     build it again from its sources"
                 }
-                Some(_) => "remove the index folder and build it again from its sources",
+                Some(_) => {
+                    "clockify-rag repair; where that does not help remove the index folder and build it again from its sources"
+                }
                 None => "name the folder of an index with --index DIR",
             }
             .to_owned(),
@@ -133,7 +153,7 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         ),
         Error::IndexIncompatible { aspect, found, expected } => (
             "IndexIncompatible",
-            if *aspect == "format" {
+            if aspect.ends_with("format") {
                 "use the version of clockify-rag that made the index, or remove its folder and build it again"
                     .to_owned()
             } else {
@@ -164,6 +184,12 @@ fn is_index_alone(folder: &Path) -> bool {
 #[pyfunction]
 fn holds_other_files(py: Python<'_>, folder: &str) -> PyResult<bool> {
     py.enter(|| storage::holds_other_files(Path::new(folder)))
+}
+
+/// The numbers of all generations that have a manifest, ascending.
+#[pyfunction]
+fn generation_numbers(py: Python<'_>, folder: &str) -> PyResult<Vec<u64>> {
+    py.enter(|| storage::Layout::new(Path::new(folder)).list_generations())
 }
 
 /// The exception for a panic, which is a defect of this crate.
@@ -220,6 +246,17 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<search::Found>()?;
     module.add_class::<search::Snapshot>()?;
     module.add_class::<writing::Writer>()?;
+    module.add_class::<remains::Remains>()?;
+    module.add_function(wrap_pyfunction!(generation_numbers, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::list_generations, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::served_generation, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::list_tags, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::set_tag, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::remove_tag, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::republish, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::collect_generations, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::write_snapshot, module)?)?;
+    module.add_function(wrap_pyfunction!(generations::restore_snapshot, module)?)?;
     module.add_function(wrap_pyfunction!(holds_other_files, module)?)?;
     module.add_function(wrap_pyfunction!(set_threads, module)?)
 }

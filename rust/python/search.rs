@@ -17,7 +17,7 @@ use crate::dense;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::snapshot::{self, Options, Question};
-use crate::storage::Layout;
+use crate::storage::{BlockFile, Layout};
 
 /// How a generation is searched.
 #[pyclass(frozen, module = "clockify_rag._core")]
@@ -133,10 +133,24 @@ impl Found {
 pub(super) struct Snapshot(Arc<snapshot::Snapshot>);
 
 impl Snapshot {
-    pub(super) fn open(py: Python<'_>, path: &Path, previous: Option<&Self>) -> PyResult<Self> {
+    pub(super) fn open(
+        py: Python<'_>,
+        path: &Path,
+        previous: Option<&Self>,
+        generation: Option<u64>,
+    ) -> PyResult<Self> {
         let previous = previous.map(|previous| Arc::clone(&previous.0));
-        let opened = py.enter(|| snapshot::Snapshot::open(path, previous.as_deref()))?;
+        let opened = py.enter(|| match generation {
+            None => snapshot::Snapshot::open(path, previous.as_deref()),
+            Some(number) => snapshot::Snapshot::open_at(path, number, previous.as_deref()),
+        })?;
         Ok(Self(Arc::new(opened)))
+    }
+
+    /// The file of that number among all files of the generation.
+    fn file(&self, number: usize) -> Result<&BlockFile> {
+        let file = self.0.generation().files().nth(number);
+        file.ok_or_else(|| Error::InvalidArgument(format!("the generation has no file {number}")))
     }
 
     fn segment_number(&self, id: &str) -> Result<u32> {
@@ -149,15 +163,20 @@ impl Snapshot {
 #[pymethods]
 impl Snapshot {
     #[staticmethod]
-    #[pyo3(name = "open", signature = (path, previous = None))]
+    #[pyo3(name = "open", signature = (path, previous = None, generation = None))]
     #[allow(clippy::needless_pass_by_value)]
-    fn open_path(py: Python<'_>, path: PathBuf, previous: Option<&Self>) -> PyResult<Self> {
-        Self::open(py, &path, previous)
+    fn open_path(py: Python<'_>, path: PathBuf, previous: Option<&Self>, generation: Option<u64>) -> PyResult<Self> {
+        Self::open(py, &path, previous, generation)
     }
 
     #[getter]
     fn generation(&self) -> u64 {
         self.0.generation().manifest().generation
+    }
+
+    #[getter]
+    fn hash(&self) -> &str {
+        self.0.generation().hash()
     }
 
     #[getter]
@@ -249,6 +268,16 @@ impl Snapshot {
             self.0.records(segment)?.document_record(row).map(|record| Some(record.to_vec()))
         })?;
         Ok(record.map(|record| PyBytes::new(py, &record)))
+    }
+
+    fn place_of(&self, py: Python<'_>, document_id: &str) -> PyResult<Option<(String, usize)>> {
+        let id = parse_id(document_id)?;
+        py.enter(|| {
+            let Some((segment, row)) = self.0.find_document(&id)? else { return Ok(None) };
+            let chunks = self.0.records(segment)?.chunk_rows(row)?.len();
+            let entry = self.0.generation().manifest().segments.get(segment as usize);
+            Ok(entry.map(|entry| (entry.id.clone(), chunks)))
+        })
     }
 
     fn text(&self, py: Python<'_>, document_id: &str) -> PyResult<Option<String>> {
@@ -383,6 +412,14 @@ impl Snapshot {
 
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
         py.enter(|| self.0.generation().verify())
+    }
+
+    fn files(&self) -> Vec<(String, usize)> {
+        self.0.generation().files().map(|file| (file.path().display().to_string(), file.len())).collect()
+    }
+
+    fn verify_part(&self, py: Python<'_>, file: usize, start: usize, end: usize) -> PyResult<()> {
+        py.enter(|| self.file(file)?.reread(start..end))
     }
 }
 

@@ -1,21 +1,24 @@
 //! The one builder of an index.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
+use super::remains::Remains;
 use super::search::Snapshot;
 use super::vectors::from_little_endian;
 use super::{Border, hold, parse_id};
-use crate::analysis::Language;
+use crate::analysis::{self, Language};
 use crate::error::{Error, Result};
 use crate::publication::{self, Change};
 use crate::segment::{ChunkInput, DocumentInput, Draft};
-use crate::storage::{EmbedderEntry, Publisher, SegmentEntry};
+use crate::storage::{EmbedderEntry, Makers, Publisher, SegmentEntry};
 
 type Span = (u32, u32);
+/// The generation that is served now, former ones written anew with their new numbers, and former ones that are gone.
+type Purged = (u64, Vec<(u64, u64)>, Vec<u64>);
 type ChunkRow = (String, PyBackedBytes, String, Vec<Span>, Vec<Span>, Vec<String>, u32);
 type DocumentRow = (String, PyBackedBytes, String, String, String, Vec<String>, Vec<String>, Vec<ChunkRow>);
 
@@ -35,11 +38,13 @@ impl State {
         outcome
     }
 
-    fn flush(&mut self) -> Result<()> {
-        if let Some(draft) = self.draft.take().filter(|draft| !draft.is_empty()) {
-            self.added.push(draft.write(&mut self.publisher)?);
-        }
-        Ok(())
+    /// Writes the segment being made and returns its id; `None` where there is none.
+    fn flush(&mut self) -> Result<Option<String>> {
+        let Some(draft) = self.draft.take().filter(|draft| !draft.is_empty()) else { return Ok(None) };
+        let entry = draft.write(&mut self.publisher)?;
+        let id = entry.id.clone();
+        self.added.push(entry);
+        Ok(Some(id))
     }
 }
 
@@ -65,6 +70,13 @@ impl Writer {
         Ok(Self { path, state: Mutex::new(Some(State { publisher, draft: None, added: Vec::new(), failed: false })) })
     }
 
+    #[staticmethod]
+    #[allow(clippy::needless_pass_by_value)]
+    fn over_damage(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let publisher = py.enter(|| Publisher::open_over_damage(&path))?;
+        Ok(Self { path, state: Mutex::new(Some(State { publisher, draft: None, added: Vec::new(), failed: false })) })
+    }
+
     #[getter]
     fn next_generation(&self, py: Python<'_>) -> PyResult<u64> {
         self.with(py, |state| Ok(state.publisher.next_generation()))
@@ -74,7 +86,7 @@ impl Writer {
         if self.with(py, |state| Ok(state.publisher.current().is_none()))? {
             return Ok(None);
         }
-        Snapshot::open(py, &self.path, None).map(Some)
+        Snapshot::open(py, &self.path, None, None).map(Some)
     }
 
     #[allow(clippy::needless_pass_by_value)]
@@ -90,7 +102,7 @@ impl Writer {
         })
     }
 
-    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+    fn flush(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.with(py, |open| open.or_fail(State::flush))
     }
 
@@ -114,6 +126,43 @@ impl Writer {
                 let added = std::mem::take(&mut open.added);
                 let change = Change { added, deleted, dropped, chunker, embedder, state };
                 publication::publish(&mut open.publisher, change)
+            })
+        })
+    }
+
+    #[pyo3(signature = (*, remains, kept, state))]
+    #[allow(clippy::needless_pass_by_value)]
+    fn publish_beside(
+        &self,
+        py: Python<'_>,
+        remains: PyRef<'_, Remains>,
+        kept: Vec<usize>,
+        state: Vec<u8>,
+    ) -> PyResult<u64> {
+        let remains = Arc::clone(&remains.0);
+        self.with(py, |open| {
+            open.or_fail(|open| {
+                open.flush()?;
+                let entries = &remains.manifest().segments;
+                let mut segments: Vec<SegmentEntry> =
+                    kept.iter().filter_map(|&number| entries.get(number)).cloned().collect();
+                segments.append(&mut open.added);
+                let makers = Makers { analyser: analysis::fingerprint(), ..remains.manifest().makers.clone() };
+                open.publisher.publish(makers, segments, &state)
+            })
+        })
+    }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn purge(&self, py: Python<'_>, replaced: Vec<(String, Option<String>)>, state: Vec<u8>) -> PyResult<Purged> {
+        self.with(py, |open| {
+            open.or_fail(|open| {
+                open.flush()?;
+                let added = std::mem::take(&mut open.added);
+                let entry = |id: Option<String>| id.and_then(|id| added.iter().find(|entry| entry.id == id).cloned());
+                let replacements = replaced.into_iter().map(|(old, new)| (old, entry(new))).collect();
+                let purged = publication::purge(&mut open.publisher, &replacements, &state)?;
+                Ok((purged.generation, purged.rewritten, purged.removed))
             })
         })
     }

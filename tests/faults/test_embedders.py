@@ -12,7 +12,7 @@ import pytest
 
 import fake_server as fake
 from clockify_rag.cache import EmbeddingCache
-from clockify_rag.embedding import CACHE_BATCH, CachedEmbedder
+from clockify_rag.embedding import CachedEmbedder
 from clockify_rag.errors import BackendBadResponse, IndexNotFound
 from clockify_rag.pipeline import Pipeline
 from pipelines import GARDEN, offer, pipeline_of, ranking
@@ -181,13 +181,13 @@ def test_a_width_that_is_none_is_refused(tmp_path: Path, pages: Path, letters: t
 
 def test_what_came_before_the_nonsense_is_kept_for_the_next_build(tmp_path: Path, letters: type[Letters]) -> None:
     lines = tmp_path / "lines.jsonl"
-    rows = [f'{{"id": "{number}", "title": "Notes", "text": "Text {number}."}}\n' for number in range(600)]
+    rows = [f'{{"id": "{number}", "title": "Notes", "text": "Text {number}."}}\n' for number in range(2600)]
     lines.write_text("".join(rows))
-    letters.bend, letters.after = staticmethod(BENDS["NaN"][0]), 300
+    letters.bend, letters.after = staticmethod(BENDS["NaN"][0]), 1300
     index = tmp_path / "index"
     with pytest.raises(BackendBadResponse, match="not finite"):
         opened(index).build([lines])
-    assert 0 < cached(index) < len(rows) < CACHE_BATCH
+    assert 0 < cached(index) < len(rows)
     kept, letters.bend, letters.seen = cached(index), None, 0
     assert opened(index).build([lines]).added == len(rows)
     assert letters.seen == len(rows) + 1 - kept  # the title is embedded once

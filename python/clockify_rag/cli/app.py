@@ -27,6 +27,10 @@ Filters = Annotated[
         help="Only chunks where source, language, kind, tags or version is VALUE. Repeat it: one value of each field must match.",
     ),
 ]
+Generation = Annotated[
+    str | None,
+    typer.Argument(metavar="[GENERATION|TAG]", help="Number or tag. [default: the one served]", show_default=False),
+]
 Lexical = Annotated[bool, typer.Option("--lexical", help="Search words only, without vectors.")]
 
 
@@ -123,7 +127,7 @@ def init(
 
 
 @app.command(cls=PlainCommand)
-def build(
+def build(  # noqa: PLR0913, PLR0917 - each is an option
     sources: Annotated[
         list[str] | None,
         typer.Argument(metavar="SOURCE...", help="Folders, files or archives. [default: the configuration's]"),
@@ -146,6 +150,9 @@ def build(
     only: Annotated[bool, typer.Option("--only", help="Remove every other source from the index.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Build nothing if a page cannot be read.")] = False,
     checksum: Annotated[bool, typer.Option("--checksum", help="Read every file, even if it looks unchanged.")] = False,
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Follow a source that lost most of its pages.")
+    ] = False,
     no_ignore: Annotated[
         bool, typer.Option("--no-ignore", help="Read hidden, ignored, dependency and build paths too.")
     ] = False,
@@ -165,6 +172,7 @@ def build(
             only=only,
             strict=strict,
             checksum=checksum,
+            allow_shrink=allow_shrink,
             no_ignore=no_ignore,
             embedder=embedder,
             as_json=as_json,
@@ -394,6 +402,180 @@ def info(index: IndexFolder = None, as_json: AsJson = False) -> None:
     from clockify_rag.cli import reading
 
     reading.info(index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def generations(index: IndexFolder = None, as_json: AsJson = False) -> None:
+    """List the generations of the index, and what keeps each."""
+    from clockify_rag.cli import generations as commands
+
+    commands.generations(index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def tag(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, - _ and dots.", show_default=False)],
+    generation: Generation = None,
+    move: Annotated[bool, typer.Option("--move", help="Take the name from another generation that has it.")] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a generation a name, which keeps it for ever."""
+    from clockify_rag.cli import generations as commands
+
+    commands.tag(name, generation, move=move, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def untag(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The tag.", show_default=False)],
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a tag."""
+    from clockify_rag.cli import generations as commands
+
+    commands.untag(name, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def rollback(
+    generation: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[GENERATION|TAG]", help="What to serve again. [default: the one before]", show_default=False
+        ),
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the state of a former generation again, as a new one."""
+    from clockify_rag.cli import generations as commands
+
+    commands.rollback(generation, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove generations that nothing keeps, and what killed builds left."""
+    from clockify_rag.cli import generations as commands
+
+    commands.gc(dry_run=dry_run, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def diff(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help="Number or tag.", show_default=False)],
+    after: Annotated[
+        str | None,
+        typer.Argument(metavar="[AFTER]", help="Number or tag. [default: the one served]", show_default=False),
+    ] = None,
+    questions: Annotated[
+        str | None, typer.Option("--questions", metavar="FILE", help="Golden questions to search in both.")
+    ] = None,
+    lexical: Lexical = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what differs between two generations, and which questions notice."""
+    from clockify_rag.cli import generations as commands
+
+    commands.diff(before, after, questions=questions, lexical=lexical, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def snapshot(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The archive to write.", show_default=False)],
+    generation: Generation = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a generation into one portable file."""
+    from clockify_rag.cli import generations as commands
+
+    commands.snapshot(file, generation, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def restore(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What snapshot wrote.", show_default=False)],
+    replace: Annotated[bool, typer.Option("--replace", help="Serve it in place of the index that is there.")] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve what a snapshot holds, after every byte was verified."""
+    from clockify_rag.cli import generations as commands
+
+    commands.restore(file, replace=replace, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def verify(
+    every: Annotated[bool, typer.Option("--all", help="All generations and tags.")] = False,
+    rate: Annotated[
+        str | None, typer.Option("--rate", metavar="RATE", help="Read no faster than this, such as 20MB/s.")
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every byte of the index with its hash."""
+    from clockify_rag.cli import generations as commands
+
+    raise typer.Exit(commands.verify(every=every, rate=rate, index=index, as_json=as_json))
+
+
+@app.command(cls=PlainCommand)
+def remove(
+    documents: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DOCUMENT...", help="Ids, paths, source/path or addresses.", show_default=False),
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="NAME", help="All pages of this source. Repeat it.")
+    ] = None,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Leave no byte of them: rewrite former generations, clear the cache.")
+    ] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove pages from the index."""
+    from clockify_rag.cli import changing
+
+    changing.remove(documents or [], sources=source or [], purge=purge, index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
+def repair(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Where lost pages are read again. [default: the configuration's]"),
+    ] = None,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Heal a damaged index from what is left of it."""
+    from clockify_rag.cli import changing
+
+    raise typer.Exit(changing.repair(sources or [], index=index, as_json=as_json))
+
+
+@app.command(cls=PlainCommand)
+def reembed(
+    model: Annotated[
+        str, typer.Argument(metavar="EMBEDDER[:MODEL]", help="For example ollama:nomic-embed-text.", show_default=False)
+    ],
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embed what is stored with another embedder."""
+    from clockify_rag.cli import changing
+
+    changing.reembed(model, index=index, as_json=as_json)
 
 
 @app.command(cls=PlainCommand)

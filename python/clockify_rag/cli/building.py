@@ -14,11 +14,13 @@ import msgspec
 from clockify_rag import config
 from clockify_rag.cli import opening, output
 from clockify_rag.contracts import Source
+from clockify_rag.errors import SourceError
 from clockify_rag.ignoring import IgnoreRules
-from clockify_rag.walking import ARCHIVES
+from clockify_rag.walking import ARCHIVES, File, Folder, Walk, start_of
 
 if TYPE_CHECKING:
     from clockify_rag.contracts import Skipped
+    from clockify_rag.index import EmbeddingCounts
     from clockify_rag.pipeline import BuildReport
 
 PARTLY_BUILT: Final = 6
@@ -36,6 +38,7 @@ def build(
     only: bool,
     strict: bool,
     checksum: bool,
+    allow_shrink: bool,
     no_ignore: bool,
     embedder: str | None,
     as_json: bool,
@@ -55,7 +58,7 @@ def build(
         output.note(f"warning: {warning}")
     with output.progress_bar() as progress:
         report = opening.pipeline(configuration, building=True).build(
-            sources, only=only, strict=strict, checksum=checksum, progress=progress
+            sources, only=only, strict=strict, checksum=checksum, allow_shrink=allow_shrink, progress=progress
         )
     if as_json:
         output.print_json(msgspec.structs.asdict(report))
@@ -66,7 +69,9 @@ def build(
         output.note(f"warning: {_why(skipped)}")
     if len(unreadable) > SHOWN:
         output.note(f"warning: and {len(unreadable) - SHOWN:,} more; --json names them all")
-    return PARTLY_BUILT if unreadable else 0
+    for notice in report.notices:
+        output.note(f"warning: {notice.message}" + (f" ({notice.hint})" if notice.hint else ""))
+    return PARTLY_BUILT if unreadable or any(notice.failed for notice in report.notices) else 0
 
 
 def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
@@ -74,12 +79,15 @@ def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
     named = {source.name: source for source in sources}
     for table in settings.sources:
         name = table.name or config.default_source_name(table.location)
-        named.setdefault(name, Source(name=name, location=table.location, exclude=table.exclude))
+        kept = Source(name=name, location=table.location, include=table.include, exclude=table.exclude)
+        named.setdefault(name, kept)
     found: dict[frozenset[str], str] = {}
     for inner, outer in permutations(named.values(), 2):
         # Two names of one folder lie in each other, which is told once.
         pair = frozenset((inner.name, outer.name))
-        if pair not in found and (inner in sources or outer in sources) and _lies_in(inner, outer):
+        if pair in found or not (inner in sources or outer in sources):
+            continue
+        if _lies_in(inner, outer) and _share_pages(inner, outer, settings):
             found[pair] = (
                 f"source {inner.name} ({inner.location}) lies in source {outer.name} ({outer.location}): "
                 "pages that both read are indexed twice"
@@ -100,11 +108,42 @@ def _lies_in(inner: Source, outer: Source) -> bool:
     return not any(rules.decide("/".join(parts[:depth]), folder=True) for depth in range(1, len(parts) + 1))
 
 
+def _share_pages(inner: Source, outer: Source, settings: config.Settings) -> bool:
+    """Whether some file is a page of both sources; only where patterns choose pages are these listed to know it."""
+    if not inner.include and not outer.include:
+        return True
+    try:
+        return not _pages(inner, settings).isdisjoint(_pages(outer, settings))
+    except (SourceError, OSError):
+        # The build says what is wrong with a source that cannot be listed.
+        return False
+
+
+def _pages(source: Source, settings: config.Settings) -> set[str]:
+    """The files that a source reads."""
+    location, ignore = os.path.realpath(source.location), settings.loading.ignore
+    if not Path(location).is_dir():
+        return {location}
+    start = start_of(location, ignore=ignore, include=bool(source.include))
+    found = Walk(Folder(location), source, ignore=ignore).files(start)
+    return {f"{location}/{item.path}" for item in found if isinstance(item, File)}
+
+
 def _why(skipped: Skipped) -> str:
     """Return why a page could not be read, naming it once."""
     message = skipped.reason if skipped.error is None else skipped.error.message
     names = (skipped.path, skipped.file or skipped.path)
     return message if not skipped.path or any(name in message for name in names) else f"{skipped.path}: {message}"
+
+
+def embedded(counts: EmbeddingCounts) -> str:
+    """Return, as a sentence, where vectors came from; nothing where all were made anew or none was."""
+    told = [f"embedded {counts.made:,} texts"]
+    if counts.cached:
+        told.append(f"found {counts.cached:,} in the cache ({counts.hit_rate or 0:.0%})")
+    if counts.kept:
+        told.append(f"kept the vectors of {counts.kept:,} chunks")
+    return ", ".join(told) if len(told) > 1 else ""
 
 
 def _print_report(printer: output.Printer, report: BuildReport, index: str) -> None:
@@ -121,6 +160,8 @@ def _print_report(printer: output.Printer, report: BuildReport, index: str) -> N
         printer.line(
             f"{report.without_vectors:,} documents are in languages that the embedder does not know: found by words"
         )
+    if told := embedded(report.embedding):
+        printer.line(told)
     for reason, count in sorted(Counter(skipped.reason for skipped in report.skipped).items()):
         printer.line(f"skipped {count:,}: {reason}")
     if report.timings_ms:

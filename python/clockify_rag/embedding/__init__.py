@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 SHIPPED_TABLE = "docs-static-256-int8"
 """The folder, under ``models`` of this package, of the table that is the default."""
 
-CACHE_BATCH = 1000
-"""Texts that ``CachedEmbedder`` looks up and stores at once."""
-
 _PROBE_PASSAGES = (
     "To reset a password, open the settings page, choose Security, and follow the link that is sent by e-mail.",
     "Invoices can be exported to CSV once they have been approved; drafts are left out.",
@@ -242,19 +239,16 @@ def embedded_passages(embedder: Embedder, texts: Sequence[str], titles: Sequence
     Raises:
         BackendBadResponse: as ``embedded_rows``.
     """
-    rows = embedded_rows(embedder, texts)
     if title_weight == 0 or not texts:
-        return rows
+        return embedded_rows(embedder, texts)
     distinct = {title: number for number, title in enumerate(dict.fromkeys(titles))}
     from clockify_rag import _core
 
-    return _core.with_titles(
-        rows,
-        embedded_rows(embedder, list(distinct)),
-        [distinct[title] for title in titles],
-        title_weight,
-        embedder.dimension,
-    )
+    # In one call, because a cache is read once for each.
+    rows = embedded_rows(embedder, [*texts, *distinct])
+    end = len(rows) // (len(texts) + len(distinct)) * len(texts)
+    owners = [distinct[title] for title in titles]
+    return _core.with_titles(rows[:end], rows[end:], owners, title_weight, embedder.dimension)
 
 
 class ModelEmbedder:
@@ -602,6 +596,10 @@ class CachedEmbedder:
     def __init__(self, embedder: Embedder, cache: EmbeddingCache) -> None:
         self.embedder = embedder
         self.cache = cache
+        self.looked_up = 0
+        """Texts that were looked for in the cache."""
+        self.found = 0
+        """Texts whose vectors were in it."""
 
     @property
     def languages(self) -> tuple[str, ...] | None:
@@ -630,29 +628,32 @@ class CachedEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the float32 vectors of passages, shape ``(len(texts), dimension)``, the same bits with and without
         cache.
+
+        The cache is read once for each thousand texts, and written as the vectors that it has not are made: what was made
+        before a kill or a failure is not made again.
         """
         import numpy as np
 
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        for start in range(0, len(texts), CACHE_BATCH):
-            batch = texts[start : start + CACHE_BATCH]
-            for row, vector in enumerate(self._batch(batch), start):
-                vectors[row] = np.frombuffer(vector, dtype="<f4")
+        from clockify_rag.cache import batches
+
+        fingerprint, width = self.fingerprint(), self.dimension
+        found = {text: v for text, v in self.cache.get(fingerprint, texts).items() if len(v) == 4 * width}
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
+        self.looked_up += len(found) + len(missing)
+        self.found += len(found)
+        for batch in batches(missing):
+            made = checked_vectors(self.embedder.embed(batch), batch, width).astype("<f4", copy=False)
+            new = {text: row.tobytes() for text, row in zip(batch, made, strict=True)}
+            self.cache.put(fingerprint, new)
+            found |= new
+        vectors = np.zeros((len(texts), width), dtype=np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = np.frombuffer(found[text], dtype="<f4")
         return vectors
 
     def embed_questions(self, texts: Sequence[str]) -> Vectors:
         """Return the float32 vectors of questions, shape ``(len(texts), dimension)``."""
         return checked_vectors(self.embedder.embed_questions(texts), texts, self.dimension)
-
-    def _batch(self, texts: Sequence[str]) -> Iterator[bytes]:
-        fingerprint, size = self.fingerprint(), 4 * self.dimension
-        found = {text: v for text, v in self.cache.get(fingerprint, texts).items() if len(v) == size}
-        if missing := [text for text in dict.fromkeys(texts) if text not in found]:
-            made = checked_vectors(self.embedder.embed(missing), missing, self.dimension).astype("<f4", copy=False)
-            new = {text: row.tobytes() for text, row in zip(missing, made, strict=True)}
-            self.cache.put(fingerprint, new)
-            found |= new
-        return (found[text] for text in texts)
 
 
 def windows(text: str, limit: int, tokenizer: Counter) -> Iterator[tuple[str, int]]:
