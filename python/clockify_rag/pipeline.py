@@ -234,6 +234,7 @@ class Pipeline:
         checksum: bool = False,
         allow_shrink: bool = False,
         offline: bool = False,
+        crawls: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> BuildReport:
         """Bring the index up to date with ``sources``: a new generation, published atomically.
@@ -247,6 +248,7 @@ class Pipeline:
             checksum: read every file, also those whose size, times and inode did not change.
             allow_shrink: let a source lose more of its documents than ``loading.maximum_loss``.
             offline: read sites from the pages that are kept of them, and ask for nothing.
+            crawls: for sites that were crawled just now their ``crawling.CrawlReport`` by name; nothing is crawled then.
             progress: called as the work goes on.
 
         Raises:
@@ -259,11 +261,12 @@ class Pipeline:
         check_source_names(named)
         check_index_folder(self.path, building=True)
         self._renew()
-        crawls = {} if offline else self._crawl(named, progress or silent)
+        if crawls is None:
+            crawls = {} if offline else self._crawl(named, progress or silent)
         return _Build(
             self,
             named,
-            crawls,
+            {source.name: crawls[source.name] for source in named if source.name in crawls},
             only=only,
             strict=strict,
             checksum=checksum,
@@ -930,6 +933,7 @@ class _Build:
                     yield msgspec.structs.replace(item, document=document)
                 self.progress("load", len(self.seen), None)
         except SourceError as error:
+            error.fields.setdefault("source", source.name)
             if mine and not self.strict:
                 raise _kept(error, source, len(mine)) from error
             raise
