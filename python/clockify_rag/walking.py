@@ -510,9 +510,7 @@ class Reach(Walk):
         had: whether documents are known below a folder that is not there any more.
     """
 
-    def __init__(
-        self, tree: Tree, source: Source, start: Place, *, ignore: bool, had: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, tree: Tree, source: Source, start: Place, *, ignore: bool, had: Callable[[str], bool]) -> None:
         super().__init__(tree, source, ignore=ignore)
         self._unmet.clear()
         self._had = had

@@ -157,7 +157,7 @@ class Watcher:
         self._wake.set()
 
     def _started(self) -> Started:
-        ways = {name: self._changes.way for name in self._changes.names}
+        ways = dict.fromkeys(self._changes.names, self._changes.way)
         followed = tuple(
             FollowedSource(source.name, source.location, ways.get(source.name, "interval"))
             for source in self._sources.values()
@@ -217,7 +217,8 @@ class Watcher:
         for name in names:
             self._failures.pop(name, None)
             self._crawled.pop(name, None)
-        if report.generation != self._generation or report.crawls:
+        has_changed = report.added or report.changed or report.moved or report.removed
+        if has_changed or report.generation != self._generation or report.crawls:
             self._tell(Built(tuple(names), report, round(time.monotonic() - begin, 3)))
         self._generation = report.generation
 
@@ -361,7 +362,7 @@ def _place(location: str) -> _Place | None:
     """What tells that another thing is at a location: for a folder where it is and which it is, for a file also its state."""
     path = os.path.realpath(location)
     try:
-        status = os.stat(path)  # noqa: PTH116 - every half second
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
     if os.path.isdir(path):
@@ -382,7 +383,7 @@ def _network_mount(roots: Sequence[str]) -> str:
         if len(parts) > 4:  # noqa: PLR2004 - the fifth is where it is mounted
             mounts[parts[4].replace("\\040", " ")] = described.split(" ")[0]
     for root in roots:
-        around = [mount for mount in mounts if mount == "/" or root == mount or root.startswith(mount + "/")]
+        around = [mount for mount in mounts if mount in ("/", root) or root.startswith(mount + "/")]
         kind = mounts[max(around, key=len)] if around else ""
         if kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse"):
             return root

@@ -270,7 +270,9 @@ def watch(
     index: IndexFolder = None,
     settle: Annotated[
         str | None,
-        typer.Option("--settle", metavar="SECONDS", help="How long nothing must change before it builds. [default: 0.3]"),
+        typer.Option(
+            "--settle", metavar="SECONDS", help="How long nothing must change before it builds. [default: 0.3]"
+        ),
     ] = None,
     poll: Annotated[
         bool, typer.Option("--poll", help="Look at every file each second, where the system tells of no changes.")

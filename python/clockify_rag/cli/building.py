@@ -62,7 +62,7 @@ def build(
     return run(configuration, sources, as_json=as_json, **options)
 
 
-def run(configuration: config.Configuration, sources: Sequence[Source], *, as_json: bool, **options: bool) -> int:
+def run(configuration: config.Configuration, sources: Sequence[Source], *, as_json: bool, **options: Any) -> int:
     """Build the index from sources, print what was done, and return the exit status."""
     with output.progress_bar() as progress:
         report = opening.pipeline(configuration, building=True).build(sources, progress=progress, **options)

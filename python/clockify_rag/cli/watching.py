@@ -20,7 +20,7 @@ def watch(locations: Sequence[str], *, index: str | None, settle: str | None, po
     """Follow sources until a signal ends it, print what happens, and return the exit status."""
     configuration = opening.load(
         ("index.path", "--index", index),
-        ("watching.settle_seconds", "--settle", settle),
+        ("watching.settle_seconds", "--settle", _number(settle)),
         ("watching.polling", "--poll", True if poll else None),
     )
     sources = config.typed_sources([opening.typed(location) for location in locations], configuration.settings)
@@ -31,6 +31,14 @@ def watch(locations: Sequence[str], *, index: str | None, settle: str | None, po
 
     watcher = Watcher(pipeline, sources, _print_json if as_json else _Lines(configuration.settings.index.path).print)
     return _run(watcher)
+
+
+def _number(typed: str | None) -> float | str | None:
+    """What was typed as a number; anything else as it is, for the settings to refuse."""
+    try:
+        return None if typed is None else float(typed)
+    except ValueError:
+        return typed
 
 
 def _run(watcher: Watcher) -> int:
