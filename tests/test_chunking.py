@@ -149,13 +149,14 @@ def test_different_places_have_different_ids(places: list[tuple[list[str], str |
 CHUNKERS = (StructureChunker, SentenceChunker, FixedChunker, SemanticChunker)
 
 
-def chunker_of(kind: type[StructureChunker], **sizes: int) -> StructureChunker:
+def chunker_of(kind: type[StructureChunker], **sizes: Any) -> StructureChunker:
     return SemanticChunker(StaticEmbedder(), **sizes) if kind is SemanticChunker else kind(**sizes)
 
 
 _lines = st.lists(st.sampled_from("time report project user export rate invoice approve".split()), max_size=30)
 _pages = st.lists(
-    st.tuples(st.sampled_from(["", "## ", "- ", "> ", "### "]), _lines, st.sampled_from([".", "?", ":", ""])), max_size=25
+    st.tuples(st.sampled_from(["", "## ", "- ", "> ", "### "]), _lines, st.sampled_from([".", "?", ":", ""])),
+    max_size=25,
 ).map(lambda lines: "# Page\n\n" + "\n\n".join(start + " ".join(words) + end for start, words, end in lines))
 
 
@@ -166,7 +167,9 @@ def test_batches_do_not_show(kind: type[StructureChunker], pages: list[str], bat
     loaded = [load(text, page_kind) for text, page_kind in zip(pages, ("page", "faq", "glossary") * 2, strict=False)]
     chunker = chunker_of(kind, target=24, maximum=48)
     whole = chunker.chunk(loaded)
-    parts = [chunks for start in range(0, len(loaded), batch) for chunks in chunker.chunk(loaded[start : start + batch])]
+    parts = [
+        chunks for start in range(0, len(loaded), batch) for chunks in chunker.chunk(loaded[start : start + batch])
+    ]
     assert parts == whole
     for document, chunks in zip(loaded, whole, strict=True):
         assert len({chunk.id for chunk in chunks}) == len(chunks)
@@ -249,16 +252,18 @@ def test_a_table_has_a_form_for_programs() -> None:
     assert isinstance(table, Table)
     assert table == Table(table.span, ("Plan", "Price", "Price"), (("A | B", "1", "2"), ("C",)))
     assert table.objects() == [{"Plan": "A | B", "Price": "1", "3": "2"}, {"Plan": "C", "Price": "", "3": ""}]
-    assert table.markdown() == (
-        "| Plan | Price | Price |\n| --- | --- | --- |\n| A \\| B | 1 | 2 |\n| C |  |  |"
-    )
+    assert table.markdown() == ("| Plan | Price | Price |\n| --- | --- | --- |\n| A \\| B | 1 | 2 |\n| C |  |  |")
     assert chunks_of(f"# T\n\n{table.markdown()}\n")[0].parts == (table,)
 
 
 _cells = st.text("ab|\\é日*_[]<>&~`", max_size=6).map(lambda cell: f"x{cell}x")
 
 
-@given(st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(_cells, min_size=width, max_size=width), min_size=2, max_size=5)))
+@given(
+    st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.lists(_cells, min_size=width, max_size=width), min_size=2, max_size=5)
+    )
+)
 def test_markdown_of_a_table_is_that_table(rows: list[list[str]]) -> None:
     table = Table((0, 0), tuple(rows[0]), tuple(map(tuple, rows[1:])))
     (again,) = chunks_of(f"# T\n\n{table.markdown()}\n")[0].parts
@@ -283,7 +288,9 @@ def test_a_term_is_found_by_the_names_it_has(tmp_path: Path) -> None:
     (tmp_path / "docs" / "words.md").write_text("# Words\n\n## Bed (plot)\n\nWhere things grow.\n")
     (tmp_path / "docs" / "asked.md").write_text("# Asked\n\n## How long is a round?\n\nAn hour.\n")
     pipeline = pipeline_of(tmp_path / "index")
-    source = Source(name="docs", location=str(tmp_path / "docs"), glossary=("*.csv", "words.md", "!other.csv"), faq=("asked.*",))
+    source = Source(
+        name="docs", location=str(tmp_path / "docs"), glossary=("*.csv", "words.md", "!other.csv"), faq=("asked.*",)
+    )
     report = pipeline.build([source])
     assert [skipped.path for skipped in report.skipped] == ["other.csv"]
     hit = pipeline.search("circuit", filters={"kind": ["glossary"]}).hits[0]

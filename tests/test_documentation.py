@@ -131,7 +131,9 @@ def read(data: Path, name: str) -> list[Read]:
     """Read all pages of a collection, in order of path."""
     collection = COLLECTIONS[name]
     with tarfile.open(data / collection.archive) as archive:
-        members = sorted((one for one in archive if one.isfile() and one.name.endswith(".html")), key=lambda one: one.name)
+        members = sorted(
+            (one for one in archive if one.isfile() and one.name.endswith(".html")), key=lambda one: one.name
+        )
         contents = [(one.name, stream.read()) for one in members if (stream := archive.extractfile(one))]
     chunker = StructureChunker()
     found: list[Read] = []
@@ -141,7 +143,9 @@ def read(data: Path, name: str) -> list[Read]:
         loaded = []
         for (path, _), page in zip(batch, pages, strict=True):
             assert isinstance(page, _core.Page)
-            document = Document(id=hashlib.md5(path.encode()).hexdigest(), source=name, path=path, title="", kind=page.kind)
+            document = Document(
+                id=hashlib.md5(path.encode()).hexdigest(), source=name, path=path, title="", kind=page.kind
+            )
             loaded.append(LoadedDocument(document, page))
         for (path, content), chunks in zip(batch, chunker.chunk(loaded), strict=True):
             oracle = Oracle(collection.enclosed)
@@ -170,7 +174,9 @@ def test_every_heading_that_can_be_linked_to_has_its_chunk(data: Path, name: str
             below = "".join(other.below + other.text for other in headings if other.anchor == heading.anchor)
             first = re.sub(r"^(\d+\.|-) ", "", chunks[0].text.split("\n")[0])
             words += plain(first)[:20] in below
-    print(f"{name}: {asked} headings with an id, {reached} with a chunk, {words} whose chunk begins with what stands there")
+    print(
+        f"{name}: {asked} headings with an id, {reached} with a chunk, {words} whose chunk begins with what stands there"
+    )
     assert missing == []
     assert asked == COLLECTIONS[name].headings
     assert words / asked > 0.99

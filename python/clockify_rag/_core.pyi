@@ -160,7 +160,6 @@ def chunk_units(pages: Sequence[tuple[Page, str]], tokenizer: Tokenizer, cutting
 def chunking_fingerprint() -> str:
     """A hash of what the readers of pages and the built-in chunkers do: 32 hexadecimal digits."""
 
-
 def detect_language(text: str, fallback: str) -> str:
     """The ISO 639-1 code of the language of ``text``, or ``fallback`` when it does not tell."""
 

@@ -191,6 +191,8 @@ class SemanticChunker(StructureChunker):
 
 def _pages(documents: Sequence[LoadedDocument]) -> list[tuple[_core.Page, str]]:
     return [(loaded.page, loaded.document.kind) for loaded in documents]
+
+
 def counted(chunks: Sequence[Chunk]) -> list[Chunk]:
     """Return chunks that came ready made with their sizes in tokens."""
     sizes = _vocabulary().count([chunk.text for chunk in chunks])
