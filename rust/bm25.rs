@@ -14,11 +14,13 @@
 //! the same score, bit for bit, however the index is cut into segments. Search skips rows by bounds and by sums in another
 //! order; both carry a margin for rounding, and what survives is scored again by that one function.
 
+mod scored;
 mod search;
 
 use crate::error::{Error, Result};
 use crate::lexical::{FIELDS, Level, PerField, Postings, Statistics, length_of_code};
 
+pub use scored::ScoredLists;
 pub(crate) use search::TermLists;
 pub use search::{score_rows, top_k};
 
@@ -140,6 +142,13 @@ impl Scorer {
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Whether this gives every row the scores that `other` does, for the same idf.
+    fn scores_as(&self, other: &Self) -> bool {
+        self.level == other.level
+            && self.parameters == other.parameters
+            && self.slope.map(f32::to_bits) == other.slope.map(f32::to_bits)
     }
 
     /// `1 − b + b · dl / avgdl`; never 0, so that no damaged length divides by it.

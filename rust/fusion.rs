@@ -74,6 +74,9 @@ pub fn without_repeats<S: Copy + Eq + std::hash::Hash>(
         return Err(Error::InvalidArgument(format!("the weight of repeats is {weight}, not within 0 and 1")));
     }
     same_length("sections", relevance.len(), sections.len())?;
+    if weight >= 1.0 {
+        return Ok(relevance.to_vec());
+    }
     let mut factors: FxHashMap<S, f32> = FxHashMap::default();
     let counted = relevance.iter().zip(sections).map(|(&relevance, &section)| {
         let factor = factors.entry(section).or_insert(1.0);

@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 
 use crate::analysis::Language;
 use crate::bitmap::Bitmap;
+use crate::bm25::ScoredLists;
 use crate::dense::{self, Halves, VectorSegment};
 use crate::error::{Error, Result};
 use crate::lexical::{self, ChunkText, Corrections, DocumentText, LexicalSegment, Piece};
@@ -391,6 +392,8 @@ pub struct SegmentReader {
     files: Arc<Segment>,
     /// Terms, posting lists and filters.
     pub lexical: LexicalSegment,
+    /// What is remembered of posting lists' scores.
+    pub scored: ScoredLists,
     /// Vectors, where the index has them.
     pub vectors: Option<VectorSegment>,
 }
@@ -401,9 +404,11 @@ impl SegmentReader {
     /// # Errors
     /// [`Error::IndexCorrupt`] when a structure that is verified at once is damaged.
     pub fn open(files: &Arc<Segment>) -> Result<Self> {
+        let lexical = LexicalSegment::open(files)?;
         let reader = Self {
             files: Arc::clone(files),
-            lexical: LexicalSegment::open(files)?,
+            scored: ScoredLists::new(lexical.chunks()),
+            lexical,
             vectors: files.find("vectors.f16").map(|_| VectorSegment::open(files)).transpose()?,
         };
         let records = reader.records()?;

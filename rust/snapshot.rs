@@ -218,6 +218,14 @@ impl Snapshot {
         self.view(segment)?.reader.records()
     }
 
+    /// The records of each segment.
+    ///
+    /// # Errors
+    /// [`Error::IndexCorrupt`] when a header is damaged.
+    pub fn all_records(&self) -> Result<Vec<Records<'_>>> {
+        self.views.iter().map(|view| view.reader.records()).collect()
+    }
+
     /// The vectors of a segment, where the index has them.
     ///
     /// # Errors
@@ -587,9 +595,9 @@ impl<'a> Search<'a> {
         let lists = |(view, (chunk_terms, document_terms)): (&'a View, &(Vec<QueryTerm>, Vec<QueryTerm>))| {
             let postings = view.reader.lexical.postings();
             let documents =
-                self.weighs_documents().then(|| TermLists::new(postings, document_terms, &self.document_scorer));
+                self.weighs_documents().then(|| TermLists::new(postings, document_terms, &self.document_scorer, None));
             Ok(WordLists {
-                chunks: TermLists::new(postings, chunk_terms, &self.chunk_scorer)?,
+                chunks: TermLists::new(postings, chunk_terms, &self.chunk_scorer, Some(&view.reader.scored))?,
                 documents: documents.transpose()?,
             })
         };
@@ -611,6 +619,8 @@ impl<'a> Search<'a> {
         order.sort_unstable_by_key(|&part| std::cmp::Reverse(parts.get(part).map(|part| part.records.chunks())));
         let mut found = vec![Vec::new(); parts.len()];
         let mut best: Vec<f32> = Vec::new();
+        // Sums of one segment may be more than they are by what is remembered there.
+        let excess = lists.iter().map(|lists| lists.chunks.excess()).fold(0f32, f32::max);
         let mut least = 0.0;
         for number in order {
             let (Some(part), Some(lists), Some(found)) = (parts.get(number), lists.get(number), found.get_mut(number))
@@ -621,14 +631,14 @@ impl<'a> Search<'a> {
             best.extend(found.iter().map(|(_, sum)| *sum));
             if candidates > 0 && best.len() >= candidates {
                 let (_, last, _) = best.select_nth_unstable_by(candidates - 1, |left, right| right.total_cmp(left));
-                least = *last;
+                least = (*last - excess).max(0.0);
                 best.truncate(candidates);
             }
         }
         let document_max = || document_maximum(parts, &lists, document_of_best(parts, &lists, &found)?);
         let document_max = documents_too.then(document_max).transpose()?;
         let worthy = |(lists, found): (&WordLists<'_>, Vec<(u32, f32)>)| {
-            let least = least * lists.chunks.margin();
+            let least = lists.chunks.floor(least);
             found.into_iter().filter(|(_, sum)| *sum >= least).map(|(row, _)| row).collect()
         };
         let survivors = lists.iter().zip(found).map(worthy).collect();

@@ -632,6 +632,9 @@ pub fn sync_directory(directory: &Path) -> Result<()> {
 /// The version of the format on disk that this crate writes and reads.
 pub const FORMAT: u32 = 2;
 
+/// The oldest format that this crate reads. `migrate` writes an index of an older one than [`FORMAT`] anew.
+pub const OLDEST_FORMAT: u32 = 2;
+
 /// How many generations stay when newer ones are published.
 pub const KEPT_GENERATIONS: usize = 3;
 
@@ -771,7 +774,7 @@ impl Manifest {
         let (body, hash) = unseal("manifest", bytes).map_err(|reason| Error::corrupt(path, reason))?;
         let unreadable = |failure: serde_json::Error| Error::corrupt(path, format!("it cannot be read: {failure}"));
         let version: Version = serde_json::from_slice(body).map_err(unreadable)?;
-        if version.format != FORMAT {
+        if !(OLDEST_FORMAT..=FORMAT).contains(&version.format) {
             return Err(Error::IndexIncompatible {
                 aspect: "format",
                 found: version.format.to_string(),

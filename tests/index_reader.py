@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,11 @@ class IndexReader:
         entry = self.manifest["state"]
         if entry is None:
             return {}
-        decoded = msgspec.msgpack.decode(self.whole("generations", entry))
+        content = self.whole("generations", entry)
+        if content.startswith(b"\x78"):
+            content = zlib.decompress(content)
+            assert len(content) >= 1 << 16
+        decoded = msgspec.msgpack.decode(content)
         if isinstance(decoded, list):
             decoded, counts = decoded
             assert set(counts) == {"made", "cached", "kept"}

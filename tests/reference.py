@@ -47,6 +47,7 @@ COMMANDS = (
     ("snapshot",),
     ("restore",),
     ("verify",),
+    ("migrate",),
     ("doctor",),
     ("config",),
     ("config", "show"),

@@ -111,6 +111,14 @@ def test_a_run_makes_a_result_that_the_page_shows(
     assert "clockify-rag with texts" not in left_out
     again = run.merged(tmp_path / "debian-small-1234567.json", {"at": "later"}, [])
     assert again == {**result, "at": "later"}
+    measured.figures = {"hybrid": {names[0]: measured.figures["hybrid"][names[0]]}}
+    later = run.merged(
+        tmp_path / "debian-small-7654321.json", {**entry, "at": "2026-02", "commit": "7654321"}, [measured]
+    )
+    assert list(later["figures"]["256"]["hybrid"]) == names[:1], "ratios are taken within a run"
+    assert later["figures"]["256"]["dense"] == result["figures"]["256"]["dense"]
+    assert {task for task, commit in later["commits"]["256"].items() if commit == "7654321"} == {"hybrid"}
+    assert harness("report").commits(later).startswith("`7654321`; `1234567` (")
 
 
 def test_a_contender_that_fails_says_why(harness: Any, small: Path) -> None:

@@ -17,6 +17,7 @@ from clockify_rag.config import Settings
 from clockify_rag.errors import SourceError, SourceShrunk
 from clockify_rag.pipeline import Pipeline
 from folders import source_of, write
+from index_reader import IndexReader
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking
 
 
@@ -195,6 +196,21 @@ def test_states_of_files_and_counts_lie_side_by_side(tmp_path: Path, pages: Path
     assert pipeline.build([pages]).stale == 1
     assert pipeline.index.find("fees.md").stale
     assert pipeline.build([pages]).generation == pipeline.index.generation == 2
+
+
+def test_states_of_many_touched_files_are_small(tmp_path: Path) -> None:
+    pages = write(tmp_path / "garden", pages_of(700))
+    pipeline = pipeline_of(tmp_path / "index")
+    pipeline.build([pages])
+    write(pages, pages_of(700))
+    pipeline.build([pages])
+    (state,) = (tmp_path / "index" / "generations").glob("*.state")
+    assert 0 < len(state.read_bytes()) < 700 * 60
+    touched = {document.id: document.file for document in pipeline.index.documents()}
+    assert IndexReader(tmp_path / "index").state().keys() == touched.keys()
+    assert pipeline.build([pages]).generation == 2
+    write(pages, {"page-1.md": "# Page 1\n\nAnother note.\n"})
+    assert pipeline.build([pages]).unchanged == 699
 
 
 # What is refused.

@@ -16,6 +16,7 @@ from clockify_rag import changing
 from clockify_rag.cache import EmbeddingCache
 from clockify_rag.cli import run
 from clockify_rag.contracts import LoadedDocument
+from clockify_rag.crawling.pages import folder_name
 from clockify_rag.errors import (
     BackendUnavailable,
     IndexCorrupt,
@@ -255,9 +256,8 @@ def test_former_generations_are_kept_without_what_was_purged(pipeline: Pipeline,
     assert "twelve pounds" in first.text(first.find("fees.md").id)
 
 
-def test_a_purge_that_stops_halfway_is_completed_by_the_next(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_purge_that_fails_publishes_nothing(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = rankings(pipeline)
     with monkeypatch.context() as patched:
 
         def fail(self: EmbeddingCache) -> int:
@@ -266,9 +266,21 @@ def test_a_purge_that_stops_halfway_is_completed_by_the_next(
         patched.setattr(EmbeddingCache, "clear", fail)
         with pytest.raises(OSError, match="the disk is gone"):
             changing.remove(pipeline, ["gate.md"], purge=True)
-    with pytest.raises(SourceError):
-        changing.remove(pipeline, ["gate.md"], purge=True)
+    assert rankings(reopened(pipeline)) == before
+    changing.remove(pipeline, ["gate.md"], purge=True)
     assert holding(pipeline.path, "the warden") == []
+
+
+def test_raw_pages_of_the_source_are_purged_and_others_stay(pipeline: Pipeline) -> None:
+    write(
+        pipeline.path / "pages",
+        {f"{folder_name('garden')}/bodies/ab/x": "the warden", "other-0123456789abcdef/bodies/ab/y": "soup"},
+    )
+    report = changing.remove(pipeline, ["gate.md"], purge=True)
+    assert report.purge is not None
+    assert report.purge.sites == ("garden",)
+    assert holding(pipeline.path, "the warden") == []
+    assert holding(pipeline.path, "soup")
 
 
 def test_a_twin_that_stays_is_named(pipeline: Pipeline, pages: Path, tmp_path: Path) -> None:

@@ -307,9 +307,7 @@ def index_with(folder: Path, dimension: int) -> None:
     entry = EmbedderEntry(f"expanded-{dimension}", f"{SEED:032x}", dimension)
     shutil.rmtree(folder / f"index-{dimension}", ignore_errors=True)
     row = 0
-    with IndexWriter(
-        folder / f"index-{dimension}", chunker=source.chunker, embedder=entry, embed=lambda batch: [None] * len(batch)
-    ) as writer:
+    with IndexWriter(folder / f"index-{dimension}", chunker=source.chunker, embedder=entry) as writer:
         for document in stored_documents(source):
             chunks = [decode_chunk(record, text) for record, text in source.chunks_of(document.id)]
             rows = numpy.ascontiguousarray(vectors[row : row + len(chunks)], "<f4").tobytes()

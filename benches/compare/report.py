@@ -2,7 +2,7 @@
 
     python benches/compare/report.py [--no-plots]
 
-Of each corpus the newest result is shown, whole: nothing is left out because a peer is better. The page is a function of the
+Of each corpus the newest result is shown, with what of it was measured at which commit, whole: nothing is left out because a peer is better. The page is a function of the
 result files, and a test holds the two together; plots need matplotlib and are drawn in an environment of their own.
 """
 
@@ -143,11 +143,21 @@ def corpora(results: Results) -> list[str]:
                 number(corpus["text_characters"] / 1e6),
                 str(min(corpus["queries"], result["measured"]["questions"])),
                 str(result["measured"]["passes"]),
-                f"`{result['commit']}`",
+                commits(result),
                 str(result["at"])[:10],
             ]
         )
     return table(heads, rows)
+
+
+def commits(result: Mapping[str, Any]) -> str:
+    """The commits that a corpus was measured at, older ones with what was measured there alone."""
+    parts: dict[str, list[str]] = {}
+    for dimension, tasks in result.get("commits", {}).items():
+        for task, commit in tasks.items():
+            parts.setdefault(commit, []).append(f"{task} at {dimension}")
+    others = [f"`{commit}` ({', '.join(tasks)})" for commit, tasks in parts.items() if commit != result["commit"]]
+    return "; ".join([f"`{result['commit']}`", *others])
 
 
 def machines(results: Results) -> str:

@@ -244,9 +244,15 @@ def machine() -> dict[str, Any]:
 
 
 def merged(path: Path, entry: dict[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what the file holds, with the new figures in place of older ones of the same contender and task."""
-    whole: dict[str, Any] = (
-        json.loads(path.read_text()) if path.is_file() else {"contenders": {}, "figures": {}, "failed": {}}
+    """Return what the file holds, with the new figures in place of older ones of the same contender and task.
+
+    Where there is no such file yet, what was measured of the corpus at another commit stays until its task is measured again; then
+    all of that task goes, because ratios are taken within a run. ``commits`` names the commit of each task.
+    """
+    whole = before(path, entry)
+    known = whole.get("commit", entry.get("commit"))
+    commits = whole.setdefault(
+        "commits", {dimension: dict.fromkeys(tasks, known) for dimension, tasks in whole["figures"].items()}
     )
     whole |= entry
     for run in runs:
@@ -255,13 +261,26 @@ def merged(path: Path, entry: dict[str, Any], runs: Sequence[Run]) -> dict[str, 
                 {"version": about["version"], "notes": about["notes"], f"path {run.dimension}": about["path"]}
             )
         figures = whole["figures"].setdefault(str(run.dimension), {})
+        of_task = commits.setdefault(str(run.dimension), {})
         for task, found in run.figures.items():
-            figures.setdefault(task, {}).update(found)
+            if of_task.get(task) != entry["commit"]:
+                figures[task] = {}
+            of_task[task] = entry["commit"]
+            figures[task].update(found)
         failed = whole["failed"].setdefault(str(run.dimension), {})
         failed.update(run.failed)
         for name in [name for name in failed if name in run.about and name not in run.failed]:
             del failed[name]
     return whole
+
+
+def before(path: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the file's result, or else the newest of the same corpus, or else an empty one."""
+    if path.is_file():
+        return dict(json.loads(path.read_text()))
+    others = [json.loads(other.read_text()) for other in path.parent.glob("debian-*.json")]
+    same = [other for other in others if other["corpus"]["name"] == entry["corpus"]["name"]]
+    return max(same, key=lambda other: str(other["at"]), default={"contenders": {}, "figures": {}, "failed": {}})
 
 
 def measured(run: Run, arguments: argparse.Namespace, tasks: Sequence[str]) -> None:

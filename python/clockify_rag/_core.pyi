@@ -13,6 +13,7 @@ from clockify_rag.contracts import Block
 from clockify_rag.errors import DocumentUnreadable
 
 __all__ = [
+    "FORMAT",
     "Found",
     "Page",
     "Remains",
@@ -46,8 +47,11 @@ __all__ = [
     "write_snapshot",
 ]
 
-_Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text"]
-"""``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it."""
+FORMAT: int
+"""The version of the format on disk that is written."""
+
+_Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text", "csv"]
+"""``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it, ``csv`` a glossary."""
 _Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
 
 @final
@@ -78,6 +82,9 @@ class Page:
         """How many hidden elements were left out."""
     @property
     def hub(self) -> bool: ...
+    @property
+    def kind(self) -> Literal["page", "hub", "glossary", "faq"]:
+        """What the page is: what it says itself, else whether it is almost only links."""
 
 def parse(
     format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None, omitted: Sequence[str] = ...
@@ -116,12 +123,42 @@ _Piece = tuple[
     list[tuple[int, int]],  # spans, code points
     list[tuple[int, int]],  # repeated spans
     int,  # tokens
-    int,  # ordinal among the chunks of this section and kind
+    list[tuple[str, tuple[int, int], list[str], list[list[str]]]],  # parts: kind, span, texts, rows
     str,  # text
 ]
 
-def chunk(pages: Sequence[Page], tokenizer: Tokenizer, target: int, maximum: int, overlap: float) -> list[list[_Piece]]:
-    """Cut pages by their structure on all threads."""
+@final
+class Cutting:
+    """How pages are cut. Sizes are in tokens; ``overlap`` is a share of the target."""
+
+    def __new__(
+        cls,
+        method: Literal["structure", "sentence", "semantic", "fixed"],
+        target: int,
+        maximum: int,
+        overlap: float,
+        *,
+        table: int = 0,
+        images: bool = True,
+    ) -> Cutting: ...
+
+def chunk(
+    pages: Sequence[tuple[Page, str]],
+    tokenizer: Tokenizer,
+    cutting: Cutting,
+    vectors: tuple[int, Sequence[bytes]] | None = None,
+) -> list[list[_Piece]]:
+    """Cut pages, each with what it is (``glossary``, ``faq``, or anything else), on all threads.
+
+    ``vectors`` are the width and, for each page, the rows of little-endian float32 of its ``chunk_units``; the method
+    ``semantic`` needs them.
+    """
+
+def chunk_units(pages: Sequence[tuple[Page, str]], tokenizer: Tokenizer, cutting: Cutting) -> list[list[str]]:
+    """Return for each page the texts that the method puts together, on all threads."""
+
+def chunking_fingerprint() -> str:
+    """A hash of what the readers of pages and the built-in chunkers do: 32 hexadecimal digits."""
 
 def detect_language(text: str, fallback: str) -> str:
     """The ISO 639-1 code of the language of ``text``, or ``fallback`` when it does not tell."""
@@ -215,8 +252,8 @@ class Found:
             IndexCorrupt: bytes of a hit are not what was written.
         """
     @property
-    def ids(self) -> list[tuple[str, float]]:
-        """The hits' chunk ids and scores, best first; read from the index each time.
+    def ids(self) -> tuple[list[str], NDArray[numpy.float32]]:
+        """The hits' chunk ids, and their scores, best first; read from the index each time.
 
         Raises:
             IndexCorrupt: bytes of an id are not what was written.
@@ -242,6 +279,8 @@ class Snapshot:
         """
     @property
     def generation(self) -> int: ...
+    @property
+    def format(self) -> int: ...
     @property
     def hash(self) -> str:
         """The manifest's."""

@@ -16,7 +16,7 @@ import msgspec
 from clockify_rag import _core
 from clockify_rag.cache import EmbeddingCache
 from clockify_rag.contracts import Document, LoadedDocument, Source
-from clockify_rag.errors import IndexCorrupt, SourceError
+from clockify_rag.errors import IndexCorrupt, SourceError, StoreError
 from clockify_rag.index import (
     SEGMENT_BYTES,
     DocumentState,
@@ -36,6 +36,7 @@ from clockify_rag.pipeline import Pipeline, Progress, VectorMaker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from clockify_rag.contracts import Chunk
 
@@ -54,6 +55,8 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
     """Former generations that are gone."""
     cache_bytes: int
     """What the embedding cache took, which is gone."""
+    sites: tuple[str, ...]
+    """Sources whose kept raw pages are gone, all of them: other addresses may have had the same text."""
     same_text: tuple[str, ...]
     """Documents that stay and have the text of one that went, as ``source/path``."""
     out_of_reach: tuple[str, ...]
@@ -188,10 +191,13 @@ class _Purging:
             state = state_of(current)
             kept = {name: state for name, state in state.documents.items() if name not in ids}
             del generations, current
+            # First, because these may go at any time: after the publication the documents may be found no more.
+            cache_bytes = EmbeddingCache(path / "cache").clear()
+            named = {document.source for found in rows.values() for _, document in found if document.id in ids}
+            sites = [source for source in sorted(named) if _forget_pages(path, source)]
             generation, rewritten, removed = writer.purge(replaced, encoded_state(kept, state.embedding))
         finally:
             writer.close()
-        cache_bytes = EmbeddingCache(path / "cache").clear()
         contents = {document.content_hash for found in rows.values() for _, document in found if document.id in ids}
         staying = [document for document in living.values() if document.id not in ids]
         return Removal(
@@ -203,6 +209,7 @@ class _Purging:
                 rewritten=tuple(rewritten),
                 removed=tuple(removed),
                 cache_bytes=cache_bytes,
+                sites=tuple(sites),
                 same_text=tuple(_name(document) for document in staying if document.content_hash in contents),
                 out_of_reach=OUT_OF_REACH,
             ),
@@ -233,6 +240,26 @@ class _Purging:
             text, chunks = _content(remains, segment, row)
             writer.add(row_of(document, text, chunks), dimension, remains.vectors(segment, row) if dimension else None)
         return writer.flush()
+
+
+def _forget_pages(index: Path, source: str) -> bool:
+    """Remove what a crawl of ``source`` kept; returns whether there was anything."""
+    import shutil
+
+    from clockify_rag.crawling.pages import FOLDER, folder_name
+
+    folder = index / FOLDER / folder_name(source)
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(
+            f"the kept pages of source {source} cannot be removed: {error.strerror}",
+            hint="remove them and purge again",
+            path=str(folder),
+        ) from error
+    return True
 
 
 OUT_OF_REACH = (

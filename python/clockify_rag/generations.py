@@ -17,6 +17,7 @@ import msgspec
 
 from clockify_rag import _core
 from clockify_rag.errors import ConfigError, GenerationNotFound, IndexCorrupt, StoreError
+from clockify_rag.index import EmbedderEntry, IndexWriter, decode_chunk, state_of, stored_documents
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +273,42 @@ def restore(file: str | Path, path: str | Path, *, replace: bool = False) -> tup
 def _archived(row: tuple[int, int, int, str]) -> Archived:
     generation, files, size, total = row
     return Archived(generation=generation, files=files, bytes=size, hash=total)
+
+
+class Migrated(msgspec.Struct, frozen=True, kw_only=True):
+    """An index that has the present format."""
+
+    generation: int
+    """The generation that is served."""
+    format: int
+    was: int
+    """The format before; the same where there was nothing to do."""
+
+
+def migrate(path: str | Path) -> Migrated:
+    """Bring an index of an older format that is still read to the present one, as a new generation.
+
+    The old one is served until then, and can be rolled back to. No source is read and nothing is embedded.
+
+    Raises:
+        IndexIncompatible: the format is newer than this version, or so old that it is no longer read.
+        IndexLocked: another process builds this index.
+    """
+    before = _core.Snapshot.open(str(path))
+    number = before.generation if before.format == _core.FORMAT else written_anew(path)
+    return Migrated(generation=number, format=_core.FORMAT, was=before.format)
+
+
+def written_anew(path: str | Path) -> int:
+    """Publish a generation that holds what the one that is served holds, every file written anew; return its number."""
+    before = _core.Snapshot.open(str(path))
+    entry = None if before.embedder is None else EmbedderEntry(*before.embedder)
+    with IndexWriter(path, chunker=before.chunker, embedder=entry) as writer:
+        for document in stored_documents(before):
+            chunks = [decode_chunk(record, text) for record, text in before.chunks_of(document.id)]
+            vectors = None if entry is None else before.vectors_of(document.id)
+            writer.add(document, before.text(document.id) or "", chunks, vectors)
+        return writer.publish(lambda: state_of(before).embedding)
 
 
 def verify(

@@ -7,14 +7,16 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::scored::{Asked, ScoredList, ScoredLists};
 use super::{QueryTerm, Scorer};
 use crate::bitmap::Bitmap;
 use crate::error::Result;
 use crate::lexical::{BLOCK, FIELDS, List, Lists, PerField, Postings, Skip, is_too_long, tf_of_code, unpacked};
 
 /// Rows of a window: its scores fill half of a first-level cache.
-const WINDOW: usize = 8192;
+pub(super) const WINDOW: usize = 8192;
 /// A row is looked up in a list at the cost of adding this many rows of it.
 const LOOKUP_COST: usize = 16;
 /// Postings in a window that are cheaper to add than candidates are to collect before them.
@@ -48,13 +50,7 @@ pub fn top_k(
     allowed: Option<&Bitmap>,
     k: usize,
 ) -> Result<Vec<(u32, f32)>> {
-    let lists = TermLists::new(segment, terms, scorer)?;
-    let rows: Vec<u32> = lists.survivors(allowed, k, 0.0)?.into_iter().map(|(row, _)| row).collect();
-    let scores = lists.scores(&rows)?;
-    let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
-    ranked.sort_unstable_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
-    ranked.truncate(k);
-    Ok(ranked)
+    TermLists::new(segment, terms, scorer, None)?.top_k(allowed, k)
 }
 
 /// The score of each of `rows`, which ascend; 0 for a row without any of the terms.
@@ -62,7 +58,7 @@ pub fn top_k(
 /// # Errors
 /// As [`top_k`].
 pub fn score_rows(segment: &Postings, terms: &[QueryTerm], scorer: &Scorer, rows: &[u32]) -> Result<Vec<f32>> {
-    TermLists::new(segment, terms, scorer)?.scores(rows)
+    TermLists::new(segment, terms, scorer, None)?.scores(rows)
 }
 
 /// A question's terms in one segment at one level: their lists checked, and their tails decoded and scored. Made once for a
@@ -77,6 +73,8 @@ pub(crate) struct TermLists<'a> {
     tails: Vec<(u32, f32)>,
     /// For each of them, whether the term stands in the row's title.
     titles: Vec<bool>,
+    /// By how much a sum of remembered scores may be more than the sum of the scores.
+    excess: f32,
 }
 
 /// What a term of a question is to a row that has it.
@@ -97,14 +95,21 @@ struct TermList<'a> {
     list: List<'a>,
     factor: f32,
     tail: Range<usize>,
+    /// Its scores, where they are remembered.
+    scored: Option<Arc<ScoredList>>,
 }
 
 impl<'a> TermLists<'a> {
-    /// The lists of `terms` in `segment`, at the level of `scorer`.
+    /// The lists of `terms` in `segment`, at the level of `scorer`; with what is remembered of their scores.
     ///
     /// # Errors
     /// As [`top_k`].
-    pub(crate) fn new(segment: &'a Postings, terms: &[QueryTerm], scorer: &'a Scorer) -> Result<Self> {
+    pub(crate) fn new(
+        segment: &'a Postings,
+        terms: &[QueryTerm],
+        scorer: &'a Scorer,
+        remembered: Option<&ScoredLists>,
+    ) -> Result<Self> {
         let lists = segment.lists(scorer.level);
         let mut found = Vec::with_capacity(terms.len());
         let mut tails = Vec::with_capacity(terms.len() * BLOCK / 2);
@@ -113,16 +118,37 @@ impl<'a> TermLists<'a> {
             let factor = scorer.factor(term)?;
             let Some(ordinal) = term.ordinal.filter(|_| factor > 0.0) else { continue };
             let list = lists.list(ordinal)?;
+            let scored = match remembered {
+                Some(remembered) => remembered.get(ordinal, &Asked { list: &list, lists: &lists, scorer })?,
+                None => None,
+            };
             let start = tails.len();
-            for posting in list.tail() {
-                let posting = posting?;
-                let score = scorer.term_score(factor, posting.frequencies, lists.lengths(posting.row));
-                tails.push((posting.row, score));
-                titles.push(posting.frequencies[0] > 0);
+            if scored.is_none() {
+                for posting in list.tail() {
+                    let posting = posting?;
+                    let score = scorer.term_score(factor, posting.frequencies, lists.lengths(posting.row));
+                    tails.push((posting.row, score));
+                    titles.push(posting.frequencies[0] > 0);
+                }
             }
-            found.push(TermList { number, list, factor, tail: start..tails.len() });
+            found.push(TermList { number, list, factor, tail: start..tails.len(), scored });
         }
-        Ok(Self { scorer, lists, asked: terms.len(), terms: found, tails, titles })
+        let excess = |term: &TermList<'_>| term.scored.as_ref().map_or(0.0, |scored| scored.excess(term.factor));
+        let excess = found.iter().map(excess).sum();
+        Ok(Self { scorer, lists, asked: terms.len(), terms: found, tails, titles, excess })
+    }
+
+    /// The `k` rows with the highest scores, as [`top_k`].
+    ///
+    /// # Errors
+    /// As [`top_k`].
+    pub(super) fn top_k(&self, allowed: Option<&Bitmap>, k: usize) -> Result<Vec<(u32, f32)>> {
+        let rows: Vec<u32> = self.survivors(allowed, k, 0.0)?.into_iter().map(|(row, _)| row).collect();
+        let scores = self.scores(&rows)?;
+        let mut ranked: Vec<(u32, f32)> = rows.into_iter().zip(scores).filter(|(_, score)| *score > 0.0).collect();
+        ranked.sort_unstable_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
+        ranked.truncate(k);
+        Ok(ranked)
     }
 
     /// Every row that may be among the best `k` and may reach `least`, ascending, and few others; each with the sum of its
@@ -149,8 +175,18 @@ impl<'a> TermLists<'a> {
         }
     }
 
+    /// What a sum of the same scores, remembered or not and added in any order, surely reaches.
+    pub(crate) fn floor(&self, sum: f32) -> f32 {
+        (sum * self.margin() - self.excess).max(0.0)
+    }
+
+    /// By how much a sum may be more than the sum of its scores.
+    pub(crate) fn excess(&self) -> f32 {
+        self.excess
+    }
+
     /// The share of a sum that another sum of the same scores surely reaches.
-    pub(crate) fn margin(&self) -> f32 {
+    fn margin(&self) -> f32 {
         1.0 - (self.asked as f32 + 16.0) * f32::EPSILON * 4.0
     }
 
@@ -171,25 +207,61 @@ impl<'a> TermLists<'a> {
     /// As [`top_k`].
     pub(crate) fn for_each(&self, rows: &[u32], mut sink: impl FnMut(usize, Share)) -> Result<()> {
         let mut decoded = Decoded::default();
-        for TermList { number, list, factor, tail } in &self.terms {
+        for TermList { number, list, factor, tail, scored } in &self.terms {
             decoded.forget();
-            let mut rest = find_in_blocks(list, rows, &mut decoded, |index, frequencies| {
+            let mut found = |index: usize, frequencies: PerField<u32>| {
                 let score = self.scorer.term_score(*factor, frequencies, self.lists.lengths(rows[index]));
                 sink(index, Share { term: *number, score, in_title: frequencies[0] > 0 });
-            })?;
-            for (&(row, score), &in_title) in self.tails[tail.clone()].iter().zip(&self.titles[tail.clone()]) {
-                while rows.get(rest).is_some_and(|&own| own < row) {
-                    rest += 1;
-                }
-                match rows.get(rest) {
-                    Some(&own) if own == row => sink(rest, Share { term: *number, score, in_title }),
-                    Some(_) => {}
-                    None => break,
-                }
+            };
+            let rest = find_in_blocks(list, rows, &mut decoded, &mut found)?;
+            if scored.is_some() {
+                // A tail that nothing else needs is decoded here, and scored where it is met.
+                meet(
+                    &rows[rest..],
+                    list.tail(),
+                    |posting| posting.row,
+                    |at, posting| found(rest + at, posting.frequencies),
+                )?;
+                continue;
             }
+            let scores = self.tails[tail.clone()].iter().zip(&self.titles[tail.clone()]).map(Ok);
+            meet(
+                &rows[rest..],
+                scores,
+                |&(&(row, _), _)| row,
+                |at, (&(_, score), &in_title)| {
+                    sink(rest + at, Share { term: *number, score, in_title });
+                },
+            )?;
         }
         Ok(())
     }
+}
+
+/// Calls `both` with each of `rows` that one of `others` has, and that one; both ascend by row.
+fn meet<T>(
+    rows: &[u32],
+    others: impl Iterator<Item = Result<T>>,
+    row_of: impl Fn(&T) -> u32,
+    mut both: impl FnMut(usize, T),
+) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut at = 0;
+    for other in others {
+        let other = other?;
+        let row = row_of(&other);
+        while rows.get(at).is_some_and(|&own| own < row) {
+            at += 1;
+        }
+        match rows.get(at) {
+            Some(&own) if own == row => both(at, other),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Ok(())
 }
 
 /// The frequencies of `row` in `list`; `None` where the list does not have it.
@@ -236,7 +308,7 @@ fn find_in_blocks(
 }
 
 /// One decoded block of a list.
-struct Decoded {
+pub(super) struct Decoded {
     block: usize,
     rows: [u32; BLOCK],
     frequencies_of: usize,
@@ -302,7 +374,14 @@ impl Decoded {
     }
 
     /// Scores all rows of a block, summed in no promised order of fields.
-    fn scores(&mut self, scorer: &Scorer, lists: &Lists<'_>, list: &List<'_>, block: usize, factor: f32) -> Result<()> {
+    pub(super) fn scores(
+        &mut self,
+        scorer: &Scorer,
+        lists: &Lists<'_>,
+        list: &List<'_>,
+        block: usize,
+        factor: f32,
+    ) -> Result<()> {
         self.rows(list, block)?;
         if self.scores_of == block {
             return Ok(());
@@ -323,6 +402,11 @@ impl Decoded {
         }
         self.scores_of = block;
         Ok(())
+    }
+
+    /// The rows of the block scored last, with their scores.
+    pub(super) fn scored(&self) -> impl Iterator<Item = (u32, f32)> {
+        self.rows.iter().copied().zip(self.scores)
     }
 
     /// Scores again those rows whose lengths are not in their packed words.
@@ -464,11 +548,17 @@ impl<'a> Search<'a> {
     }
 
     fn prepare_term(&self, index: usize, term: &mut TermScratch) {
-        let TermList { list, factor, .. } = &self.lists.terms[index];
+        let TermList { list, factor, scored, .. } = &self.lists.terms[index];
         term.decoded.forget();
         term.blocks.clear();
         term.windows.clear();
         term.windows.resize(self.windows, (0.0, NONE));
+        if let Some(scored) = scored {
+            for (number, window) in term.windows.iter_mut().enumerate() {
+                window.0 = scored.bound(number, *factor);
+            }
+            return;
+        }
         let mut first = 0;
         for block in 0..list.blocks() {
             let skip = list.skip(block);
@@ -511,16 +601,18 @@ impl<'a> Search<'a> {
         scratch.pool.clear();
         let mut threshold = least;
         for (reach, window) in order {
-            let hopeless = reach <= 0.0 || reach < threshold * self.margin;
+            let hopeless = reach <= 0.0 || reach < self.lists.floor(threshold);
             if hopeless || allowed.is_some_and(|allowed| !any_in_window(allowed, window)) {
                 continue;
             }
-            self.search_window(window, threshold * self.margin, allowed, scratch)?;
+            self.search_window(window, self.lists.floor(threshold), allowed, scratch)?;
             let pool = &mut scratch.pool;
-            if pool.len() > k {
+            // Only where it is worth it: the threshold of the window before rules out nearly as much.
+            if pool.len() > k && (threshold <= least || pool.len() > k + k / 2) {
                 pool.select_nth_unstable_by(k - 1, |left, right| right.1.total_cmp(&left.1));
                 threshold = pool[k - 1].1.max(least);
-                pool.retain(|candidate| candidate.1 >= threshold * self.margin);
+                let floor = self.lists.floor(threshold);
+                pool.retain(|candidate| candidate.1 >= floor);
             }
         }
         let mut rows = scratch.pool.clone();
@@ -550,10 +642,10 @@ impl<'a> Search<'a> {
 
         // Rows are opened by the terms of the greatest bounds, until what is left cannot lift an unopened row.
         let mut rest = reach;
-        let mut left: usize = order.iter().map(|&(_, index)| self.postings_of_a_window(index)).sum();
+        let mut left: usize = order.iter().map(|&(_, index)| self.postings_of_a_window(index, window)).sum();
         let mut opened = false;
         for &(bound, index) in &*order {
-            let postings = self.postings_of_a_window(index);
+            let postings = self.postings_of_a_window(index, window);
             if !opened && rest < threshold && left > WORTH_COLLECTING {
                 candidates.collect(sums, (threshold - rest) * self.margin);
                 opened = true;
@@ -581,7 +673,11 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn postings_of_a_window(&self, index: usize) -> usize {
+    /// How many postings of a term are in a window; about, where its scores are not remembered.
+    fn postings_of_a_window(&self, index: usize, window: usize) -> usize {
+        if let Some(scored) = &self.lists.terms[index].scored {
+            return scored.count(window);
+        }
         (self.lists.terms[index].list.count() as usize * WINDOW) / self.lists.lists.rows() as usize
     }
 
@@ -594,10 +690,14 @@ impl<'a> Search<'a> {
         term: &mut TermScratch,
         sums: &mut [f32],
     ) -> Result<()> {
-        let TermList { list, factor, .. } = &self.lists.terms[index];
+        let TermList { list, factor, scored, .. } = &self.lists.terms[index];
         let TermScratch { decoded, blocks, windows } = term;
         let tail = self.tail(index);
         let Some(sums) = sums.first_chunk_mut::<WINDOW>() else { return Ok(()) };
+        if let Some(scored) = scored {
+            scored.add(window, *factor, sums);
+            return Ok(());
+        }
         let base = (window * WINDOW) as u32;
         let end = base as usize + WINDOW;
         let mut block = windows[window].1 as usize;
@@ -638,9 +738,13 @@ impl<'a> Search<'a> {
         candidates: &[u32],
         sums: &mut [f32],
     ) -> Result<()> {
-        let TermList { list, factor, .. } = &self.lists.terms[index];
+        let TermList { list, factor, scored, .. } = &self.lists.terms[index];
         let TermScratch { decoded, windows, .. } = term;
         let tail = self.tail(index);
+        if let (Some(scored), Some(sums)) = (scored, sums.first_chunk_mut::<WINDOW>()) {
+            scored.look_up(window, *factor, candidates, sums);
+            return Ok(());
+        }
         let base = (window * WINDOW) as u32;
         let mut block = windows[window].1 as usize;
         let mut next = 0;

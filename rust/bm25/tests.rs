@@ -356,6 +356,48 @@ fn large(rows: usize) -> Vec<Page> {
 }
 
 #[test]
+fn what_is_remembered_is_bounded_and_what_is_asked_for_most() {
+    let pages = large(4_000);
+    let opened = open(&pages);
+    let postings = opened.segment.postings();
+    let none = Corrections::default();
+    let parts = [(&opened.segment, &none)];
+    let statistics = statistics(&parts, Level::Chunks);
+    let scorer = Scorer::new(Parameters::default(), Level::Chunks, statistics).unwrap();
+    let count = |word: &str| df(&parts, Level::Chunks, word) as usize;
+    let room = 2 * count("w0");
+    let remembered = ScoredLists::with_room(room);
+    let ask = |word: &str, scorer: &Scorer| {
+        let question = [(word.to_owned(), 1.0)];
+        let terms =
+            query(&opened.segment, Level::Chunks, &question, |term| df(&parts, Level::Chunks, term), &statistics);
+        let lists = TermLists::new(postings, &terms, scorer, Some(&remembered)).unwrap();
+        let best = lists.top_k(None, 10).unwrap();
+        assert_eq!(bits(&best), bits(&unpruned(postings, &terms, scorer, None, 10)), "{word}");
+        assert!(remembered.remembered().1 <= room);
+    };
+    ask("w0", &scorer);
+    assert_eq!(remembered.remembered(), (0, 0), "asked for once");
+    (0..5).for_each(|_| ask("w0", &scorer));
+    assert_eq!(remembered.remembered(), (1, count("w0")));
+    // A list that takes the rest of the room, and then each of those that would take its place, asked for less and more.
+    for times in 2..4 {
+        for word in ["w1", "w2", "w3"] {
+            (0..times).for_each(|_| ask(word, &scorer));
+        }
+    }
+    let (lists, _) = remembered.remembered();
+    assert!(lists >= 2);
+    assert!(remembered.holds("w0", &opened.segment), "what is asked for most stays");
+    // Another scorer's scores are others.
+    let other = Scorer::new(Parameters { k1: 0.9, ..Parameters::default() }, Level::Chunks, statistics).unwrap();
+    ask("w0", &other);
+    assert_eq!(remembered.remembered(), (0, 0));
+    ask("w0", &other);
+    assert_eq!(remembered.remembered().0, 1);
+}
+
+#[test]
 fn pruning_never_changes_a_result() {
     let pages = large(40_000);
     let opened = open(&pages);
@@ -373,6 +415,7 @@ fn pruning_never_changes_a_result() {
         [&[0, 1, 2], &[3, 17, 200, 500], &[500, 501, 502, 40, 7], &[511, 300, 0], &[3], &[900, 5, 5]];
     for level in [Level::Chunks, Level::Documents] {
         let statistics = statistics(&parts, level);
+        let remembered = ScoredLists::new(postings.rows(level));
         for (words, parameters) in questions.iter().flat_map(|words| tunings.iter().map(move |tuning| (words, tuning)))
         {
             let question: Vec<(String, f32)> = words.iter().map(|word| (format!("w{word}"), 1.0)).collect();
@@ -382,20 +425,27 @@ fn pruning_never_changes_a_result() {
             for k in [1, 2, 10, 100, 1_000, 5_000] {
                 for allowed in [None, allowed] {
                     let best = top_k(postings, &terms, &scorer, allowed, k).unwrap();
-                    assert_eq!(
-                        bits(&best),
-                        bits(&unpruned(postings, &terms, &scorer, allowed, k)),
-                        "{words:?} {parameters:?} {k}"
-                    );
+                    let expected = bits(&unpruned(postings, &terms, &scorer, allowed, k));
+                    assert_eq!(bits(&best), expected, "{words:?} {parameters:?} {k}");
+                    let again = TermLists::new(postings, &terms, &scorer, Some(&remembered)).unwrap();
+                    assert_eq!(bits(&again.top_k(allowed, k).unwrap()), expected, "{words:?} {parameters:?} {k}");
                     // A score that is known to be reached rules out nothing that reaches it.
                     let Some(&(_, least)) = best.get(best.len() / 2) else { continue };
-                    let lists = TermLists::new(postings, &terms, &scorer).unwrap();
+                    let lists = TermLists::new(postings, &terms, &scorer, None).unwrap();
                     let survivors = lists.survivors(allowed, k, least).unwrap();
                     let reach = best.iter().filter(|(_, score)| *score >= least);
                     let found = |row: &u32| survivors.binary_search_by_key(row, |own| own.0).is_ok();
                     assert!(reach.clone().all(|(row, _)| found(row)), "{words:?} {k}");
+                    // Sums of remembered scores are no smaller than those of the scores, and larger by the excess at most.
+                    let exact = |row: &u32| survivors.binary_search_by_key(row, |own| own.0).map(|at| survivors[at].1);
+                    for (row, sum) in again.survivors(allowed, k, 0.0).unwrap() {
+                        let Ok(exact) = exact(&row) else { continue };
+                        let close = exact * 1e-5;
+                        assert!(sum >= exact - close && sum <= exact + again.excess() + close, "{sum} {exact}");
+                    }
                 }
             }
+            assert!(remembered.remembered().0 > 0 || words.len() == 1, "{words:?}");
         }
     }
     // The lists themselves, against bags of words.

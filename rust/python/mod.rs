@@ -153,7 +153,9 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         ),
         Error::IndexIncompatible { aspect, found, expected } => (
             "IndexIncompatible",
-            if aspect.ends_with("format") {
+            if aspect.ends_with("format") && is_newer(found, expected) {
+                "pip install --upgrade clockify-rag, or use the version that made it".to_owned()
+            } else if aspect.ends_with("format") {
                 "use the version of clockify-rag that made the index, or remove its folder and build it again"
                     .to_owned()
             } else {
@@ -173,6 +175,12 @@ fn exception(py: Python<'_>, error: &Error) -> PyErr {
         Error::Cancelled => ("InternalError", String::new(), Ok(())),
     };
     filled.and_then(|()| raise(py, class, error.to_string(), &hint, &fields)).unwrap_or_else(|failure| failure)
+}
+
+/// Whether a format is a later one.
+fn is_newer(found: &str, expected: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().ok();
+    number(found) > number(expected)
 }
 
 /// Whether a folder is an index and holds nothing else.
@@ -227,9 +235,12 @@ fn set_threads(threads: usize) {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<documents::Page>()?;
     module.add_class::<documents::Tokenizer>()?;
+    module.add_class::<documents::Cutting>()?;
     module.add_function(wrap_pyfunction!(documents::parse, module)?)?;
     module.add_function(wrap_pyfunction!(documents::links, module)?)?;
     module.add_function(wrap_pyfunction!(documents::chunk, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::chunk_units, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::chunking_fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(documents::detect_language, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyse, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyser_fingerprint, module)?)?;
@@ -247,6 +258,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<remains::Remains>()?;
     module.add_function(wrap_pyfunction!(generation_numbers, module)?)?;
     module.add_function(wrap_pyfunction!(generations::list_generations, module)?)?;
+    module.add("FORMAT", storage::FORMAT)?;
     module.add_function(wrap_pyfunction!(generations::served_generation, module)?)?;
     module.add_function(wrap_pyfunction!(generations::list_tags, module)?)?;
     module.add_function(wrap_pyfunction!(generations::set_tag, module)?)?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use numpy::{PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::bm25::{Explanation, Parameters};
 use crate::dense;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
+use crate::records::Id;
 use crate::snapshot::{self, Options, Question};
 use crate::storage::{BlockFile, Layout};
 
@@ -72,8 +73,9 @@ impl Found {
     #[getter]
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let read = py.enter(|| {
+            let records = self.snapshot.all_records()?;
             let row = |found: &snapshot::Found| {
-                let records = self.snapshot.records(found.place.segment)?;
+                let records = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
                 let (chunk, text) = (records.chunk_record(found.place.row)?, records.chunk_text(found.place.row)?);
                 Ok((chunk, text, records.document_record(found.document)?))
             };
@@ -98,14 +100,19 @@ impl Found {
     }
 
     #[getter]
-    fn ids(&self, py: Python<'_>) -> PyResult<Vec<(String, f32)>> {
-        py.enter(|| {
+    #[allow(clippy::type_complexity)]
+    fn ids<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyArray1<f32>>)> {
+        let ids = py.enter(|| {
+            let records = self.snapshot.all_records()?;
             let id = |found: &snapshot::Found| {
-                let id = self.snapshot.records(found.place.segment)?.chunk_id(found.place.row)?;
-                Ok((format!("{:032x}", u128::from_be_bytes(id)), found.score))
+                let records = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
+                records.chunk_id(found.place.row).map(hexadecimal)
             };
-            self.hits.iter().map(id).collect()
-        })
+            self.hits.iter().map(id).collect::<Result<Vec<_>>>()
+        })?;
+        let ids = PyList::new(py, ids.iter().map(|id| str::from_utf8(id).unwrap_or_default()))?;
+        let scores = self.hits.iter().map(|found| found.score);
+        Ok((ids, PyArray1::from_iter(py, scores)))
     }
 
     #[getter]
@@ -126,6 +133,18 @@ impl Found {
     fn timings_ms(&self) -> HashMap<&'static str, f64> {
         self.timings.iter().map(|&(part, milliseconds)| (part, (milliseconds * 1000.0).round() / 1000.0)).collect()
     }
+}
+
+impl Found {
+    fn no_segment(&self, found: &snapshot::Found) -> Error {
+        Error::corrupt(self.snapshot.generation().root(), format!("there is no segment {}", found.place.segment))
+    }
+}
+
+/// The digits of an id.
+fn hexadecimal(id: Id) -> [u8; 32] {
+    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+    std::array::from_fn(|at| digit(if at % 2 == 0 { id[at / 2] >> 4 } else { id[at / 2] & 15 }))
 }
 
 /// One opened generation.
@@ -172,6 +191,11 @@ impl Snapshot {
     #[getter]
     fn generation(&self) -> u64 {
         self.0.generation().manifest().generation
+    }
+
+    #[getter]
+    fn format(&self) -> u32 {
+        self.0.generation().manifest().format
     }
 
     #[getter]

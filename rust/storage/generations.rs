@@ -277,12 +277,20 @@ pub fn collect_generations(root: &Path, asked: bool) -> Result<Collected> {
     layout.read_current()?;
     let _lock = take_lock(root)?;
     let (served, _) = layout.read_current()?;
+    // Where what is served cannot be read, by damage or for its format, what went before may be all there is.
+    layout.read_manifest(served)?;
     let newest = layout.list_generations()?.last().copied();
     // What a build that was killed before `CURRENT` named its manifest left, as when the next one begins.
     let unserved = newest.filter(|&newest| newest == served + 1);
     if !asked {
-        unserved.map_or(Ok(()), |number| remove(&layout.manifest(number)))?;
-        return layout.collect(served);
+        let mut cleared = Collected::default();
+        if let Some(number) = unserved {
+            cleared.add(&layout.manifest(number))?;
+            remove(&layout.manifest(number))?;
+        }
+        let collected = layout.collect(served)?;
+        let (files, bytes) = (collected.files + cleared.files, collected.bytes + cleared.bytes);
+        return Ok(Collected { files, bytes, ..collected });
     }
     let mut collected = Collected::default();
     let listed = layout.listed()?;

@@ -290,10 +290,22 @@ fn generations_without_current_are_kept_and_named() {
 }
 
 #[test]
-fn a_first_build_that_was_killed_before_current_is_cleared() {
+fn a_first_generation_that_is_whole_is_served_although_current_is_missing() {
     let (_folder, root) = index(&[1]);
+    let current = fs::read(root.join("CURRENT")).unwrap();
     fs::remove_file(root.join("CURRENT")).unwrap();
     assert!(matches!(Generation::open(&root), Err(Error::IndexNotFound { .. })));
+    drop(Publisher::open(&root).unwrap());
+    assert_eq!(fs::read(root.join("CURRENT")).unwrap(), current);
+    assert_eq!(publish(&root, 2), 2);
+    read_all(&root).unwrap();
+}
+
+#[test]
+fn a_first_build_that_was_killed_before_it_was_whole_is_cleared() {
+    let (_folder, root) = index(&[1]);
+    fs::remove_file(root.join("CURRENT")).unwrap();
+    fs::remove_dir_all(root.join("segments").join("000001-0")).unwrap();
     drop(Publisher::open(&root).unwrap());
     assert!(content_files(&root).is_empty());
     assert_eq!(publish(&root, 2), 1);

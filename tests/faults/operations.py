@@ -76,8 +76,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("reembed", "updated", ("reembed", "none", "--index", "{index}")),
     Operation("tag", "updated", ("tag", "kept", "1", "--index", "{index}"), also="tags/*"),
     Operation("untag", "tagged", ("untag", "kept", "--index", "{index}"), also="tags/*"),
+    Operation("tag moved", "tagged", ("tag", "--move", "kept", "2", "--index", "{index}"), also="tags/*"),
     Operation("rollback", "updated", ("rollback", "1", "--index", "{index}"), after="rewritten"),
     Operation("snapshot", "updated", ("snapshot", "{folder}/archive", "--index", "{index}"), also="../archive"),
+    Operation("snapshot again", "archived", ("snapshot", "{folder}/archive", "--index", "{index}"), also="../archive"),
     Operation(
         "restore", "archived", ("restore", "{folder}/archive", "--index", "{folder}/restored"), judged="restored"
     ),

@@ -111,7 +111,7 @@ class Clockify(Contender):
 
         if not hasattr(self, "_row"):
             self._row = {chunk_id: row for row, chunk_id in enumerate(self.corpus.ids)}
-        ids = (hit[0] if isinstance(hit[0], str) else decode_chunk(hit[0], "").id for hit in result)
+        ids = result[0] if isinstance(result, tuple) else [decode_chunk(hit[0], "").id for hit in result]
         return [self._row[chunk_id] for chunk_id in ids]
 
 

@@ -634,6 +634,14 @@ def verify(
 
 
 @app.command(cls=PlainCommand)
+def migrate(index: IndexFolder = None, as_json: AsJson = False) -> None:
+    """Bring an index of an older format to the present one."""
+    from clockify_rag.cli import generations as commands
+
+    commands.migrate(index=index, as_json=as_json)
+
+
+@app.command(cls=PlainCommand)
 def remove(
     documents: Annotated[
         list[str] | None,

@@ -47,6 +47,8 @@ def remove(documents: Sequence[str], *, sources: Sequence[str], purge: bool, ind
 
 def _print_purge(printer: output.Printer, purge: Purge) -> None:
     printer.line(f"wrote {purge.segments:,} segments anew, cleared {purge.cache_bytes:,} bytes of cached embeddings")
+    for name in purge.sites:
+        printer.line(f"removed the raw pages of {output.one_line(name)}: the next crawl fetches them again")
     for old, new in purge.rewritten:
         printer.line(f"generation {old} is now generation {new}")
     if purge.removed:

@@ -1,4 +1,4 @@
-"""``generations``, ``tag``, ``untag``, ``rollback``, ``gc``, ``diff``, ``snapshot``, ``restore`` and ``verify``."""
+"""``generations``, ``tag``, ``untag``, ``rollback``, ``gc``, ``diff``, ``snapshot``, ``restore``, ``verify`` and ``migrate``."""
 
 from __future__ import annotations
 
@@ -188,6 +188,17 @@ def verify(*, every: bool, rate: str | None, index: str | None, as_json: bool) -
     if verified.damaged:
         output.note("hint: clockify-rag rollback serves the generation before, clockify-rag restore a snapshot")
     return IndexCorrupt.exit_code if verified.damaged else 0
+
+
+def migrate(*, index: str | None, as_json: bool) -> None:
+    """Bring an index to the present format."""
+    migrated = life.migrate(_folder(index))
+    if as_json:
+        output.print_json(msgspec.structs.asdict(migrated))
+    elif migrated.was == migrated.format:
+        output.Printer().line(f"the index has format {migrated.format}, the present one: there is nothing to do")
+    else:
+        output.Printer().line(f"generation {migrated.generation} has format {migrated.format}; it was {migrated.was}")
 
 
 def parse_rate(text: str) -> float:
