@@ -26,7 +26,7 @@ from clockify_rag.walking import Folder, Reach, start_of
 if TYPE_CHECKING:
     from watchfiles._rust_notify import RustNotify
 
-STEP_SECONDS: Final = 0.05
+STEP_SECONDS: Final = 0.02
 """How often what the system told is looked at."""
 
 PLACE_SECONDS: Final = 0.5
