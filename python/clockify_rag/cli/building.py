@@ -30,6 +30,9 @@ PARTLY_BUILT: Final = 6
 SHOWN: Final = 20
 """How many unreadable pages are named one by one."""
 
+SHOWN_OF_FILE: Final = 3
+"""How many of them where they are all in one file."""
+
 
 def build(
     locations: Sequence[str],
@@ -71,10 +74,7 @@ def run(configuration: config.Configuration, sources: Sequence[Source], *, as_js
     else:
         _print_report(output.Printer(), report, configuration.settings.index.path)
     unreadable = [skipped for skipped in report.skipped if skipped.error is not None]
-    for skipped in unreadable[:SHOWN]:
-        output.note(f"warning: {_why(skipped)}")
-    if len(unreadable) > SHOWN:
-        output.note(f"warning: and {len(unreadable) - SHOWN:,} more; --json names them all")
+    _warn(unreadable)
     failed = any(crawl.failed or crawl.failure is not None for crawl in report.crawls)
     for notice in report.notices:
         output.note(f"warning: {notice.message}" + (f" ({notice.hint})" if notice.hint else ""))
@@ -136,6 +136,30 @@ def _pages(source: Source, settings: config.Settings) -> set[str]:
     start = start_of(location, ignore=ignore, include=bool(source.include))
     found = Walk(Folder(location), source, ignore=ignore).files(start)
     return {f"{location}/{item.path}" for item in found if isinstance(item, File)}
+
+
+def _warn(unreadable: Sequence[Skipped]) -> None:
+    """Name the pages that could not be read, of one file the first, and say what to do once."""
+    hints: set[str] = set()
+    counts = Counter(skipped.file or skipped.path for skipped in unreadable)
+    named: Counter[str] = Counter()
+    for skipped in unreadable:
+        file = skipped.file or skipped.path
+        if named.total() >= SHOWN:
+            break
+        if named[file] == SHOWN_OF_FILE:
+            continue
+        named[file] += 1
+        more = counts[file] - SHOWN_OF_FILE if named[file] == SHOWN_OF_FILE else 0
+        hint = "" if skipped.error is None else skipped.error.hint
+        output.note(f"warning: {_why(skipped)}" + (f" ({hint})" if hint and hint not in hints else ""))
+        hints.add(hint)
+        if more:
+            output.note(f"warning: and {more:,} more of {file}")
+            counts[file] -= more
+    left = counts.total() - named.total()
+    if left:
+        output.note(f"warning: and {left:,} more; --json names them all")
 
 
 def _why(skipped: Skipped) -> str:
