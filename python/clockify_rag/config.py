@@ -451,6 +451,9 @@ def masked(key: str, value: Any) -> Any:
     if isinstance(value, str):
         if value and _SECRET_NAME.search(name):
             return MASK
+        if name == "proxy":
+            # Also where it is written without its scheme, so that it is no address yet.
+            value = re.sub(r"^(\w+://)?.*@", rf"\g<1>{MASK}@", value, flags=re.DOTALL)
         return _SECRET_OF_URL.sub(rf"\g<1>{MASK}", _USER_OF_URL.sub(rf"\g<1>{MASK}@", value))
     return MASK if value is not None and _SECRET_OF_ANY_TYPE.search(name) else value
 

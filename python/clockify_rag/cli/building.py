@@ -30,6 +30,9 @@ PARTLY_BUILT: Final = 6
 SHOWN: Final = 20
 """How many unreadable pages are named one by one."""
 
+SHOWN_OF_FILE: Final = 3
+"""How many of them where they are all in one file."""
+
 
 def build(
     locations: Sequence[str],
@@ -71,10 +74,8 @@ def run(configuration: config.Configuration, sources: Sequence[Source], *, as_js
     else:
         _print_report(output.Printer(), report, configuration.settings.index.path)
     unreadable = unreadable_pages(report)
-    for sentence in unreadable[:SHOWN]:
+    for sentence in unreadable:
         output.note(f"warning: {sentence}")
-    if len(unreadable) > SHOWN:
-        output.note(f"warning: and {len(unreadable) - SHOWN:,} more; --json names them all")
     failed = any(crawl.failed or crawl.failure is not None for crawl in report.crawls)
     for sentence in notices(report):
         output.note(f"warning: {sentence}")
@@ -82,8 +83,30 @@ def run(configuration: config.Configuration, sources: Sequence[Source], *, as_js
 
 
 def unreadable_pages(report: BuildReport) -> list[str]:
-    """Return, as sentences, which pages could not be read and why."""
-    return [_why(skipped) for skipped in report.skipped if skipped.error is not None]
+    """Return, as sentences, which pages could not be read and why: of one file the first, and what to do once."""
+    unreadable = [skipped for skipped in report.skipped if skipped.error is not None]
+    sentences = []
+    hints: set[str] = set()
+    counts = Counter(skipped.file or skipped.path for skipped in unreadable)
+    named: Counter[str] = Counter()
+    for skipped in unreadable:
+        file = skipped.file or skipped.path
+        if named.total() >= SHOWN:
+            break
+        if named[file] == SHOWN_OF_FILE:
+            continue
+        named[file] += 1
+        more = counts[file] - SHOWN_OF_FILE if named[file] == SHOWN_OF_FILE else 0
+        hint = "" if skipped.error is None else skipped.error.hint
+        sentences.append(_why(skipped) + (f" ({hint})" if hint and hint not in hints else ""))
+        hints.add(hint)
+        if more:
+            sentences.append(f"and {more:,} more of {file}")
+            counts[file] -= more
+    left = counts.total() - named.total()
+    if left:
+        sentences.append(f"and {left:,} more; --json names them all")
+    return sentences
 
 
 def notices(report: BuildReport) -> list[str]:
