@@ -376,3 +376,19 @@ def test_messages_show_no_password_and_one_line() -> None:
         parse("http://user:secret@example.com/")
     assert "secret" not in str(raised.value.fields) + raised.value.message + raised.value.hint
     assert len(shown("http://example.com/" + "a" * 1000)) < 250
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http:/user:secret@h.example/", "http:user:secret@h.example/", "http:\\\\user:secret@h.example", "//u:secret@h/"],
+)
+def test_messages_show_no_password_of_what_is_no_url(url: str) -> None:
+    assert "secret" not in shown(url)
+    with pytest.raises(CrawlError) as raised:
+        parse(url)
+    assert "secret" not in str(raised.value.fields) + raised.value.message
+
+
+def test_what_is_shown_of_a_long_url_is_found_in_one_pass() -> None:
+    assert len(shown("/" * 2_000_000)) < 250
+    assert len(shown("http:" + "//a" * 700_000)) < 250

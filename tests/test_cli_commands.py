@@ -301,6 +301,24 @@ def test_a_broken_line_is_named_once(folder: Path, capfd: pytest.CaptureFixture[
     assert line.startswith("warning: line 2 of faq.jsonl is no document: ")
 
 
+def test_of_a_file_of_broken_lines_the_first_are_named_and_what_to_do_once(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    questions = '{"question": "Who?"}\n' * 30
+    write(folder, {"docs/one.jsonl": questions, "docs/two.jsonl": questions, "docs/a.md": "# A\n\nWords."})
+    assert run(["build", "docs"]) == 6
+    lines = capfd.readouterr().err.splitlines()
+    assert [line[:30] for line in lines] == [
+        line[:30]
+        for file in ("one.jsonl", "two.jsonl")
+        for line in (
+            *(f"warning: line {number} of {file} is no document" for number in (1, 2, 3)),
+            f"warning: and 27 more of {file}",
+        )
+    ]
+    assert [line.endswith(")") for line in lines] == [True] + 7 * [False]
+
+
 def test_a_name_cannot_begin_a_line_of_its_own(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write(folder, {"docs/a\nerror: all is lost\r\u2028x.md": b"\xc3\x28 \xff"})
     assert run(["build", "docs"]) == 6

@@ -296,6 +296,8 @@ def test_a_working_directory_that_is_gone_is_an_error(tmp_path: Path, monkeypatc
         ("generation.arguments.secrets", ["abc", {"a": "abc"}], ["***", {"a": "***"}]),
         ("embedding.arguments.password", 1234, "***"),
         ("generation.arguments.mirrors", ["http://u:p@h"], ["http://***@h"]),
+        ("crawling.proxy", "user:secret@proxy:3128", "***@proxy:3128"),
+        ("crawling.proxy", "http://user:se/cret@proxy:3128", "http://***@proxy:3128"),
         ("generation.arguments.token", "", ""),
         ("generation.arguments.max_tokens", 100, 100),
         ("generation.first_token_seconds", 60.0, 60.0),

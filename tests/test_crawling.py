@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import gzip
 import os
 import subprocess
@@ -19,7 +20,8 @@ from hypothesis import strategies as st
 
 from clockify_rag.config import CrawlingSettings
 from clockify_rag.contracts import Site, Source
-from clockify_rag.crawling import CrawlReport, crawl, frontier, pages
+from clockify_rag.crawling import CrawlReport, crawl, frontier, pages, reading
+from clockify_rag.crawling.addresses import parse
 from clockify_rag.crawling.pages import PageStore, Record, resolve
 from clockify_rag.crawling.reading import robots_tag
 from clockify_rag.errors import IndexLocked
@@ -538,6 +540,32 @@ def test_other_encodings(tmp_path: Path) -> None:
         assert "Länge und Größe" in found.content().decode("utf-8-sig")
     assert pages.decoded(b"\xff", "zlib") == b"\xff"
     assert pages.decoded(b"\xff", "no such") == b"\xff"
+
+
+@pytest.mark.parametrize(
+    "charset", ["punycode", "idna", "utf-7", "unicode_escape", "raw_unicode_escape", "rot13", "undefined"]
+)
+def test_encodings_that_browsers_do_not_know_are_none(charset: str) -> None:
+    # One MB of it as punycode takes minutes, and cannot be ended.
+    body = b"+ADw-script+AD4- " + b"a" * 1_000_000 + b"-" + b"b" * 1_000_000
+    assert pages.decoded(body, charset) == body
+
+
+def test_encodings_are_those_of_the_web() -> None:
+    for name in {*pages._ENCODINGS, *pages._READ_AS, *pages._READ_AS.values()}:
+        assert codecs.lookup(name).name == name
+    assert pages.decoded(b"\x93", "ISO_8859-1:1987").decode("utf-8-sig") == "\u201c"
+    assert pages.decoded("漢字".encode("shift_jis"), "Shift_JIS").decode("utf-8-sig") == "漢字"
+
+
+def test_a_refresh_of_many_spaces_is_read_in_one_pass() -> None:
+    start = parse("https://docs.example/")
+    for content in ("5{}&quot;", "5;{}url{}&quot;", "5{};{}url={}'"):
+        long = content.replace("{}", " " * 1_000_000)
+        body = f'<html><head><meta http-equiv="refresh" content="{long}"></head><p>Words.'.encode()
+        reading.told(body, Record(start.url, 1, "page"), start)
+    body = b'<meta http-equiv="refresh" content="0 ; URL = \'there.html\'"><p>Words.'
+    assert reading.told(body, Record(start.url, 1, "page"), start).refresh == parse("https://docs.example/there.html")
 
 
 def records(**of: dict[str, Any]) -> dict[str, Record]:

@@ -1226,7 +1226,16 @@ async def test_a_proxy_is_used_where_it_is_set_and_urls_are_vetted_all_the_same(
 
 
 @pytest.mark.parametrize(
-    "proxy", ["socks5://127.0.0.1:1080", "127.0.0.1:3128", "http://user:hunter2@/", "http://proxy/path", ""]
+    "proxy",
+    [
+        "socks5://127.0.0.1:1080",
+        "127.0.0.1:3128",
+        "http://user:hunter2@/",
+        "http://proxy/path",
+        "",
+        "user:hunter2@proxy:3128",
+        "http://u:hunt/hunter2@proxy:1",
+    ],
 )
 def test_a_proxy_that_cannot_be_used_is_named(proxy: str) -> None:
     with pytest.raises(InvalidSetting, match=r"crawling\.proxy") as raised:

@@ -166,6 +166,20 @@ def test_bombs_are_refused() -> None:
     assert "parts" in unreadable(many.getvalue())
 
 
+def test_a_long_chain_of_styles_is_not_followed_to_its_end() -> None:
+    styles = docx._Styles()
+    for number in range(100_000):
+        styles.enter("style", {"styleId": f"s{number}"})
+        styles.enter("basedOn", {"val": f"s{number + 1}"})
+        styles.leave("style")
+    assert set(styles.resolved().values()) == {(0, None)}
+
+
+def test_a_directory_of_too_many_parts_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZipFile", lambda _: pytest.fail("the directory was read"))
+    assert "parts" in unreadable(b"PK\x01\x02" * (docx.MAXIMUM_ENTRIES + 1))
+
+
 def test_a_bad_document_costs_itself_alone(tmp_path: Path) -> None:
     write(tmp_path, {"bad.docx": b"PK\x03\x04 not really", "good.docx": made(), "ok.md": "Words."})
     items = list(FileLoader().load(source_of(tmp_path), {}))

@@ -55,6 +55,16 @@ def test_chunks_keep_their_boundaries(tmp_path: Path) -> None:
     assert whole.chunks is None
 
 
+def test_the_last_document_of_a_file_keeps_its_chunks(tmp_path: Path) -> None:
+    rows = [{"document": "a", "text": "One."}, {"document": "a", "text": "Two."}]
+    (whole,) = load(write(tmp_path / "whole", {"all.jsonl": lines(*rows)}))
+    assert [chunk.text for chunk in whole.chunks or ()] == ["One.", "Two."]
+    broken = load(write(tmp_path / "broken", {"all.jsonl": lines(*rows) + "{"}))
+    (kept,) = [item for item in broken if isinstance(item, LoadedDocument)]
+    assert [chunk.text for chunk in kept.chunks or ()] == ["One.", "Two."]
+    assert kept.document.file is None
+
+
 def test_ids_of_chunks_are_stable(tmp_path: Path) -> None:
     first = load(write(tmp_path, {"all.jsonl": CHUNKS}))
     changed = CHUNKS.replace("Start the", "Begin the").replace('"id": "t1"', '"id": "t0"', 0)

@@ -116,6 +116,34 @@ def test_each_article_is_a_document_with_its_address(tmp_path: Path) -> None:
     assert "[ARTICLE] Code" in texts(items)["all.md/start"]
 
 
+@pytest.mark.parametrize(
+    ("line", "url"),
+    [
+        ("**URL: https://help.example/a_b**", "https://help.example/a_b"),
+        ("_<https://help.example/a_>_", "https://help.example/a_"),
+        ("> Source: https://help.example/a_", "https://help.example/a_"),
+    ],
+)
+def test_an_address_ends_where_its_emphasis_begins(line: str, url: str) -> None:
+    (part,) = articles.parts_of(f"# [ARTICLE] Title # ##\n{line}\nWords.\n")
+    assert (part.url, part.title) == (url, "Title")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# [ARTICLE] a{spaces}x\n",
+        "# [ARTICLE] a\nhttps://a{emphasis}(\n",
+        "# [ARTICLE] a\nurl{emphasis}(\n",
+        "# [ARTICLE] a\n{fence}x`\n",
+    ],
+)
+def test_long_lines_are_read_in_one_pass(text: str) -> None:
+    long = text.format(spaces=" " * 1_000_000, emphasis="_*" * 500_000, fence="`" * 1_000_000)
+    (part,) = articles.parts_of(long)
+    assert (part.start, part.end) == (0, len(long))
+
+
 @pytest.mark.parametrize("content", [FRONT_MATTERS, ARTICLES])
 def test_a_file_of_many_is_read_again_only_when_it_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str

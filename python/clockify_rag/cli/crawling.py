@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,9 +23,12 @@ def crawl(
     """Crawl a site, build the index from it, print what was done, and return the exit status."""
     url = opening.typed(url)
     if not config.is_address(url):
+        from clockify_rag.crawling.addresses import shown
+
+        like_one = "." in url and "@" not in url and re.match(r"\w+:[/\\]", url) is None
         raise ConfigError(
-            f"{url} is no address of a site",
-            hint=f"clockify-rag crawl https://{url}" if "." in url else "clockify-rag crawl https://docs.example.com/",
+            f"{shown(url)} is no address of a site",
+            hint=f"clockify-rag crawl https://{url}" if like_one else "clockify-rag crawl https://docs.example.com/",
         )
     configuration = opening.load(
         ("index.path", "--index", index),

@@ -63,6 +63,8 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _KEPT_IN_PATH = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/%-]")
 _KEPT_IN_QUERY = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=:@/?%-]")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_USER = re.compile(r"(^[A-Za-z][A-Za-z0-9+.-]*:[/\\]*+|//)[^/\\?#]*@")
+"""A user and password, also where slashes are missing or the wrong ones."""
 _SHOWN_CHARACTERS = 200
 _MAXIMUM_PORT = 65_535
 _SYSTEM_PORTS = 1024
@@ -311,7 +313,7 @@ def _whereabouts(address: Address, ip: str, name: str) -> str:
 
 def shown(url: str) -> str:
     """Return a URL as messages show it: one short line, without user and password."""
-    return _clean(re.sub(r"//[^/?#]*@", "//", url))
+    return _clean(_USER.sub(r"\1", url))
 
 
 def _clean(text: str) -> str:

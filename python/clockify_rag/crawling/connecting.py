@@ -12,6 +12,7 @@ import asyncio
 import base64
 import contextlib
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -424,6 +425,9 @@ def reason_of(error: BaseException | None) -> str:
     """Return why an operation of the network failed, in the system's words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
+    if isinstance(error, ConnectionError) and error.errno:
+        # asyncio puts a sentence of its own, with the address, in the place of the system's.
+        return os.strerror(error.errno)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -518,7 +518,7 @@ def _proxy(url: str) -> Proxy:
     except CrawlError:
         pass
     raise InvalidSetting(
-        f"crawling.proxy is {shown(url)!r}, which is no http:// address of a proxy",
+        f"crawling.proxy is {shown(url.rpartition('@')[2])!r}, which is no http:// address of a proxy",
         hint="write it as http://proxy.example.com:3128",
         key="crawling.proxy",
     )

@@ -49,6 +49,25 @@ _CHAIN: Final = 5
 _TABLE: Final = "table.jsonl"
 _BODIES: Final = "bodies"
 
+_WINDOWS: Final = frozenset({"cp866", "cp874", "cp932", "cp949"} | {f"cp125{page}" for page in range(9)})
+_ISO: Final = frozenset(f"iso8859-{part}" for part in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16))
+_EAST_ASIAN: Final = frozenset({"big5", "big5hkscs", "euc_jp", "gb18030", "gbk", "iso2022_jp"})
+_OTHERS: Final = frozenset({"koi8-r", "koi8-u", "mac-cyrillic", "mac-roman", "utf-16", "utf-16-be", "utf-16-le"})
+_ENCODINGS: Final = _WINDOWS | _ISO | _EAST_ASIAN | _OTHERS
+"""Encodings of the web (WHATWG Encoding) but UTF-8, by Python's names."""
+
+_READ_AS: Final[Mapping[str, str]] = {
+    "ascii": "cp1252",
+    "euc_kr": "cp949",
+    "gb2312": "gbk",
+    "iso8859-1": "cp1252",
+    "iso8859-11": "cp874",
+    "iso8859-9": "cp1254",
+    "shift_jis": "cp932",
+    "tis-620": "cp874",
+}
+"""Encodings that browsers read as a larger one."""
+
 Outcome = Literal["page", "redirect", "missing", "other"]
 
 
@@ -340,18 +359,19 @@ def hash_of(body: bytes) -> str:
 def decoded(body: bytes, charset: str) -> bytes:
     """Return a page in UTF-8 with a mark that says so, where the server named another encoding; else as it is.
 
-    A mark of its own has the last word, then the server's header, then what the page declares (WHATWG Encoding).
+    A mark of its own has the last word, then the server's header, then what the page declares (WHATWG Encoding). A name
+    that browsers do not know is no encoding here either: Python has some (``punycode``) that a page can make it spend hours on.
     """
     if not charset or body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         return body
     import codecs
 
     try:
-        codec = codecs.lookup({"iso-8859-1": "cp1252", "us-ascii": "cp1252", "latin1": "cp1252"}.get(charset, charset))
-        if codec.name == "utf-8" or not codec._is_text_encoding:  # noqa: SLF001 - there is no other way to ask
+        name = codecs.lookup(charset).name
+        encoding = _READ_AS.get(name, name)
+        if encoding not in _ENCODINGS:
             return body
-        text, _ = codec.decode(body, "replace")
-        return b"\xef\xbb\xbf" + text.encode("utf-8", "replace")
+        return b"\xef\xbb\xbf" + body.decode(encoding, "replace").encode("utf-8", "replace")
     except (LookupError, ValueError, UnicodeError):
         return body
 

@@ -702,7 +702,7 @@ def _reread_after_failure(results: Iterator[_Loaded]) -> Iterator[_Loaded]:
             yield result
     if held is not None:
         document = msgspec.structs.replace(held.document, file=None) if failed else held.document
-        yield LoadedDocument(document, held.page)
+        yield msgspec.structs.replace(held, document=document)
 
 
 def _decoded(content: bytes) -> str:

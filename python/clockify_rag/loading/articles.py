@@ -26,11 +26,11 @@ MAXIMUM_LINES_OF_FRONT_MATTER = 200
 BEGINNING = "beginning"
 """The name of what stands before the first document of a file."""
 
-_ARTICLE = re.compile(r"#[ \t]+\[ARTICLE\][ \t]*(?P<title>.*?)[ \t#]*", re.IGNORECASE)
+_ARTICLE = re.compile(r"#[ \t]+\[ARTICLE\](?P<title>.*)", re.IGNORECASE)
 _ADDRESS = re.compile(
-    r"[\s>*_-]*(?:(?:source|url|link)\b[\s:*_]*)?<?(?P<url>https?://[^\s<>()\[\]]+)>?[\s*_]*", re.IGNORECASE
+    r"[\s>*_-]*(?:(?:source|url|link)\b[\s:*_]*)?<?(?P<url>https?://[^\s<>()\[\]]++)>?[\s*_]*", re.IGNORECASE
 )
-_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}(?!.*`)|~{3,})(?P<info>.*)")
+_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}+(?!.*`)|~{3,}+)(?P<info>.*)")
 _KEY = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)[ \t]*:(?:[ \t]+(?P<value>.*))?")
 _CONTINUED = re.compile(r"[ \t].*|-(?:[ \t].*)?|#.*|[\]}],?")
 _NAMES = ("id", "slug", "url", "permalink", "canonical_url", "source_url", "title")
@@ -93,7 +93,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _articles(text: str) -> list[Part]:
     heads = [
-        (start, match["title"], start + len(line))
+        (start, match["title"].rstrip(" \t#").lstrip(" \t"), start + len(line))
         for start, line in _lines(text)
         if line.startswith("#") and (match := _ARTICLE.fullmatch(line))
     ]
@@ -117,7 +117,12 @@ def _address(text: str, start: int, end: int) -> tuple[str | None, int]:
     """The address in the first line that is not blank, and where the text after it begins."""
     match = re.compile(r"\s*([^\n]*)(?:\n|$)").match(text, start, end)
     address = _ADDRESS.fullmatch(match[1]) if match else None
-    return (address["url"], match.end()) if address and match else (None, start)
+    if address is None or match is None:
+        return None, start
+    # Emphasis that began before the address ends after it, unless brackets tell where that ends.
+    before = address[0][: address.start("url")]
+    emphasis = "" if before.endswith("<") else "".join(sign for sign in "*_" if sign in before)
+    return address["url"].rstrip(emphasis) if emphasis else address["url"], match.end()
 
 
 # Front matter.

@@ -23,7 +23,10 @@ from clockify_rag.loading.pdf import Opened
 
 MAXIMUM_ENTRIES: Final = 10_000
 MAXIMUM_DEPTH: Final = 256
+MAXIMUM_BASES: Final = 64
+"""Styles that one may be based on, one upon the other."""
 _DOCUMENT = "word/document.xml"
+_ENTRY = b"PK\x01\x02"
 _AGAIN = "save it again as .docx, or name it in .ragignore"
 _HEADING = re.compile(r"(?:heading|überschrift|titre|título|titolo|kop|rubrik|nagłówek)\s*([1-9])")
 _LEVELS: Final = 9
@@ -39,6 +42,9 @@ def read(content: bytes, *, maximum_bytes: int) -> Opened:
     Raises:
         DocumentUnreadable: it is no zip, broken, encrypted, or has more than that.
     """
+    if content.count(_ENTRY) > MAXIMUM_ENTRIES:
+        # Before the directory is read, because each of its entries takes many times its bytes then.
+        raise _too_many_parts()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _Package(archive, maximum_bytes).opened()
@@ -57,6 +63,10 @@ def read(content: bytes, *, maximum_bytes: int) -> Opened:
         raise DocumentUnreadable(f"its zip cannot be unpacked: {error}", hint=_AGAIN) from error
 
 
+def _too_many_parts() -> DocumentUnreadable:
+    return DocumentUnreadable(f"it has more than {MAXIMUM_ENTRIES:,} parts", hint=_AGAIN)
+
+
 class _Package:
     """The parts of one file."""
 
@@ -65,7 +75,7 @@ class _Package:
         self._left = maximum_bytes
         names = Counter(archive.namelist())
         if len(names) > MAXIMUM_ENTRIES or sum(names.values()) > MAXIMUM_ENTRIES:
-            raise DocumentUnreadable(f"it has more than {MAXIMUM_ENTRIES:,} parts", hint=_AGAIN)
+            raise _too_many_parts()
         self._names = names
 
     def opened(self) -> Opened:
@@ -213,7 +223,7 @@ class _Styles(_Reader):
         found = {}
         for style in {*self._levels, *self._lists, *self._based}:
             level, item, at, seen = 0, None, style, set()
-            while at and at not in seen:
+            while at and at not in seen and len(seen) < MAXIMUM_BASES:
                 seen.add(at)
                 level = level or self._levels.get(at, 0)
                 item = item or self._lists.get(at)
