@@ -176,7 +176,7 @@ def test_a_long_chain_of_styles_is_not_followed_to_its_end() -> None:
 
 
 def test_a_directory_of_too_many_parts_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docx.zipfile, "ZipFile", lambda _: pytest.fail("the directory was read"))
+    monkeypatch.setattr(zipfile, "ZipFile", lambda _: pytest.fail("the directory was read"))
     assert "parts" in unreadable(b"PK\x01\x02" * (docx.MAXIMUM_ENTRIES + 1))
 
 

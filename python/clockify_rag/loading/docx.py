@@ -222,7 +222,8 @@ class _Styles(_Reader):
         """Return for each style its heading's level, 0 for none, and its list and level in it."""
         found = {}
         for style in {*self._levels, *self._lists, *self._based}:
-            level, item, at, seen = 0, None, style, set()
+            level, item, at = 0, None, style
+            seen: set[str] = set()
             while at and at not in seen and len(seen) < MAXIMUM_BASES:
                 seen.add(at)
                 level = level or self._levels.get(at, 0)
