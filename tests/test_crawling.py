@@ -558,6 +558,14 @@ def test_encodings_are_those_of_the_web() -> None:
     assert pages.decoded("漢字".encode("shift_jis"), "Shift_JIS").decode("utf-8-sig") == "漢字"
 
 
+def test_a_content_type_is_reported_without_control_characters(tmp_path: Path) -> None:
+    answers = {"/": page("Home", "/odd"), "/odd": (200, {"Content-Type": "image/\x1b]0;odd\x07"}, b"words")}
+    with DocumentationSite(answers) as site:
+        (skip,) = crawled(site, tmp_path).skipped
+    assert (skip.reason, skip.detail.isprintable()) == (frontier.FORMAT, True)
+    assert skip.detail.startswith("image/")
+
+
 def test_a_refresh_of_many_spaces_is_read_in_one_pass() -> None:
     start = parse("https://docs.example/")
     for content in ("5{}&quot;", "5;{}url{}&quot;", "5{};{}url={}'"):

@@ -18,7 +18,7 @@ import msgspec
 
 from clockify_rag.contracts import Failure, RawPage, Source, digest
 from clockify_rag.crawling import frontier, pages, sitemaps
-from clockify_rag.crawling.addresses import Address, parse, resolve
+from clockify_rag.crawling.addresses import Address, parse, resolve, shown
 from clockify_rag.crawling.fetching import Fetched, Fetcher, FetchSettings, HostCredentials
 from clockify_rag.crawling.frontier import Frontier, Scope, Skip
 from clockify_rag.crawling.mirrors import Mirrors, language_of_path
@@ -631,7 +631,7 @@ class _Crawler:
             return msgspec.structs.replace(record, outcome="other"), None
         markup = format_of(answer.content_type, address.path, answer.body)
         if markup is None:
-            self._skip(Skip(address.url, frontier.FORMAT, answer.content_type))
+            self._skip(Skip(address.url, frontier.FORMAT, shown(answer.content_type)))
             return self._store.put(msgspec.structs.replace(record, outcome="other")), None
         self._counts["downloaded"] += 1
         self._counts["bytes"] += len(answer.body)
