@@ -26,6 +26,7 @@ COMMANDS = (
     ("init",),
     ("build",),
     ("crawl",),
+    ("watch",),
     ("search",),
     ("ask",),
     ("explain",),

@@ -156,7 +156,7 @@ def test_help_imports_the_parser_only(tmp_path: Path) -> None:
 )
 def test_commands_import_nothing_heavy(indexed: Path, command: list[str], allowed: set[str]) -> None:
     loaded = modules_after(run_script(command), indexed)
-    assert loaded & {*HEAVY, "h11", "idna"} <= allowed
+    assert loaded & {*HEAVY, "h11", "idna", "watchfiles", "anyio"} <= allowed
 
 
 def test_a_search_imports_neither_logging_nor_difflib(indexed: Path) -> None:

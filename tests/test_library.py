@@ -24,7 +24,7 @@ def test_the_examples_run_in_order(
     for example in EXAMPLES:
         exec(compile(example, "docs/library.md", "exec"), names)
         printed.append(capsys.readouterr().out)
-    build, settings, search, ask, evaluation, errors = printed
+    build, settings, search, ask, evaluation, errors, following = printed
     assert build.startswith("1 ")
     assert settings == "3\n"
     assert len(search.splitlines()) == 5
@@ -36,3 +36,4 @@ def test_the_examples_run_in_order(
     assert 0 < mean <= 1
     assert p == 1.0  # of one question nothing can be said
     assert errors.startswith("index_not_found ")
+    assert following == "True None\n"

@@ -325,6 +325,17 @@ class CalibrationSettings(Table, frozen=True, kw_only=True, forbid_unknown_field
     ] = None
 
 
+class WatchingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[watching]``: following sources."""
+
+    settle_seconds: Annotated[
+        float, Meta(gt=0, le=3600, description="How long nothing must change before a change is built, in seconds")
+    ] = 0.3
+    polling: Annotated[
+        bool, Meta(description="Look at every file each second instead of being told of changes by the system")
+    ] = False
+
+
 class ExecutionSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[execution]``: how the machine is used."""
 
@@ -349,6 +360,7 @@ class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     generation: GenerationSettings = GenerationSettings()
     verification: VerificationSettings = VerificationSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    watching: WatchingSettings = WatchingSettings()
     execution: ExecutionSettings = ExecutionSettings()
 
 

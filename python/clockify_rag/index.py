@@ -158,6 +158,21 @@ class OpenGeneration:
         record, text, document = found
         return decode_chunk(record, text), self.document(document)
 
+    def vectors(self, chunk_ids: Sequence[str]) -> Vectors:
+        """Return the vectors of chunks, float32 of shape ``(len(chunk_ids), dimension)``; rows of zeros where there are none."""
+        import numpy
+
+        snapshot = self.snapshot
+        dimension = 0 if snapshot.embedder is None else snapshot.embedder[2]
+        vectors = numpy.zeros((len(chunk_ids), dimension), numpy.float32)
+        for row, chunk_id in enumerate(chunk_ids):
+            found = snapshot.chunk(chunk_id) if dimension else None
+            if found is not None:
+                chunk = decode_chunk(found[0], "")
+                rows = numpy.frombuffer(snapshot.vectors_of(chunk.document_id), "<f4").reshape(-1, dimension)
+                vectors[row] = rows[chunk.ordinal]
+        return vectors
+
 
 class LocalIndex:
     """One opened generation of an index in a folder; safe to use from many threads.
@@ -221,6 +236,10 @@ class LocalIndex:
             self._opened = OpenGeneration(_core.Snapshot.open(str(self.path), self.snapshot))
         return True
 
+    def after_fork(self) -> None:
+        """Make a forked child's copy usable, whatever the parent's threads were doing."""
+        self._reopening = threading.Lock()
+
     def documents(self) -> Iterator[Document]:
         """Yield the documents that live, in order of id."""
         yield from stored_documents(self.snapshot)
@@ -265,18 +284,7 @@ class LocalIndex:
 
     def vectors(self, chunk_ids: Sequence[str]) -> Vectors:
         """Return the vectors of chunks, float32 of shape ``(len(chunk_ids), dimension)``; rows of zeros where there are none."""
-        import numpy
-
-        snapshot = self.snapshot
-        dimension = 0 if snapshot.embedder is None else snapshot.embedder[2]
-        vectors = numpy.zeros((len(chunk_ids), dimension), numpy.float32)
-        for row, chunk_id in enumerate(chunk_ids):
-            found = snapshot.chunk(chunk_id) if dimension else None
-            if found is not None:
-                chunk = decode_chunk(found[0], "")
-                rows = numpy.frombuffer(snapshot.vectors_of(chunk.document_id), "<f4").reshape(-1, dimension)
-                vectors[row] = rows[chunk.ordinal]
-        return vectors
+        return self.opened.vectors(chunk_ids)
 
     def info(self) -> dict[str, Any]:
         """Return what there is to say of the open generation, as JSON-ready values."""

@@ -56,6 +56,7 @@ from clockify_rag.contracts import (
 from clockify_rag.errors import (
     BackendError,
     ClockifyRagError,
+    IndexIncompatible,
     IndexNotFound,
     InvalidSetting,
     QueryError,
@@ -93,6 +94,7 @@ Progress = Callable[[str, int, int | None], None]
 
 if TYPE_CHECKING:
     from clockify_rag.embedding import CachedEmbedder
+    from clockify_rag.following import Follower
 
 T = TypeVar("T")
 
@@ -126,6 +128,13 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     timings_ms: Mapping[str, float] = {}
 
 
+class _Missing:
+    """What a component is before it is made."""
+
+
+_MISSING = _Missing()
+
+
 class _once(Generic[T]):  # noqa: N801 - used as a decorator
     """A component of a pipeline: made when it is first asked for, once, whatever threads ask."""
 
@@ -142,11 +151,13 @@ class _once(Generic[T]):  # noqa: N801 - used as a decorator
         if pipeline is None:
             return self
         name = self._make.__name__
-        if name not in pipeline.made:
+        component: T | _Missing = pipeline.made.get(name, _MISSING)
+        if isinstance(component, _Missing):
             with pipeline.lock:
                 if name not in pipeline.made:
                     pipeline.made[name] = self._make(pipeline)
-        component: T = pipeline.made[name]
+                made: T = pipeline.made[name]
+            return made
         return component
 
 
@@ -223,6 +234,7 @@ class Pipeline:
         checksum: bool = False,
         allow_shrink: bool = False,
         offline: bool = False,
+        crawls: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> BuildReport:
         """Bring the index up to date with ``sources``: a new generation, published atomically.
@@ -236,6 +248,7 @@ class Pipeline:
             checksum: read every file, also those whose size, times and inode did not change.
             allow_shrink: let a source lose more of its documents than ``loading.maximum_loss``.
             offline: read sites from the pages that are kept of them, and ask for nothing.
+            crawls: for sites that were crawled just now their ``crawling.CrawlReport`` by name; nothing is crawled then.
             progress: called as the work goes on.
 
         Raises:
@@ -247,17 +260,30 @@ class Pipeline:
         named = tuple(source if isinstance(source, Source) else _source(str(source)) for source in sources)
         check_source_names(named)
         check_index_folder(self.path, building=True)
-        crawls = {} if offline else self._crawl(named, progress or silent)
+        self._renew()
+        if crawls is None:
+            crawls = {} if offline else self._crawl(named, progress or silent)
         return _Build(
             self,
             named,
-            crawls,
+            {source.name: crawls[source.name] for source in named if source.name in crawls},
             only=only,
             strict=strict,
             checksum=checksum,
             allow_shrink=allow_shrink,
             progress=progress or silent,
         ).run()
+
+    def _renew(self) -> None:
+        """Look at what is served now before it is built upon, by a pipeline that may have been open for long."""
+        if self._index is None:
+            return
+        try:
+            self.refresh()
+        except IndexNotFound:
+            with self.lock:
+                self._index = None
+                self.made.clear()
 
     def _crawl(self, sources: Sequence[Source], progress: Progress) -> Mapping[str, Any]:
         """Fetch what changed of the sources that are sites; no other source needs the network or what speaks it."""
@@ -272,7 +298,51 @@ class Pipeline:
 
         Returns whether it was another than the one that was open.
         """
-        return self.index.refresh()
+        is_other = self.index.refresh()
+        self._adopt_embedder()
+        return is_other
+
+    def follow(
+        self,
+        *,
+        interval_seconds: float | None = None,
+        opened: Callable[[int], object] | None = None,
+        failed: Callable[[ClockifyRagError], object] | None = None,
+    ) -> Follower:
+        """Serve each generation as it is published, until what is returned is closed; a context manager.
+
+        A thread opens it in the background. No answer is made of two generations.
+
+        Args:
+            interval_seconds: how often to look; by default four times a second.
+            opened: called in that thread with the number of each generation that is served.
+            failed: called in that thread with why a generation that was published is not.
+
+        Raises:
+            IndexNotFound: there is no index yet.
+        """
+        from clockify_rag.following import INTERVAL_SECONDS, Follower
+
+        def adopt(generation: int) -> None:
+            self._adopt_embedder()
+            if opened is not None:
+                opened(generation)
+
+        def renew_lock() -> None:
+            self.lock = threading.RLock()
+
+        seconds = INTERVAL_SECONDS if interval_seconds is None else interval_seconds
+        return Follower(self.index, interval_seconds=seconds, opened=adopt, failed=failed, forked=renew_lock)
+
+    def _adopt_embedder(self) -> None:
+        """Embed as the open generation does, where the configuration leaves that to the index and the index changed."""
+        chosen = self.made.get("embedding")
+        if chosen is None or self.settings.embedding.embedder is not None:
+            return
+        with self.lock:
+            if self._chosen_embedding() != chosen:
+                for name in (*EMBEDDING_PARTS, "retriever"):
+                    self.made.pop(name, None)
 
     def search(
         self,
@@ -310,6 +380,32 @@ class Pipeline:
         excluded_documents: Sequence[str] = (),
     ) -> tuple[Query, SearchResult]:
         """Understand, retrieve and rerank; ``opened`` is the generation to search, by default the one that is open."""
+
+        def search(opened: OpenGeneration) -> tuple[Query, SearchResult]:
+            return self._search_in(
+                opened, question, top_k, filters, lexical=lexical, excluded_documents=excluded_documents
+            )
+
+        if opened is not None:
+            return search(opened)
+        try:
+            return search(self.index.opened)
+        except IndexIncompatible:
+            # Perhaps a generation of another embedder began to be served in between, and what embeds with it.
+            self._adopt_embedder()
+            return search(self.index.opened)
+
+    def _search_in(
+        self,
+        opened: OpenGeneration,
+        question: str,
+        top_k: int | None,
+        filters: Mapping[str, Sequence[str]] | None,
+        *,
+        lexical: bool,
+        excluded_documents: Sequence[str],
+    ) -> tuple[Query, SearchResult]:
+        """Understand, retrieve and rerank in one generation, whatever is published meanwhile."""
         timings: dict[str, float] = {}
         count = self.settings.retrieval.top_k if top_k is None else top_k
         if not 1 <= count <= MAXIMUM_TOP_K:
@@ -320,9 +416,8 @@ class Pipeline:
                 query = msgspec.structs.replace(query, excluded_documents=tuple(excluded_documents))
             by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
             retriever = self._lexical_retriever if by_words else self.retriever
-            rerankers = self.rerankers
+            rerankers = self._rerankers_over(opened)
             pool = max(count, self.settings.retrieval.candidates) if rerankers else count
-            opened = opened or self.index.opened
             if isinstance(retriever, HybridRetriever):
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
@@ -526,6 +621,9 @@ class Pipeline:
     @_once
     def embedding(self) -> EmbeddingSettings:
         """What embeds: the configuration's choice, else what the index was made with, else the default."""
+        return self._chosen_embedding()
+
+    def _chosen_embedding(self) -> EmbeddingSettings:
         table = self.settings.embedding
         if table.embedder is not None:
             return table
@@ -621,7 +719,7 @@ class Pipeline:
 
     @_once
     def rerankers(self) -> tuple[Reranker, ...]:
-        """Order hits again, one after the other, maximal marginal relevance last; none where the core does it on the way."""
+        """Order hits again, before maximal marginal relevance; none where the core does that on the way."""
         table = self.settings.reranking
         if table.reranker in IN_CORE:
             if table.arguments:
@@ -631,10 +729,16 @@ class Pipeline:
                     hint="reranking.mmr_lambda is its setting",
                 )
             return ()
+        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
+        return (reranker,)
+
+    def _rerankers_over(self, opened: OpenGeneration) -> tuple[Reranker, ...]:
+        """The rerankers of a question that is answered from one generation, maximal marginal relevance last."""
+        if not self.rerankers:
+            return ()
         from clockify_rag.reranking import MmrReranker
 
-        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
-        return reranker, MmrReranker(table.mmr_lambda, vectors=self.index.vectors)
+        return *self.rerankers, MmrReranker(self.settings.reranking.mmr_lambda, vectors=opened.vectors)
 
     @_once
     def calibration(self) -> Calibration:
@@ -829,6 +933,7 @@ class _Build:
                     yield msgspec.structs.replace(item, document=document)
                 self.progress("load", len(self.seen), None)
         except SourceError as error:
+            error.fields.setdefault("source", source.name)
             if mine and not self.strict:
                 raise _kept(error, source, len(mine)) from error
             raise

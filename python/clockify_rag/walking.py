@@ -20,7 +20,7 @@ import stat
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
@@ -492,6 +492,89 @@ class Walk:
             if entry.name in _BUILD_FOLDERS or (project and entry.name in _PERHAPS_BUILD):
                 return BUILD_OUTPUT
         return IGNORED if decide(place.gitignore, path, folder=entry.folder) else None
+
+
+_RULING = frozenset({".gitignore", ".ragignore", "CACHEDIR.TAG", "pyvenv.cfg"}) | _PROJECT_FILES
+_RULING |= frozenset(name for _, names in _GENERATORS for name in names)
+_NEVER_READ = frozenset({HIDDEN, IGNORED, EXCLUDED, NOT_INCLUDED, DEPENDENCIES, BUILD_OUTPUT, INDEX, UNSUPPORTED})
+
+
+class Reach(Walk):
+    """Which paths of a folder a walk would come to: what happens to all others changes nothing.
+
+    Args:
+        tree: the folder.
+        source: its source.
+        start: where the walk begins.
+        ignore: as for ``Walk``.
+        had: whether documents are known below a folder that is not there any more.
+    """
+
+    def __init__(self, tree: Tree, source: Source, start: Place, *, ignore: bool, had: Callable[[str], bool]) -> None:
+        super().__init__(tree, source, ignore=ignore)
+        self._unmet.clear()
+        self._had = had
+        self._entered: dict[str, _Entered | bool] = {"": self._enter(start)}
+
+    def reads(self, path: str) -> bool:
+        """Return whether a change at ``path``, which need not be there any more, can change what the source holds."""
+        folder, _, name = path.rpartition("/")
+        around = self._around(folder)
+        if isinstance(around, bool):
+            return around and (self._is_document(name) or self._had(nfc(path)))
+        if name in _RULING:
+            return True
+        if around.reason is not None:
+            return False
+        entry = around.entries.get(name)
+        if entry is None:
+            judged = self._judge(around.place, _Entry(name), around.names)
+            return isinstance(judged, File) or self._had(nfc(path))
+        judged = self._judge(around.place, entry, around.names)
+        return not isinstance(judged, Skipped) or judged.reason not in _NEVER_READ
+
+    @staticmethod
+    def _is_document(name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in FORMATS
+
+    def _around(self, folder: str) -> _Entered | bool:
+        """A folder that the walk comes to; else whether it may have come to what was there."""
+        if folder in self._entered:
+            return self._entered[folder]
+        above, _, name = folder.rpartition("/")
+        outer = self._around(above)
+        found = outer if isinstance(outer, bool) else self._below(outer, name)
+        self._entered[folder] = found
+        return found
+
+    def _below(self, outer: _Entered, name: str) -> _Entered | bool:
+        if outer.reason is not None:
+            return False
+        entry = outer.entries.get(name)
+        judged = self._judge(outer.place, entry or _Entry(name, folder=True), outer.names)
+        if entry is None:
+            return isinstance(judged, Place)
+        return self._enter(judged) if isinstance(judged, Place) else False
+
+    def _enter(self, place: Place) -> _Entered | bool:
+        try:
+            entries = self._tree.entries(place.key)
+            names = {entry.name for entry in entries}
+            reason = self._nature(place, names)
+            place = place if reason is not None else self.with_rules(place, entries)
+        except (OSError, SourceError):
+            return True
+        return _Entered(place, {entry.name: entry for entry in entries}, names, reason)
+
+
+class _Entered(msgspec.Struct, frozen=True):
+    """A folder of a walk."""
+
+    place: Place
+    entries: dict[str, _Entry]
+    names: set[str]
+    reason: str | None
+    """Why nothing of it is read."""
 
 
 def _order(entry: _Entry) -> tuple[str, str]:

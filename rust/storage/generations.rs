@@ -126,7 +126,13 @@ impl Layout {
                 return Err(Error::InvalidArgument(reason));
             }
         }
-        write_replacing(&folder.join(name), line_of(generation, &hash).as_bytes())
+        let path = folder.join(name);
+        let written = write_replacing(&path, line_of(generation, &hash).as_bytes());
+        if written.is_err() {
+            // What cannot be removed is left to the next build.
+            let _ = fs::remove_file(path.with_extension("tmp"));
+        }
+        written
     }
 
     /// Removes a tag, durably; `false` when there is none of that name.

@@ -101,6 +101,12 @@ def leftovers(index: Path) -> set[str]:
     for path in (index / "generations").glob("*.json"):
         if int(path.stem) <= served_generation:
             named |= _named(path)
+    for path in (index / "tags").glob("*"):
+        number = path.read_text().split()[0]
+        if f"generations/{number}.json" in named:
+            named.add(f"tags/{path.name}")
+    if (index / "tags").is_dir():
+        named.add("tags")
     folders = {folder.as_posix() for name in named for folder in Path(name).parents}
     return {path.relative_to(index).as_posix() for path in index.rglob("*")} - named - folders
 

@@ -262,6 +262,30 @@ def crawl(  # noqa: PLR0913, PLR0917 - each is an option
 
 
 @app.command(cls=PlainCommand)
+def watch(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Folders, files, archives or sites. [default: the configuration's]"),
+    ] = None,
+    index: IndexFolder = None,
+    settle: Annotated[
+        str | None,
+        typer.Option(
+            "--settle", metavar="SECONDS", help="How long nothing must change before it builds. [default: 0.3]"
+        ),
+    ] = None,
+    poll: Annotated[
+        bool, typer.Option("--poll", help="Look at every file each second, where the system tells of no changes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep the index up to date with its sources until stopped."""
+    from clockify_rag.cli import watching
+
+    raise typer.Exit(watching.watch(sources or [], index=index, settle=settle, poll=poll, as_json=as_json))
+
+
+@app.command(cls=PlainCommand)
 def search(
     question: Question,
     index: IndexFolder = None,

@@ -65,7 +65,7 @@ def build(
     return run(configuration, sources, as_json=as_json, **options)
 
 
-def run(configuration: config.Configuration, sources: Sequence[Source], *, as_json: bool, **options: bool) -> int:
+def run(configuration: config.Configuration, sources: Sequence[Source], *, as_json: bool, **options: Any) -> int:
     """Build the index from sources, print what was done, and return the exit status."""
     with output.progress_bar() as progress:
         report = opening.pipeline(configuration, building=True).build(sources, progress=progress, **options)
@@ -73,12 +73,45 @@ def run(configuration: config.Configuration, sources: Sequence[Source], *, as_js
         output.print_json(msgspec.structs.asdict(report))
     else:
         _print_report(output.Printer(), report, configuration.settings.index.path)
-    unreadable = [skipped for skipped in report.skipped if skipped.error is not None]
-    _warn(unreadable)
+    unreadable = unreadable_pages(report)
+    for sentence in unreadable:
+        output.note(f"warning: {sentence}")
     failed = any(crawl.failed or crawl.failure is not None for crawl in report.crawls)
-    for notice in report.notices:
-        output.note(f"warning: {notice.message}" + (f" ({notice.hint})" if notice.hint else ""))
+    for sentence in notices(report):
+        output.note(f"warning: {sentence}")
     return PARTLY_BUILT if unreadable or failed or any(notice.failed for notice in report.notices) else 0
+
+
+def unreadable_pages(report: BuildReport) -> list[str]:
+    """Return, as sentences, which pages could not be read and why: of one file the first, and what to do once."""
+    unreadable = [skipped for skipped in report.skipped if skipped.error is not None]
+    sentences = []
+    hints: set[str] = set()
+    counts = Counter(skipped.file or skipped.path for skipped in unreadable)
+    named: Counter[str] = Counter()
+    for skipped in unreadable:
+        file = skipped.file or skipped.path
+        if named.total() >= SHOWN:
+            break
+        if named[file] == SHOWN_OF_FILE:
+            continue
+        named[file] += 1
+        more = counts[file] - SHOWN_OF_FILE if named[file] == SHOWN_OF_FILE else 0
+        hint = "" if skipped.error is None else skipped.error.hint
+        sentences.append(_why(skipped) + (f" ({hint})" if hint and hint not in hints else ""))
+        hints.add(hint)
+        if more:
+            sentences.append(f"and {more:,} more of {file}")
+            counts[file] -= more
+    left = counts.total() - named.total()
+    if left:
+        sentences.append(f"and {left:,} more; --json names them all")
+    return sentences
+
+
+def notices(report: BuildReport) -> list[str]:
+    """Return, as sentences, what is to be known of the sources."""
+    return [notice.message + (f" ({notice.hint})" if notice.hint else "") for notice in report.notices]
 
 
 def overlaps(sources: Sequence[Source], settings: config.Settings) -> list[str]:
@@ -138,30 +171,6 @@ def _pages(source: Source, settings: config.Settings) -> set[str]:
     return {f"{location}/{item.path}" for item in found if isinstance(item, File)}
 
 
-def _warn(unreadable: Sequence[Skipped]) -> None:
-    """Name the pages that could not be read, of one file the first, and say what to do once."""
-    hints: set[str] = set()
-    counts = Counter(skipped.file or skipped.path for skipped in unreadable)
-    named: Counter[str] = Counter()
-    for skipped in unreadable:
-        file = skipped.file or skipped.path
-        if named.total() >= SHOWN:
-            break
-        if named[file] == SHOWN_OF_FILE:
-            continue
-        named[file] += 1
-        more = counts[file] - SHOWN_OF_FILE if named[file] == SHOWN_OF_FILE else 0
-        hint = "" if skipped.error is None else skipped.error.hint
-        output.note(f"warning: {_why(skipped)}" + (f" ({hint})" if hint and hint not in hints else ""))
-        hints.add(hint)
-        if more:
-            output.note(f"warning: and {more:,} more of {file}")
-            counts[file] -= more
-    left = counts.total() - named.total()
-    if left:
-        output.note(f"warning: and {left:,} more; --json names them all")
-
-
 def _why(skipped: Skipped) -> str:
     """Return why a page could not be read, naming it once."""
     message = skipped.reason if skipped.error is None else skipped.error.message
@@ -179,14 +188,19 @@ def embedded(counts: EmbeddingCounts) -> str:
     return ", ".join(told) if len(told) > 1 else ""
 
 
+def counted(report: BuildReport) -> str:
+    """Return, as a list, what became of how many pages."""
+    return (
+        f"added {report.added:,}, changed {report.changed:,}, moved {report.moved:,}, removed {report.removed:,}, "
+        f"unchanged {report.unchanged:,}" + (f", stale {report.stale:,}" if report.stale else "")
+    )
+
+
 def _print_report(printer: output.Printer, report: BuildReport, index: str) -> None:
     printer.line(
         f"{report.documents:,} documents, {report.chunks:,} chunks in generation {report.generation} of {index}", "bold"
     )
-    printer.line(
-        f"added {report.added:,}, changed {report.changed:,}, moved {report.moved:,}, removed {report.removed:,}, "
-        f"unchanged {report.unchanged:,}" + (f", stale {report.stale:,}" if report.stale else "")
-    )
+    printer.line(counted(report))
     for crawl in report.crawls:
         _print_crawl(printer, crawl)
     if report.hidden:
