@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from clockify_rag.config import CrawlingSettings
 from clockify_rag.contracts import Site, Source
-from clockify_rag.crawling import CrawlReport, crawl, frontier, pages, reading
+from clockify_rag.crawling import CrawlReport, crawl, frontier, pages, reading, reporting
 from clockify_rag.crawling.addresses import parse
 from clockify_rag.crawling.pages import PageStore, Record, resolve
 from clockify_rag.crawling.reading import robots_tag
@@ -556,6 +556,24 @@ def test_encodings_are_those_of_the_web() -> None:
         assert codecs.lookup(name).name == name
     assert pages.decoded(b"\x93", "ISO_8859-1:1987").decode("utf-8-sig") == "\u201c"
     assert pages.decoded("漢字".encode("shift_jis"), "Shift_JIS").decode("utf-8-sig") == "漢字"
+
+
+def test_a_report_names_some_addresses_and_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "MAXIMUM_SKIPS", 2)
+    skips = reporting.Skips()
+    for url, reason in (("b", "trap"), ("a", "trap"), ("b", "too deep"), ("c", "trap"), ("d", "too deep")):
+        skips.add(frontier.Skip(url, reason))
+    assert [(skip.url, skip.reason) for skip in skips.in_order()] == [("a", "trap"), ("b", "trap")]
+    assert skips.counts() == {"too deep": 1, "trap": 3}
+    assert (skips.of("c"), skips.of("a")) == (None, frontier.Skip("a", "trap"))
+
+
+def test_a_content_type_is_reported_without_control_characters(tmp_path: Path) -> None:
+    answers = {"/": page("Home", "/odd"), "/odd": (200, {"Content-Type": "image/\x1b]0;odd\x07"}, b"words")}
+    with DocumentationSite(answers) as site:
+        (skip,) = crawled(site, tmp_path).skipped
+    assert (skip.reason, skip.detail.isprintable()) == (frontier.FORMAT, True)
+    assert skip.detail.startswith("image/")
 
 
 def test_a_refresh_of_many_spaces_is_read_in_one_pass() -> None:

@@ -122,7 +122,8 @@ def test_a_killed_crawl_is_gone_on_with(tmp_path: Path) -> None:
         site.forget()
         report = pipeline.build([site.url])
         assert (report.documents, report.crawls[0].resumed) == (3, True)
-        assert site.requests["/exports"] == 0
+        # Which of the two was answered first is the machine's choice.
+        assert site.requests["/exports"] + site.requests["/imports/"] == 1
 
 
 def command(capfd: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> Any:
@@ -143,7 +144,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyt
         assert value["crawls"][0]["skip_counts"] == {"excluded": 1}
         assert run(["crawl", site.url, *allow]) == 0
         printed = capfd.readouterr().out
-        assert f"crawled {site.url}: 3 pages, sent 1, unchanged 2, gone 0, failed 0" in printed
+        assert f"crawled {site.url}: 3 pages, sent 1, unchanged 2, gone 0, failed 0, in " in printed
         site.pages["/imports/"] = (503, {"Retry-After": "99999"}, b"")
         assert run(["crawl", site.url, *allow, "--maximum-pages", "9"]) == 6
         out, err = capfd.readouterr()

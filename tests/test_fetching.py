@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import functools
 import gzip
 import itertools
 import logging
+import os
 import selectors
 import shutil
 import ssl
@@ -31,7 +33,7 @@ from hypothesis import strategies as st
 import hostile_urls
 from clockify_rag.crawling import addresses
 from clockify_rag.crawling.addresses import Address, Reason, kind_of
-from clockify_rag.crawling.connecting import MAXIMUM_KEPT
+from clockify_rag.crawling.connecting import MAXIMUM_KEPT, reason_of
 from clockify_rag.crawling.fetching import MAXIMUM_BYTES, Fetched, Fetcher, FetchSettings, Hop, HostCredentials
 from clockify_rag.errors import CrawlError, InvalidSetting
 from sites import Answer, Canary, Site, SiteRequest, head, redirect, reply
@@ -1162,6 +1164,34 @@ async def test_what_is_said_before_tls_is_not_taken_for_the_host(certificate: Pa
     assert error.fields["reason"] in {"certificate", "protocol", "unreachable"}
     server.close()
     await asyncio.sleep(0.01)
+
+
+@in_loop()
+async def test_a_host_that_does_not_speak_tls_is_not_waited_for_as_long_as_for_a_page() -> None:
+    silent: list[asyncio.StreamWriter] = []
+
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    url = f"https://site.test:{server.sockets[0].getsockname()[1]}/"
+    async with fetcher(connect_seconds=0.2, page_seconds=3600.0) as fetching:
+        error = await failed(fetching.fetch(url))
+    assert error.fields["reason"] == "certificate"
+    assert "did not answer within 0.2 s" in error.message
+    assert "https" in error.hint
+    assert len(silent) == 1
+    server.close()
+    for writer in silent:
+        writer.transport.abort()
+    await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", [ConnectionRefusedError, ConnectionResetError])
+def test_a_lost_connection_is_called_what_the_system_calls_it(kind: type[ConnectionError]) -> None:
+    number = {ConnectionRefusedError: errno.ECONNREFUSED, ConnectionResetError: errno.ECONNRESET}[kind]
+    assert reason_of(kind(number, "Connect call failed ('127.0.0.1', 1)")) == os.strerror(number)
+    assert reason_of(kind("lost")) == "lost"
 
 
 class ProxyServer:

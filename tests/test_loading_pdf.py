@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import sys
 import zlib
@@ -148,6 +149,20 @@ def failure(root: Path, name: str, loader: FileLoader | None = None) -> str:
     assert found.error.message.startswith(f"{name} cannot be read: ")
     assert any(isinstance(item, LoadedDocument) for item in items)
     return found.error.message
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cryptography") is not None, reason="cryptography reads it")
+def test_a_file_encrypted_by_aes_says_what_reads_it() -> None:
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(made([["Secret."]])))
+    writer.encrypt("", "password", algorithm="RC4-128")
+    file = io.BytesIO()
+    writer.write(file)
+    aes = b"/CF << /StdCF << /CFM /AESV3 >> >> /StmF /StdCF /StrF /StdCF /UE <00> /OE <00> /Perms <00>"
+    content = file.getvalue().replace(b"/V 2", b"/V 5").replace(b"/R 3", b"/R 6")
+    content = content.replace(b"/Filter /Standard", b"/Filter /Standard " + aes)
+    with pytest.raises(DocumentUnreadable, match="encrypted by AES") as caught:
+        pdf.read(content, maximum_pages=9, maximum_bytes=10_000)
+    assert "cryptography" in caught.value.hint
 
 
 def test_files_that_cannot_be_read_are_named_and_nothing_else_is_lost(tmp_path: Path) -> None:

@@ -224,7 +224,8 @@ def _print_crawl(printer: output.Printer, crawl: CrawlReport) -> None:
         return
     printer.line(
         f"crawled {crawl.url}: {crawl.pages:,} pages, sent {crawl.downloaded:,}, unchanged {crawl.unchanged:,}, "
-        f"gone {crawl.missing:,}, failed {crawl.failed:,}" + (", went on with a crawl that was killed" * crawl.resumed)
+        f"gone {crawl.missing:,}, failed {crawl.failed:,}, in {crawl.seconds:.2f} s"
+        + (", went on with a crawl that was killed" * crawl.resumed)
     )
     if not crawl.complete:
         printer.line(f"  cut short, so no page was removed for not being found: {crawl.cut_short}")

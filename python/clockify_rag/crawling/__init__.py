@@ -18,12 +18,13 @@ import msgspec
 
 from clockify_rag.contracts import Failure, RawPage, Source, digest
 from clockify_rag.crawling import frontier, pages, sitemaps
-from clockify_rag.crawling.addresses import Address, parse, resolve
+from clockify_rag.crawling.addresses import Address, parse, resolve, shown
 from clockify_rag.crawling.fetching import Fetched, Fetcher, FetchSettings, HostCredentials
 from clockify_rag.crawling.frontier import Frontier, Scope, Skip
 from clockify_rag.crawling.mirrors import Mirrors, language_of_path
 from clockify_rag.crawling.pages import PageStore, Record
 from clockify_rag.crawling.reading import PRODUCT, Told, alike, fingerprint, format_of, robots_tag, told
+from clockify_rag.crawling.reporting import CrawlReport, Skips
 from clockify_rag.crawling.robots import EVERYTHING, Robots, of_answer
 from clockify_rag.errors import CrawlError
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clockify_rag.config import CrawlingSettings
+
+__all__ = ["CrawlReport", "crawl", "fetch_settings", "stored_pages"]
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -41,9 +44,6 @@ SITEMAP: Final = "sitemap is not whole"
 
 FAILURES_IN_A_ROW: Final = 20
 """Pages that fail one after the other before a crawl takes the site for gone."""
-
-MAXIMUM_SKIPS: Final = 100_000
-"""Addresses of a report that are named; the others are only counted."""
 
 RECENT_SECONDS: Final = 7 * 24 * 60 * 60
 """How long a sitemap's date is believed for a page whose server cannot say whether it changed."""
@@ -58,41 +58,6 @@ _SUCCESS: Final = range(200, 300)
 _MISSING: Final = (404, 410)
 _NOT_MODIFIED: Final = 304
 _KEPT_SKIPS: Final = (pages.NOINDEX, pages.SOFT_ERROR)
-
-
-class CrawlReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a crawl did."""
-
-    source: str
-    url: str
-    pages: int = 0
-    """Documents that the store holds of the site now."""
-    requests: int = 0
-    downloaded: int = 0
-    """Pages whose content was sent."""
-    unchanged: int = 0
-    """Pages whose content was not sent again because it had not changed."""
-    bytes: int = 0
-    """Decoded bytes of the pages that were sent."""
-    missing: int = 0
-    """Pages that the store had and that are gone."""
-    failed: int = 0
-    """Pages that could not be fetched."""
-    complete: bool = False
-    """Whether the crawl reached its end, so that a page that it did not find is gone."""
-    cut_short: str = ""
-    """Why it did not."""
-    resumed: bool = False
-    """Whether it went on with a crawl that was killed."""
-    languages: tuple[str, ...] = ()
-    """The languages whose pages were kept; none where the site did not tell."""
-    failure: Failure | None = None
-    """Why the site could not be read at all; the store is then as it was."""
-    skip_counts: Mapping[str, int] = {}
-    """For each reason, how many addresses are no documents."""
-    skipped: tuple[Skip, ...] = ()
-    """Those addresses, in order, at most 100,000."""
-    seconds: float = 0.0
 
 
 def crawl(
@@ -260,8 +225,7 @@ class _Crawler:
         self._modified: dict[str, str] = {}
         self._error_page: frozenset[int] = frozenset()
         self._previous: dict[str, Record] = {}
-        self._skips: dict[str, Skip] = {}
-        self._unnamed: dict[str, int] = {}
+        self._skips = Skips()
         self._cuts: dict[str, None] = {}
         self._in_a_row = 0
         self._resumed = False
@@ -306,8 +270,8 @@ class _Crawler:
             resumed=self._resumed,
             languages=self._mirrors.languages,
             failure=failure,
-            skip_counts=self._skip_counts(),
-            skipped=tuple(sorted(self._skips.values())),
+            skip_counts=self._skips.counts(),
+            skipped=self._skips.in_order(),
             seconds=round(time.monotonic() - began, 3),
             **self._counts,
         )
@@ -397,7 +361,7 @@ class _Crawler:
                 await self._read_robots()
         record = self._store.records.get(self._scope.start.url)
         if record is None or not record.body or record.problem:
-            skip = self._skips.get(self._scope.start.url)
+            skip = self._skips.of(self._scope.start.url)
             why = skip.detail or skip.reason if skip is not None else "it redirects too often"
             raise CrawlError(
                 f"{self._scope.start.url} cannot be read: {why}",
@@ -631,7 +595,7 @@ class _Crawler:
             return msgspec.structs.replace(record, outcome="other"), None
         markup = format_of(answer.content_type, address.path, answer.body)
         if markup is None:
-            self._skip(Skip(address.url, frontier.FORMAT, answer.content_type))
+            self._skip(Skip(address.url, frontier.FORMAT, shown(answer.content_type)))
             return self._store.put(msgspec.structs.replace(record, outcome="other")), None
         self._counts["downloaded"] += 1
         self._counts["bytes"] += len(answer.body)
@@ -848,16 +812,7 @@ class _Crawler:
         """Note that an address is no document; the first reason counts."""
         if once is not None and once in self._frontier:
             return
-        if len(self._skips) < MAXIMUM_SKIPS:
-            self._skips.setdefault(skip.url, skip)
-        elif skip.url not in self._skips:
-            self._unnamed[skip.reason] = self._unnamed.get(skip.reason, 0) + 1
-
-    def _skip_counts(self) -> dict[str, int]:
-        counts = dict(self._unnamed)
-        for skip in self._skips.values():
-            counts[skip.reason] = counts.get(skip.reason, 0) + 1
-        return dict(sorted(counts.items()))
+        self._skips.add(skip)
 
 
 async def _first(running: set[asyncio.Task[Address | None]]) -> set[asyncio.Task[Address | None]]:

@@ -163,10 +163,12 @@ class Connection:
         old = asyncio.get_running_loop().time() - self.kept_since > KEPT_SECONDS
         return old or bool(self._reader.pending) or self._reader.at_eof() or self._writer.is_closing()
 
-    async def encrypt(self, context: ssl.SSLContext, name: str) -> None:
+    async def encrypt(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
         """Begin TLS with the host ``name``; raises ``CrawlError`` with ``reason`` ``certificate`` or ``unreachable``."""
+        deadline = asyncio.timeout(seconds)
         try:
-            await self._writer.start_tls(context, server_hostname=name)
+            async with deadline:
+                await self._writer.start_tls(context, server_hostname=name)
         except ssl.SSLError as error:
             self._refuse(
                 "certificate",
@@ -175,6 +177,13 @@ class Connection:
                 cause=error,
             )
         except OSError as error:
+            if deadline.expired():
+                self._refuse(
+                    "certificate",
+                    f"TLS failed: it did not answer within {seconds:g} s",
+                    hint="check that it speaks https, and not http, on that port",
+                    cause=error,
+                )
             self._refuse("unreachable", f"the connection was lost: {reason_of(error)}", cause=error)
         if self._reader.pending:
             # Sent before TLS began, by anybody on the way: it would be taken for what the host said.
@@ -225,7 +234,7 @@ class Connections:
         private_hosts: hosts that may have private addresses.
         resolver: gives the IP addresses of a name.
         resolve_seconds: how long that may take.
-        connect_seconds: how long connecting to one IP address may take.
+        connect_seconds: how long connecting to one IP address may take, and how long the beginning of TLS.
         kept: idle connections that are kept for one host and port.
         context: makes what certificates are checked with, when the first is needed.
         proxy: where all connections go instead; it resolves the names.
@@ -312,7 +321,7 @@ class Connections:
                     await connection.tunnel(self._proxy)
                 if self._context is None:
                     self._context = await asyncio.to_thread(self._make_context)
-                await connection.encrypt(self._context, address.host)
+                await connection.encrypt(self._context, address.host, self._connect_seconds)
         except BaseException:
             connection.close()
             raise

@@ -65,7 +65,7 @@ class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
     page_seconds: float = 60.0
     """Longest time for one page: all its redirects, attempts and bytes, but not waiting for a turn."""
     connect_seconds: float = 10.0
-    """Longest time for connecting to one IP address."""
+    """Longest time for connecting to one IP address, and for the beginning of TLS."""
     resolve_seconds: float = 10.0
     """Longest time for resolving a name."""
     concurrency: int = 128

@@ -73,6 +73,11 @@ def read(content: bytes, *, maximum_pages: int, maximum_bytes: int) -> Opened:
         title, language = _said(reader)
     except DocumentUnreadable:
         raise
+    except pypdf.errors.DependencyError as error:
+        raise DocumentUnreadable(
+            "it is encrypted by AES, for which a package is not installed",
+            hint="pip install cryptography, or save it without encryption",
+        ) from error
     except RecursionError as error:
         raise DocumentUnreadable("it is nested too deeply", hint=_AGAIN) from error
     except Exception as error:
