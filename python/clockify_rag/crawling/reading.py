@@ -27,7 +27,9 @@ _FORMATS: Final[Mapping[str, Any]] = {
     "text/x-markdown": "markdown",
 }
 _MARKDOWN_ENDINGS: Final = (".md", ".markdown", ".mdx")
-_REFRESH: Final = re.compile(r"\s*(\d{1,9}(?:\.\d*)?)\s*[;,]?\s*(?:url\s*=\s*)?['\"]?([^'\"\s][^'\"]*)", re.IGNORECASE)
+_REFRESH: Final = re.compile(
+    r"\s*(\d{1,9}(?:\.\d*)?)\s*+[;,]?\s*+(?:url\s*=\s*+)?['\"]?([^'\"\s][^'\"]*)", re.IGNORECASE
+)
 _NAMED_ROBOT: Final = re.compile(r"\s*([A-Za-z_][\w-]*)\s*:(.*)", re.DOTALL)
 _DIRECTIVES_WITH_VALUES: Final = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 

@@ -26,11 +26,11 @@ MAXIMUM_LINES_OF_FRONT_MATTER = 200
 BEGINNING = "beginning"
 """The name of what stands before the first document of a file."""
 
-_ARTICLE = re.compile(r"#[ \t]+\[ARTICLE\][ \t]*(?P<title>.*?)[ \t#]*", re.IGNORECASE)
+_ARTICLE = re.compile(r"#[ \t]+\[ARTICLE\](?P<title>.*)", re.IGNORECASE)
 _ADDRESS = re.compile(
-    r"[\s>*_-]*(?:(?:source|url|link)\b[\s:*_]*)?<?(?P<url>https?://[^\s<>()\[\]]+)>?[\s*_]*", re.IGNORECASE
+    r"[\s>*_-]*(?:(?:source|url|link)\b[\s:*_]*)?<?(?P<url>https?://[^\s<>()\[\]]++)>?[\s*_]*", re.IGNORECASE
 )
-_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}(?!.*`)|~{3,})(?P<info>.*)")
+_FENCE = re.compile(r" {0,3}(?P<fence>`{3,}+(?!.*`)|~{3,})(?P<info>.*)")
 _KEY = re.compile(r"(?P<key>[A-Za-z_][\w.-]*)[ \t]*:(?:[ \t]+(?P<value>.*))?")
 _CONTINUED = re.compile(r"[ \t].*|-(?:[ \t].*)?|#.*|[\]}],?")
 _NAMES = ("id", "slug", "url", "permalink", "canonical_url", "source_url", "title")
@@ -93,7 +93,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _articles(text: str) -> list[Part]:
     heads = [
-        (start, match["title"], start + len(line))
+        (start, match["title"].lstrip(" \t").rstrip(" \t#"), start + len(line))
         for start, line in _lines(text)
         if line.startswith("#") and (match := _ARTICLE.fullmatch(line))
     ]
