@@ -753,5 +753,10 @@ fn publish_restored(archive: Archive<File>, publisher: &mut Publisher, target: &
     Ok((number, unpacked.archived))
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod forging;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use forging::{read_through, with_listing, with_manifest};
+
 #[cfg(test)]
 mod tests;

@@ -159,7 +159,7 @@ impl LexicalSegment {
     /// # Errors
     /// [`Error::IndexCorrupt`] when a list cannot be read.
     pub fn frequency_corrections(&self, deleted: &Bitmap, deleted_documents: &Bitmap) -> Result<Corrections> {
-        Corrections::compute(&self.postings, deleted, deleted_documents)
+        Corrections::of(&self.postings, deleted, deleted_documents)
     }
 }
 

@@ -29,6 +29,8 @@ pub mod error;
 pub mod evidence;
 pub mod execution;
 pub mod fusion;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod lexical;
 pub mod markup;
 pub mod mmr;

@@ -166,7 +166,11 @@ impl<'a> Records<'a> {
     /// # Errors
     /// [`Error::IndexCorrupt`] when a header does not hold.
     pub fn open(segment: &'a crate::storage::Segment) -> Result<Self> {
-        let (documents, chunks, text) = (segment.file("documents")?, segment.file("chunks")?, segment.file("text")?);
+        Self::of_files(segment.file("documents")?, segment.file("chunks")?, segment.file("text")?)
+    }
+
+    /// The records in three files.
+    pub(crate) fn of_files(documents: &'a BlockFile, chunks: &'a BlockFile, text: &'a BlockFile) -> Result<Self> {
         let (document_rows, _) = read_header(documents, DOCUMENTS_MAGIC)?;
         let (chunk_rows, span_rows) = read_header(chunks, CHUNKS_MAGIC)?;
         Ok(Self { documents, chunks, text, document_rows, chunk_rows, span_rows })

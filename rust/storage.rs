@@ -721,7 +721,7 @@ pub(crate) fn unseal<'a>(label: &str, bytes: &'a [u8]) -> Result<(&'a [u8], Stri
 
 impl Manifest {
     /// The manifest as its file holds it: one JSON object whose first member is the hash of the second's bytes.
-    fn to_bytes(&self) -> Result<(Vec<u8>, String)> {
+    pub(crate) fn to_bytes(&self) -> Result<(Vec<u8>, String)> {
         let body = serde_json::to_vec(self)
             .map_err(|failure| Error::InvalidArgument(format!("the manifest cannot be written: {failure}")))?;
         Ok(seal("manifest", &body))

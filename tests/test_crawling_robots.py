@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clockify_rag.crawling import robots
+from clockify_rag.crawling import addresses, robots
 
 EXAMPLE = b"""User-Agent: *
 Disallow: *.gif$
@@ -98,6 +98,13 @@ def test_a_group_without_rules_is_a_group() -> None:
 )
 def test_rules_match_as_the_standard_says(rule: str, path: str, matched: bool) -> None:
     assert robots.parse(f"user-agent: *\ndisallow: {rule}".encode(), "a").allows(path) is not matched
+
+
+def test_a_percent_sign_that_escapes_nothing_is_one_in_rules_and_addresses() -> None:
+    found = robots.parse(b"User-agent: *\nDisallow: /100%-off\nDisallow: /%%36F\n", "clockify-rag")
+    for url in ("https://a.example/100%-off/x", "https://a.example/100%25-off", "https://a.example/%%36F"):
+        assert not found.allows(addresses.parse(url).target), url
+    assert robots.normal(robots.normal("/%%36F%")) == robots.normal("/%%36F%")
 
 
 def test_allow_wins_among_equals_and_nothing_to_disallow_allows() -> None:

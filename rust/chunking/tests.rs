@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::fuzzing::check_chunks;
 use crate::markup::{Options, parse_html, parse_markdown};
 
 fn wordpiece() -> WordPiece {
@@ -11,45 +12,9 @@ fn markdown(text: &str) -> Page {
     parse_markdown(text, &Options::default()).unwrap()
 }
 
-/// What must hold of the chunks of any page.
-fn check(page: &Page, chunks: &[Chunk], options: &ChunkOptions) {
-    let wordpiece = wordpiece();
-    let mut covered = vec![false; page.text.len()];
-    for chunk in chunks {
-        assert!(!chunk.spans.is_empty());
-        let mut end = None;
-        for span in &chunk.spans {
-            assert!(span.bytes.start < span.bytes.end && end.is_none_or(|end| end < span.bytes.start));
-            end = Some(span.bytes.end);
-            let before = page.text.get(..span.bytes.start as usize).unwrap();
-            let slice = page.text.get(span.bytes.start as usize..span.bytes.end as usize).unwrap();
-            let first = before.chars().count() as u32;
-            assert_eq!(span.chars, first..first + slice.chars().count() as u32);
-            covered[span.bytes.start as usize..span.bytes.end as usize].fill(true);
-        }
-        assert!(chunk.tokens <= options.maximum, "{} tokens", chunk.tokens);
-        assert_eq!(chunk.tokens as usize, wordpiece.count(&chunk.text(page)));
-        for range in &chunk.repeated {
-            assert!(chunk.spans.iter().any(|span| span.bytes.start <= range.start && range.end <= span.bytes.end));
-        }
-    }
-    for block in page.blocks.iter().filter(|block| block.heading_level().is_none()) {
-        let (start, end) = (block.range.start as usize, block.range.end as usize);
-        for (at, (byte, covered)) in page.text.as_bytes()[start..end].iter().zip(&covered[start..end]).enumerate() {
-            let shown = !byte.is_ascii_whitespace();
-            assert!(!shown || *covered == block.retrievable, "byte {} of {block:?}", start + at);
-        }
-    }
-    let mut identities: Vec<_> =
-        chunks.iter().map(|chunk| (&chunk.section, chunk.kind.name(), chunk.ordinal)).collect();
-    identities.sort();
-    identities.dedup();
-    assert_eq!(identities.len(), chunks.len());
-}
-
 fn chunks_of(page: &Page, options: &ChunkOptions) -> Vec<Chunk> {
     let chunks = chunk(page, &wordpiece(), options);
-    check(page, &chunks, options);
+    check_chunks(page, &chunks, options);
     chunks
 }
 

@@ -24,7 +24,7 @@ pub struct Corrections {
 }
 
 impl Corrections {
-    pub(super) fn compute(postings: &Postings, deleted: &Bitmap, deleted_documents: &Bitmap) -> Result<Self> {
+    pub(crate) fn of(postings: &Postings, deleted: &Bitmap, deleted_documents: &Bitmap) -> Result<Self> {
         let (chunk_lists, document_lists) = (postings.lists(Level::Chunks), postings.lists(Level::Documents));
         let within = |bitmap: &Bitmap, rows: u32| bitmap.iter().take_while(|&row| row < rows).collect::<Vec<_>>();
         let chunks = within(deleted, chunk_lists.rows());

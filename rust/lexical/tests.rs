@@ -139,7 +139,7 @@ fn no_damage_to_posting_lists_panics() {
                 let _ = lists.list(ordinal).and_then(|list| list.for_each(|posting| assert!(posting.row < rows)));
             }
         }
-        Corrections::compute(&postings, &deleted(300), &deleted(100)).map(|_| ())
+        Corrections::of(&postings, &deleted(300), &deleted(100)).map(|_| ())
     };
     read(bytes.clone()).unwrap();
     // Damage to the columns of lengths is seen by their totals: the rest is tried byte by byte.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
-use unicode_normalization::is_nfc;
 
 use super::*;
+use crate::fuzzing::check_page as check;
 
 /// A page as lines that a person can check against the source.
 fn described(page: &Page) -> String {
@@ -29,26 +29,6 @@ fn html(text: &str) -> Page {
 
 fn markdown(text: &str) -> Page {
     parse_markdown(text, &Options::default()).unwrap()
-}
-
-/// What must hold of any page.
-fn check(page: &Page) {
-    assert!(is_nfc(&page.text), "the text is not NFC");
-    let mut end = 0;
-    for block in &page.blocks {
-        let range = &block.range;
-        assert!(range.start < range.end && range.end as usize <= page.text.len());
-        let between = page.text.get(end..range.start as usize).expect("ranges lie on characters and in order");
-        assert_eq!(between, if end == 0 { "" } else { "\n\n" });
-        end = range.end as usize;
-        let mut at = range.start;
-        for item in &block.items {
-            assert!(at <= item.range.start && item.range.start <= item.range.end && item.range.end <= range.end);
-            assert!(page.text.get(item.range.start as usize..item.range.end as usize).is_some());
-            at = item.range.end;
-        }
-    }
-    assert_eq!(end, page.text.len());
 }
 
 #[test]

@@ -72,7 +72,9 @@ _DROPPED_PARAMETERS: Final = re.compile(
 )
 _SESSION_IN_PATH: Final = re.compile(r";(?:jsessionid|sid|phpsessid)=[^/?;]*", re.IGNORECASE)
 _DIGITS: Final = re.compile(r"\d+")
-_TOKENS: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[a-f]*\d)[0-9a-f]{16,}", re.IGNORECASE)
+_TOKENS: Final = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<![0-9a-f])(?=[a-f]*\d)[0-9a-f]{16,}", re.IGNORECASE
+)
 
 
 class Skip(msgspec.Struct, frozen=True, order=True):

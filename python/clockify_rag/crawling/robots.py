@@ -20,7 +20,7 @@ MAXIMUM_DELAY: Final = 60.0
 """The longest ``Crawl-delay`` that is kept, in seconds: with a longer one a site could not be read in a day."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z_-]+")
-_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
+_ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _KEPT: Final = frozenset(range(0x21, 0x7F))
 _DELAY: Final = re.compile(r"\d{1,9}(\.\d{1,9})?|\.\d{1,9}", re.ASCII)
@@ -149,7 +149,7 @@ def product_token(user_agent: str) -> str:
 def normal(path: str) -> str:
     """Return a path in the form in which rules and addresses are compared (RFC 9309, section 2.2.2).
 
-    Octets that need no escape have none, all others have one in capitals; ``*`` and ``$`` of an address are escaped, because
+    Octets that need no escape have none, all others have one in capitals, as a percent sign that begins none; ``*`` and ``$`` of an address are escaped, because
     those of a rule are signs.
     """
     return _normal(path).replace("*", "%2A").replace("$", "%24")
@@ -159,6 +159,8 @@ def _normal(path: str) -> str:
     octets = "".join(chr(octet) if octet in _KEPT else f"%{octet:02X}" for octet in path.encode("utf-8", "replace"))
 
     def unescaped(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return "%25"
         octet = int(match[1], 16)
         return chr(octet) if octet in _UNRESERVED else match[0].upper()
 
