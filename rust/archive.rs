@@ -35,6 +35,15 @@ const LISTING_BYTES: u64 = 16 * 1024 * 1024;
 /// The most files that a generation may have.
 const MAXIMUM_FILES: usize = 65_536;
 
+/// The most tags that a generation in an archive may have: each is a file, and setting one looks at all.
+const MAXIMUM_TAGS: usize = 1024;
+
+/// The highest number of a generation in an archive, which no index reaches by counting and any can go on counting from.
+const MAXIMUM_GENERATION: u64 = 1_000_000_000_000;
+
+/// How the names of the manifest and of the state begin.
+const GENERATIONS: &str = "generations/";
+
 /// What turns evidence into a probability, beside the index.
 const CALIBRATION: &str = "calibration.json";
 
@@ -147,6 +156,12 @@ impl Contents {
         if self.files.len() > MAXIMUM_FILES {
             return Err(format!("it lists {} files, more than {MAXIMUM_FILES}", self.files.len()));
         }
+        if !(1..=MAXIMUM_GENERATION).contains(&self.generation) {
+            return Err(format!("it names the generation {}, which no index has", self.generation));
+        }
+        if self.tags.len() > MAXIMUM_TAGS {
+            return Err(format!("it lists {} tags, more than {MAXIMUM_TAGS}", self.tags.len()));
+        }
         if let Some(tag) = self.tags.iter().find(|tag| !is_tag(tag)) {
             return Err(format!("it names the tag {tag:?}, which is none"));
         }
@@ -162,6 +177,10 @@ impl Contents {
             return Err(format!("its {CALIBRATION} has more than {CALIBRATION_BYTES} bytes"));
         }
         let manifest = self.manifest_name();
+        let mut states = self.files.iter().filter(|file| file.name.starts_with(GENERATIONS) && file.name != manifest);
+        if states.next().is_some_and(|state| state.length > STATE_BYTES) || states.next().is_some() {
+            return Err(format!("it holds more than one state of at most {STATE_BYTES} bytes"));
+        }
         match self.files.iter().find(|file| file.name == manifest) {
             Some(file) if file.length <= LISTING_BYTES => Ok(()),
             Some(_) => Err(format!("its {manifest} has more than {LISTING_BYTES} bytes")),
@@ -170,7 +189,7 @@ impl Contents {
     }
 
     fn manifest_name(&self) -> String {
-        format!("generations/{:06}.json", self.generation)
+        format!("{GENERATIONS}{:06}.json", self.generation)
     }
 
     /// Checks that exactly the files of `manifest` are listed.
@@ -322,6 +341,10 @@ pub fn write(generation: &Generation, out: &mut impl Write, path: &Path) -> Resu
     let tags = layout.tags()?.into_iter().filter(|(_, tag)| tag.generation == number).map(|(name, _)| name).collect();
     let listed = files.iter().map(|(entry, _)| entry.clone()).collect();
     let contents = Contents { format: FORMAT, generation: number, tags, files: listed };
+    // What restoring would refuse is not written.
+    contents.check().map_err(|reason| {
+        Error::InvalidArgument(format!("generation {number} does not fit into an archive: {reason}"))
+    })?;
     let (listing, hash) = contents.to_bytes()?;
     let size = listing.len() as u64;
     let Some(bytes) = archive_bytes(size, &contents.files).filter(|_| size <= LISTING_BYTES) else {
@@ -484,11 +507,12 @@ fn open_file(path: &Path) -> Result<Archive<File>> {
     Ok(archive)
 }
 
-/// Whether a file is large and almost all of it holes, which no archive of vectors and text is.
+/// Whether a file is large and almost all of it holes, which no archive of vectors and text is. A file system that says of a file
+/// with bytes that it takes no room does not tell.
 #[cfg(unix)]
 fn is_hollow(metadata: &fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
-    metadata.len() > SPARSE_BYTES && metadata.blocks() * 512 < metadata.len() / 100
+    metadata.len() > SPARSE_BYTES && metadata.blocks() > 0 && metadata.blocks() < metadata.len() / 512 / 100
 }
 
 #[cfg(not(unix))]
@@ -592,7 +616,7 @@ struct Unpacked {
 fn unpack(mut archive: Archive<File>, target: &mut Target) -> Result<Unpacked> {
     let path = archive.path.clone();
     let contents = archive.contents().clone();
-    let (mut manifest, mut calibration, mut states) = (None, None, Vec::new());
+    let (mut manifest, mut calibration, mut state) = (None, None, None);
     for entry in &contents.files {
         if entry.name == CALIBRATION {
             calibration = Some(held(&mut archive)?);
@@ -611,12 +635,9 @@ fn unpack(mut archive: Archive<File>, target: &mut Target) -> Result<Unpacked> {
                 target.segments.insert(segment.id.clone(), id);
             }
             manifest = Some((read, bytes));
-        } else if entry.name.starts_with("generations/") {
-            // A state of a lower number stands before the manifest, which says whether it belongs here.
-            if entry.length > STATE_BYTES {
-                return Err(invalid(&path, format!("{} is too large", entry.name)));
-            }
-            states.push((entry.name.clone(), held(&mut archive)?));
+        } else if entry.name.starts_with(GENERATIONS) {
+            // A state of a lower number stands before the manifest, which says whether it belongs here. There is one at most.
+            state = Some((entry.name.clone(), held(&mut archive)?));
         } else if manifest.is_some() {
             let name = target.name(&entry.name);
             target.write(&name, |writer| archive.file(|piece| writer.put(piece)))?;
@@ -632,7 +653,7 @@ fn unpack(mut archive: Archive<File>, target: &mut Target) -> Result<Unpacked> {
     };
     archive.end()?;
     let (manifest, manifest_bytes) = manifest.ok_or_else(|| invalid(&path, "it holds no manifest"))?;
-    for (name, bytes) in states {
+    if let Some((name, bytes)) = state {
         let name = target.name(&name);
         target.write(&name, |writer| writer.put(&bytes))?;
     }

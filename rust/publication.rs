@@ -81,13 +81,14 @@ pub struct Purged {
 pub fn purge(publisher: &mut Publisher, replacements: &Replacements, state: &[u8]) -> Result<Purged> {
     let layout = Layout::new(publisher.root());
     let before = layout.list_generations()?;
-    let (first, mut replaced) = (publisher.next_generation(), BTreeMap::new());
+    let (first, mut replaced, mut open) = (publisher.next_generation(), BTreeMap::new(), Vec::new());
     for number in publisher.kept_generations()? {
         let former = layout.open_former(number)?;
         let segments = carried(publisher, &former, replacements)?;
         let makers = former.manifest().makers.clone();
-        let written = publisher.publish_former(makers, segments, former.state()?)?;
-        replaced.insert(number, written);
+        let (new, hash, file) = publisher.publish_former(makers, segments, former.state()?)?;
+        replaced.insert(number, (new, hash));
+        open.push(file);
     }
     let Some(current) = publisher.current() else {
         return Err(Error::IndexNotFound { path: layout.root().to_path_buf() });
@@ -96,6 +97,7 @@ pub fn purge(publisher: &mut Publisher, replacements: &Replacements, state: &[u8
     let makers = current.manifest().makers.clone();
     let generation = publisher.publish(makers, segments, state)?;
     publisher.forget_before(first, &replaced)?;
+    drop(open);
     let removed = before.into_iter().filter(|number| !replaced.contains_key(number)).collect();
     Ok(Purged { generation, rewritten: replaced.into_iter().map(|(old, (new, _))| (old, new)).collect(), removed })
 }

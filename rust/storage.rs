@@ -1240,7 +1240,9 @@ impl Publisher {
         let publisher = Self::after(layout, current, served, lock)?;
         publisher.layout.clear_leftovers()?;
         failpoint!("publisher: cleared");
-        Ok(publisher)
+        // What could not be cleared, because a tagged generation is damaged, is not written over.
+        let highest = publisher.layout.highest_number()?;
+        Ok(Self { next: publisher.next.max(highest + 1), ..publisher })
     }
 
     /// As [`Publisher::open`], also where the generation that is served cannot be opened: what is published takes its place,

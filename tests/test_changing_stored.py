@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import jsonschema
 import numpy
 import pytest
 
-from clockify_rag import changing
+from clockify_rag import changing, generations
 from clockify_rag.cache import EmbeddingCache
 from clockify_rag.cli import run
 from clockify_rag.contracts import LoadedDocument
@@ -21,10 +21,12 @@ from clockify_rag.errors import (
     BackendUnavailable,
     IndexCorrupt,
     IndexIncompatible,
+    IndexLocked,
     IndexNotFound,
     PluginNotFound,
     SourceError,
 )
+from clockify_rag.index import IndexWriter
 from clockify_rag.pipeline import Pipeline
 from folders import source_of, write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking
@@ -125,6 +127,47 @@ def test_a_removed_page_is_not_found(pipeline: Pipeline, pages: Path, tmp_path: 
     fresh = pipeline_of(tmp_path / "fresh")
     fresh.build([pages])
     assert rankings(reopened(pipeline)) == rankings(fresh)
+
+
+class Meanwhile(list[str]):
+    """Names of documents; whoever looks at them lets somebody else change the index first."""
+
+    def __init__(self, names: list[str], pipeline: Pipeline) -> None:
+        super().__init__(names)
+        self.pipeline = pipeline
+        self.locked = 0
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            changing.reembed(self.pipeline, "none")
+        except IndexLocked:
+            self.locked += 1
+        return super().__iter__()
+
+
+def test_nobody_publishes_between_what_a_removal_reads_and_what_it_writes(pipeline: Pipeline) -> None:
+    names = Meanwhile(["garden/gate.md"], reopened(pipeline))
+    changing.remove(pipeline, names)
+    assert names.locked == 1
+    index = reopened(pipeline).index
+    assert index.snapshot.embedder is not None
+    assert (
+        index.vectors([chunk.id for document in index.documents() for chunk in index.chunks(document.id)]).any(1).all()
+    )
+
+
+def test_a_writer_keeps_what_the_generation_has_that_is_served(pipeline: Pipeline) -> None:
+    before = reopened(pipeline).index.snapshot
+    with IndexWriter.keeping(pipeline.path) as writer:
+        document = next(iter(writer.known))
+        writer.remove(document)
+        writer.publish()
+    after = reopened(pipeline).index.snapshot
+    assert (after.chunker, after.embedder) == (before.chunker, before.embedder)
+    changing.reembed(pipeline, "none")
+    assert generations.written_anew(pipeline.path) == 4
+    after = reopened(pipeline).index.snapshot
+    assert (after.chunker, after.embedder, after.documents) == (before.chunker, None, 4)
 
 
 def test_a_removed_source_is_gone_and_others_stay(pipeline: Pipeline, tmp_path: Path) -> None:

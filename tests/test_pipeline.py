@@ -32,7 +32,7 @@ from clockify_rag.errors import (
 )
 from clockify_rag.index import EmbedderEntry, IndexWriter
 from clockify_rag.loading import FileLoader
-from clockify_rag.pipeline import BuildReport, Pipeline
+from clockify_rag.pipeline import BuildReport, Pipeline, with_folders
 from clockify_rag.retrieval import HybridRetriever
 from folders import source_of, write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking, settings_of
@@ -133,6 +133,13 @@ def test_other_settings_of_a_source_reach_its_documents(pipeline: Pipeline, page
     hit = pipeline.search("gate", filters={"version": ["2"]}).hits[0]
     assert hit.document.url == "https://garden.example/help/gate.html"
     assert not pipeline.search("gate", filters={"version": ["1"]}).hits
+
+
+@pytest.mark.parametrize("path", ["a.md", "a/b.md", "a/b/c.md", "/a", "a//b"])
+def test_a_page_lies_in_every_folder_above_it(path: str) -> None:
+    candidates = ["", "a", "a/b", "a/b/c.md", "a.md", "b", "a/", "/a", "a//b"]
+    above = [name for name in candidates if f"{path}/".startswith(f"{name}/" if name else "")]
+    assert [name for name in candidates if name in with_folders(path)] == above
 
 
 def test_an_unreadable_page_stays_stale_until_it_is_readable(pipeline: Pipeline, pages: Path) -> None:

@@ -134,14 +134,13 @@ def remove(
         StoreError: the index cannot be read or written. Unless it is of a purge, the old generation is then still served; a
             purge may have removed the documents already, and to purge again does the rest.
     """
-    index = LocalIndex(pipeline.path)
+    # Nothing is created where there is no index.
+    _core.Snapshot.open(str(pipeline.path))
     if purge:
         return _Purging(pipeline, documents, sources).run()
-    living = list(index.documents())
-    gone = _named(documents, sources, living)
-    recorded = index.snapshot.embedder
-    entry = None if recorded is None else EmbedderEntry(*recorded)
-    with IndexWriter(pipeline.path, chunker=index.snapshot.chunker, embedder=entry) as writer:
+    with IndexWriter.keeping(pipeline.path) as writer:
+        living = list(writer.known.values())
+        gone = _named(documents, sources, living)
         for document in gone:
             writer.remove(document.id)
         generation = writer.publish()
@@ -324,7 +323,14 @@ def repair(pipeline: Pipeline, sources: Sequence[Source] = (), *, progress: Prog
         BackendError: lost vectors cannot be made, because the embedder fails.
         StoreError: the index cannot be written.
     """
-    return _Repairing(pipeline, sources, progress).run()
+    # Nothing is created where there is no index.
+    _core.Remains(str(pipeline.path))
+    writer = _core.Writer.over_damage(str(pipeline.path))
+    try:
+        # Only now, because what is published meanwhile would be lost.
+        return _Repairing(pipeline, sources, progress).run(writer)
+    finally:
+        writer.close()
 
 
 class _Repairing:
@@ -360,22 +366,18 @@ class _Repairing:
             self.damage.append(error.message)
             return {}
 
-    def run(self) -> Repair:
+    def run(self, writer: _core.Writer) -> Repair:
         """Look at everything, derive, heal, publish."""
-        writer = _core.Writer.over_damage(str(self.path))
-        try:
-            derived = self._look()
-            if not self.damage and not derived:
-                return self._report(self.remains.generation, 0)
-            kept = [number for number in range(len(self.remains.segments())) if number not in derived]
-            # From the newest to the oldest, so that of a document whose deletion is lost the newest version is kept.
-            for number in sorted(derived, reverse=True):
-                self._derive(writer, number)
-            self._heal(writer, kept)
-            states = {name: state for name, state in sorted(self.states.items()) if name not in self.lost}
-            generation = writer.publish_beside(remains=self.remains, kept=kept, state=encoded_state(states, None))
-        finally:
-            writer.close()
+        derived = self._look()
+        if not self.damage and not derived:
+            return self._report(self.remains.generation, 0)
+        kept = [number for number in range(len(self.remains.segments())) if number not in derived]
+        # From the newest to the oldest, so that of a document whose deletion is lost the newest version is kept.
+        for number in sorted(derived, reverse=True):
+            self._derive(writer, number)
+        self._heal(writer, kept)
+        states = {name: state for name, state in sorted(self.states.items()) if name not in self.lost}
+        generation = writer.publish_beside(remains=self.remains, kept=kept, state=encoded_state(states, None))
         return self._report(generation, len(derived))
 
     def _look(self) -> set[int]:
@@ -582,7 +584,7 @@ def reembed(pipeline: Pipeline, embedder: str, *, progress: Progress | None = No
     previous = None if recorded is None else EmbedderEntry(*recorded)
     entry = other.embedder_entry
     vectors = VectorMaker(other, progress, index.snapshot.chunks)
-    with IndexWriter(pipeline.path, chunker=index.snapshot.chunker, embedder=entry, vectors=vectors) as writer:
+    with IndexWriter(pipeline.path, chunker=None, embedder=entry, vectors=vectors) as writer:
         generation = writer.publish(vectors.counted)
     index.refresh()
     table, own = pipeline.settings.embedding, other.settings.embedding

@@ -17,7 +17,7 @@ import msgspec
 
 from clockify_rag import _core
 from clockify_rag.errors import ConfigError, GenerationNotFound, IndexCorrupt, StoreError
-from clockify_rag.index import EmbedderEntry, IndexWriter, decode_chunk, state_of, stored_documents
+from clockify_rag.index import IndexWriter, decode_chunk, state_of, stored_documents
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -301,12 +301,13 @@ def migrate(path: str | Path) -> Migrated:
 
 def written_anew(path: str | Path) -> int:
     """Publish a generation that holds what the one that is served holds, every file written anew; return its number."""
-    before = _core.Snapshot.open(str(path))
-    entry = None if before.embedder is None else EmbedderEntry(*before.embedder)
-    with IndexWriter(path, chunker=before.chunker, embedder=entry) as writer:
+    # Nothing is created where there is no index.
+    _core.Snapshot.open(str(path))
+    with IndexWriter.keeping(path) as writer:
+        before = _core.Snapshot.open(str(path))
         for document in stored_documents(before):
             chunks = [decode_chunk(record, text) for record, text in before.chunks_of(document.id)]
-            vectors = None if entry is None else before.vectors_of(document.id)
+            vectors = None if before.embedder is None else before.vectors_of(document.id)
             writer.add(document, before.text(document.id) or "", chunks, vectors)
         return writer.publish(lambda: state_of(before).embedding)
 
@@ -331,7 +332,8 @@ def verify(
     opened: dict[int, _core.Snapshot] = {}
     for number in wanted:
         try:
-            opened[number] = _core.Snapshot.open(str(path), None, number)
+            # What generations share is opened once.
+            opened[number] = _core.Snapshot.open(str(path), next(reversed(opened.values()), None), number)
         except IndexCorrupt as error:
             damaged[error.fields["path"]] = _damage(error)
         except GenerationNotFound:

@@ -333,7 +333,7 @@ class IndexWriter:
 
     Args:
         path: the index folder, created when it is missing.
-        chunker: the fingerprint of the chunker and its settings.
+        chunker: the fingerprint of the chunker and its settings; ``None`` for that of the generation before.
         embedder: how vectors are made; ``None`` for an index without vectors.
         vectors: makes vectors of chunks, also of stored ones when the embedder is another; ``None`` for none.
 
@@ -346,22 +346,35 @@ class IndexWriter:
         self,
         path: str | Path,
         *,
-        chunker: str,
+        chunker: str | None,
         embedder: EmbedderEntry | None,
         vectors: VectorSource | None = None,
     ) -> None:
         self._writer = _core.Writer(str(path))
         self._vectors = vectors
-        self._chunker = chunker
         self.embedder = embedder
         self._held: list[_Held] = []
         self._missing = 0
         self.previous = self._writer.snapshot()
+        self._chunker = chunker if chunker is not None else "" if self.previous is None else self.previous.chunker
         self.known = {} if self.previous is None else {found.id: found for found in stored_documents(self.previous)}
         self._state = {} if self.previous is None else dict(state_of(self.previous).documents)
         self._deleted: set[str] = set()
         self._dropped: set[str] = set()
         self._written = 0
+
+    @classmethod
+    def keeping(cls, path: str | Path) -> Self:
+        """Open with the chunker and the embedder of the generation before, whichever that is when nobody else can publish.
+
+        Raises:
+            IndexLocked: another process builds this index.
+            StoreError: as for any writer.
+        """
+        writer = cls(path, chunker=None, embedder=None)
+        recorded = None if writer.previous is None else writer.previous.embedder
+        writer.embedder = None if recorded is None else EmbedderEntry(*recorded)
+        return writer
 
     def __enter__(self) -> Self:
         return self

@@ -988,9 +988,9 @@ class _Build:
 
     def _keep_stale(self, writer: IndexWriter, known: Iterable[Document]) -> None:
         """Keep the documents that would have come from what could not be read: a file, a folder, or the whole source."""
-        for document in known if self.unreadable else ():
-            above = (path for path in self.unreadable if f"{document.path}/".startswith(f"{path}/" if path else ""))
-            if document.id not in self.seen and any(True for _ in above):
+        unreadable = set(self.unreadable)
+        for document in known if unreadable else ():
+            if document.id not in self.seen and not unreadable.isdisjoint(with_folders(document.path)):
                 self.counts["stale"] += 1
                 self.seen.add(document.id)
                 writer.keep(msgspec.structs.replace(document, stale=True))
@@ -1147,6 +1147,12 @@ def _kept(error: SourceError, source: Source, documents: int) -> SourceError:
         hint=f"{error.hint}; {removing}" if error.hint else removing,
         **error.fields,
     )
+
+
+def with_folders(path: str) -> list[str]:
+    """Return a path and those of the folders that it lies in, up to that of its source, which is empty."""
+    ends = [place for place, character in enumerate(path) if character == "/"]
+    return ["", *(path[:end] for end in ends), path]
 
 
 def _strict_error(skipped: Skipped) -> ClockifyRagError:

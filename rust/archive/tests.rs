@@ -135,6 +135,33 @@ fn listings_that_no_index_can_have_are_refused() {
 }
 
 #[test]
+fn more_than_one_index_can_have_is_refused_before_it_is_read() {
+    let (mut contents, _) = small();
+    for (generation, is_right) in [(0, false), (1, true), (MAXIMUM_GENERATION, true), (u64::MAX, false)] {
+        contents.generation = generation;
+        contents.files = vec![entry(&contents.manifest_name(), b"{}")];
+        assert_eq!(contents.check().is_ok(), is_right, "{generation}");
+    }
+    (contents, _) = small();
+    contents.tags = (0..=MAXIMUM_TAGS).map(|number| format!("t{number}")).collect();
+    assert!(contents.check().unwrap_err().contains("tags"));
+    contents.tags.pop();
+    contents.check().unwrap();
+    // A state is held in memory until the manifest is known: one, and no larger than states are.
+    let state =
+        |number: u64, length: u64| FileEntry { length, ..entry(&format!("generations/{number:06}.state"), b"") };
+    let with = |states: Vec<FileEntry>| {
+        let (mut contents, _) = small();
+        contents.files.extend(states);
+        contents.files.sort();
+        contents.check()
+    };
+    with(vec![state(3, STATE_BYTES)]).unwrap();
+    assert!(with(vec![state(3, STATE_BYTES + 1)]).unwrap_err().contains("state"));
+    assert!(with(vec![state(3, 1), state(8, 1)]).unwrap_err().contains("state"));
+}
+
+#[test]
 fn a_listing_that_lies_about_its_length_takes_no_memory() {
     let mut huge = header(LISTING, LISTING_BYTES + 1).unwrap().to_vec();
     assert!(matches!(read(&huge), Err(Error::SnapshotInvalid { .. })));

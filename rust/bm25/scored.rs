@@ -4,7 +4,8 @@
 //! second question that asks for a long list leaves its rows and scores here, four bytes a posting, and the next ones add them
 //! without decoding. A remembered score is rounded up, and search gives what it finds that much room before it is scored again
 //! exactly; so what is remembered changes no result. What is kept is bounded by the segment's rows: the lists that were asked for
-//! most, since each saves as much per posting and question.
+//! most, since each saves as much per posting and question. A list takes room for its windows too, which of a rare word in a large
+//! segment are more than its postings.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,9 +19,10 @@ use crate::lexical::{List, Lists};
 
 /// Postings of a list from which on it is worth remembering.
 const WORTH_REMEMBERING: u32 = if cfg!(test) { 1 } else { 128 };
-/// Postings that are remembered for each row of a segment, and at most: 64 bytes a row, 32 MiB.
-const POSTINGS_PER_ROW: usize = 16;
-const MAXIMUM_POSTINGS: usize = 8 << 20;
+/// Words of four bytes, one for a posting and two for a window, that are remembered for each row of a segment, and at most: 64
+/// bytes a row, 32 MiB.
+const WORDS_PER_ROW: usize = 16;
+const MAXIMUM_WORDS: usize = 8 << 20;
 /// Lists whose askings are counted.
 const MAXIMUM_NOTED: usize = 4096;
 
@@ -42,7 +44,8 @@ struct Held {
     lists: FxHashMap<u32, Entry>,
     /// How often each list that is not here was asked for.
     asked: FxHashMap<u32, u32>,
-    postings: usize,
+    /// What they take of the room.
+    words: usize,
 }
 
 #[derive(Debug)]
@@ -62,7 +65,7 @@ impl ScoredLists {
     /// Room for the lists of a segment with so many rows.
     #[must_use]
     pub fn new(rows: u32) -> Self {
-        Self { room: (rows as usize).saturating_mul(POSTINGS_PER_ROW).min(MAXIMUM_POSTINGS), held: RwLock::default() }
+        Self { room: (rows as usize).saturating_mul(WORDS_PER_ROW).min(MAXIMUM_WORDS), held: RwLock::default() }
     }
 
     /// The scored list of a term, given its list in other words; `None` where it is not remembered.
@@ -70,8 +73,8 @@ impl ScoredLists {
     /// # Errors
     /// [`crate::error::Error::IndexCorrupt`] when a block cannot be read.
     pub(super) fn get(&self, ordinal: u32, asked: &Asked<'_>) -> Result<Option<Arc<ScoredList>>> {
-        let postings = asked.list.count() as usize;
-        if asked.list.count() < WORTH_REMEMBERING || postings > self.room / 2 {
+        let words = words_of(asked.list.count(), asked.lists.rows());
+        if asked.list.count() < WORTH_REMEMBERING || words > self.room / 2 {
             return Ok(None);
         }
         {
@@ -86,7 +89,7 @@ impl ScoredLists {
         let is_worth_it = {
             let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
             let times = held.note(ordinal, asked.scorer);
-            times > 1 && held.less_asked(times, postings, self.room).is_some()
+            times > 1 && held.less_asked(times, words, self.room).is_some()
         };
         if !is_worth_it {
             return Ok(None);
@@ -128,20 +131,20 @@ impl Held {
         self.lists.values().for_each(|entry| entry.asked.store(entry.asked() / 2, Ordering::Relaxed));
     }
 
-    /// The lists that would have to go for one of so many postings, least asked for first; `None` where one of them was
+    /// The lists that would have to go for one of so many words, least asked for first; `None` where one of them was
     /// asked for at least as often as `times`.
-    fn less_asked(&self, times: u32, postings: usize, room: usize) -> Option<Vec<u32>> {
-        let mut surplus = (self.postings + postings).saturating_sub(room);
+    fn less_asked(&self, times: u32, words: usize, room: usize) -> Option<Vec<u32>> {
+        let mut surplus = (self.words + words).saturating_sub(room);
         if surplus == 0 {
             return Some(Vec::new());
         }
         let mut order: Vec<(u32, u32, usize)> =
-            self.lists.iter().map(|(&own, entry)| (entry.asked(), own, entry.list.entries.len())).collect();
+            self.lists.iter().map(|(&own, entry)| (entry.asked(), own, entry.list.words())).collect();
         order.sort_unstable();
         let mut going = Vec::new();
-        for (_, ordinal, postings) in order.into_iter().take_while(|(asked, ..)| *asked < times) {
+        for (_, ordinal, words) in order.into_iter().take_while(|(asked, ..)| *asked < times) {
             going.push(ordinal);
-            surplus = surplus.saturating_sub(postings);
+            surplus = surplus.saturating_sub(words);
             if surplus == 0 {
                 return Some(going);
             }
@@ -152,17 +155,22 @@ impl Held {
     /// Keeps a list in the place of those that were asked for less.
     fn keep(&mut self, ordinal: u32, list: Arc<ScoredList>, room: usize) {
         let Some(&times) = self.asked.get(&ordinal) else { return };
-        let Some(going) = self.less_asked(times, list.entries.len(), room) else { return };
+        let Some(going) = self.less_asked(times, list.words(), room) else { return };
         for ordinal in going {
             if let Some(entry) = self.lists.remove(&ordinal) {
-                self.postings -= entry.list.entries.len();
+                self.words -= entry.list.words();
                 self.asked.insert(ordinal, entry.asked());
             }
         }
         self.asked.remove(&ordinal);
-        self.postings += list.entries.len();
+        self.words += list.words();
         self.lists.insert(ordinal, Entry { list, asked: AtomicU32::new(times) });
     }
+}
+
+/// The words that a list of so many postings takes in a segment with so many rows.
+pub(super) fn words_of(postings: u32, rows: u32) -> usize {
+    postings as usize + 2 * (rows as usize).div_ceil(WINDOW) + 1
 }
 
 /// A list that is asked for: what it is scored from.
@@ -215,6 +223,11 @@ impl ScoredList {
             starts[window + 1] = starts[window + 1].max(starts[window]);
         }
         Ok(Self { starts: starts.into(), entries: entries.into(), greatest: greatest.into(), unit })
+    }
+
+    /// What it takes of the room.
+    fn words(&self) -> usize {
+        self.entries.len() + self.starts.len() + self.greatest.len()
     }
 
     /// What no row of a window exceeds.
@@ -301,7 +314,7 @@ fn from_place(mut entries: &[u32], place: u32) -> &[u32] {
 
 #[cfg(test)]
 impl ScoredLists {
-    /// Room for so many postings.
+    /// Room for so many words.
     pub(super) fn with_room(room: usize) -> Self {
         Self { room, held: RwLock::default() }
     }
@@ -316,8 +329,9 @@ impl ScoredLists {
     /// How many lists and postings are remembered.
     pub(super) fn remembered(&self) -> (usize, usize) {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        assert_eq!(held.postings, held.lists.values().map(|entry| entry.list.entries.len()).sum::<usize>());
-        (held.lists.len(), held.postings)
+        assert_eq!(held.words, held.lists.values().map(|entry| entry.list.words()).sum::<usize>());
+        assert!(held.words <= self.room);
+        (held.lists.len(), held.lists.values().map(|entry| entry.list.entries.len()).sum())
     }
 }
 

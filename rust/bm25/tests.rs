@@ -365,7 +365,7 @@ fn what_is_remembered_is_bounded_and_what_is_asked_for_most() {
     let statistics = statistics(&parts, Level::Chunks);
     let scorer = Scorer::new(Parameters::default(), Level::Chunks, statistics).unwrap();
     let count = |word: &str| df(&parts, Level::Chunks, word) as usize;
-    let room = 2 * count("w0");
+    let room = 2 * scored::words_of(count("w0") as u32, postings.rows(Level::Chunks));
     let remembered = ScoredLists::with_room(room);
     let ask = |word: &str, scorer: &Scorer| {
         let question = [(word.to_owned(), 1.0)];

@@ -343,7 +343,11 @@ fn module_code(text: &str, budget: &mut usize) -> Option<usize> {
     if !imports && !exports {
         return None;
     }
-    let shown = window(text, MAXIMUM_STATEMENT.min(*budget));
+    let longest = text.len().min(MAXIMUM_STATEMENT);
+    if *budget < longest {
+        return None;
+    }
+    let shown = window(text, longest);
     let paragraph = shown.find("\n\n").map_or(shown.len(), |end| end + 1);
     spend(budget, paragraph);
     if imports {
@@ -372,7 +376,8 @@ fn module_code(text: &str, budget: &mut usize) -> Option<usize> {
             _ => 1,
         };
         if at > *budget {
-            break;
+            spend(budget, at);
+            return Some(paragraph);
         }
     }
     spend(budget, at);

@@ -353,6 +353,16 @@ fn content_has_no_frame() {
 }
 
 #[test]
+fn a_page_that_is_out_of_budget_is_read_to_its_end() {
+    // Brackets that never close use up what may be looked at; then code is text, and nothing is left out.
+    let open = format!("{}{}\n\n", "{".repeat(40), "a".repeat(20_000));
+    for code in ["import 'x'", "import a from 'b'", "export const a = 1", "export {a}"] {
+        let page = dialect(&format!("{open}{code}\n\nLast words.\n"), Dialect::Mdx);
+        assert!(page.text.ends_with("Last words."), "{code}");
+    }
+}
+
+#[test]
 fn hostile_dialects_take_linear_time() {
     for piece in
         ["{", "<A b=\"", "`", "``` `", "<!--", "import x\n", "export const a = {\n", "{'", "<A ", "{/*", "<a b={"]

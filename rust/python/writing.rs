@@ -12,7 +12,7 @@ use super::vectors::from_little_endian;
 use super::{Border, hold, parse_id};
 use crate::analysis::{self, Language};
 use crate::error::{Error, Result};
-use crate::publication::{self, Change};
+use crate::publication::{self, Change, Replacements};
 use crate::segment::{ChunkInput, DocumentInput, Draft};
 use crate::storage::{EmbedderEntry, Makers, Publisher, SegmentEntry};
 
@@ -159,9 +159,14 @@ impl Writer {
             open.or_fail(|open| {
                 open.flush()?;
                 let added = std::mem::take(&mut open.added);
-                let entry = |id: Option<String>| id.and_then(|id| added.iter().find(|entry| entry.id == id).cloned());
-                let replacements = replaced.into_iter().map(|(old, new)| (old, entry(new))).collect();
-                let purged = publication::purge(&mut open.publisher, &replacements, &state)?;
+                // By an unknown one a segment would be replaced by nothing.
+                let entry = |id: String| {
+                    let found = added.iter().find(|entry| entry.id == id).cloned();
+                    found.ok_or_else(|| Error::InvalidArgument(format!("segment {id} was not written here")))
+                };
+                let replacements: Result<Replacements> =
+                    replaced.into_iter().map(|(old, new)| Ok((old, new.map(entry).transpose()?))).collect();
+                let purged = publication::purge(&mut open.publisher, &replacements?, &state)?;
                 Ok((purged.generation, purged.rewritten, purged.removed))
             })
         })

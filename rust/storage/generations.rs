@@ -86,8 +86,13 @@ impl Layout {
         let folder = self.tags_folder();
         let mut tags = BTreeMap::new();
         for name in list(&folder)?.into_iter().filter(|name| is_tag(name)) {
-            let (generation, hash) = read_line(&folder.join(&name))?;
-            tags.insert(name, Tag { generation, hash });
+            let path = folder.join(&name);
+            match read_line(&path) {
+                Ok((generation, hash)) => _ = tags.insert(name, Tag { generation, hash }),
+                // Taken away after the folder was listed.
+                Err(_) if is_missing(&path) => {}
+                Err(failure) => return Err(failure),
+            }
         }
         Ok(tags)
     }
@@ -110,13 +115,13 @@ impl Layout {
         }
         let (_, hash, file) = self.read_manifest(generation)?;
         lock_shared(&file, &self.manifest(generation))?;
-        if !self.manifest(generation).exists() {
-            // Collected between reading and locking.
-            return self.no_generation(generation);
-        }
         let folder = self.tags_folder();
         create_folder(&folder)?;
         let _lock = lock_folder(&folder)?;
+        if !self.manifest(generation).exists() {
+            // Collected between reading and locking, or purged while another had the folder.
+            return self.no_generation(generation);
+        }
         for (other, tag) in self.tags()?.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)) {
             if other != name {
                 return Err(Error::InvalidArgument(format!("{name:?} differs from the tag {other:?} only by case")));
@@ -141,10 +146,13 @@ impl Layout {
     /// [`Error::Io`] when it cannot be removed.
     pub fn untag(&self, name: &str) -> Result<bool> {
         let folder = self.tags_folder();
-        if !is_tag(name) || !list(&folder)?.iter().any(|known| known == name) {
+        if !is_tag(name) || !folder.is_dir() {
             return Ok(false);
         }
         let _lock = lock_folder(&folder)?;
+        if !list(&folder)?.iter().any(|known| known == name) {
+            return Ok(false);
+        }
         remove(&folder.join(name))?;
         sync_directory(&folder)?;
         Ok(true)
@@ -190,8 +198,9 @@ impl Layout {
     /// be held.
     pub(super) fn collect(&self, served: u64) -> Result<Collected> {
         let mut collected = Collected::default();
-        let numbers = self.list_generations()?;
-        for &number in numbers.iter().rev().skip(KEPT_GENERATIONS).filter(|&&number| number != served) {
+        // Those after it, which a purge that was killed left, are none of the last.
+        let numbers: Vec<u64> = self.list_generations()?.into_iter().filter(|&number| number <= served).collect();
+        for &number in numbers.iter().rev().skip(KEPT_GENERATIONS) {
             let Some((file, published)) = self.open_manifest(number)? else { continue };
             // Tags are read under the lock, because whoever sets one holds it shared until the tag can be read.
             if !is_young(published) && try_lock_exclusive(&file) && tags_of(number, &self.tags()?).is_empty() {
@@ -200,6 +209,10 @@ impl Layout {
                 remove(&self.manifest(number))?;
                 failpoint!("collect: manifest removed");
             }
+        }
+        if !collected.generations.is_empty() {
+            // Else a loss of power could bring back a manifest without its files.
+            sync_directory(&self.generations())?;
         }
         let cleared = self.clear_leftovers()?;
         Ok(Collected { files: collected.files + cleared.files, bytes: collected.bytes + cleared.bytes, ..collected })
@@ -319,6 +332,11 @@ impl Publisher {
         let (manifest, ..) = self.layout.read_manifest(generation)?;
         self.publish_files(manifest.makers, manifest.segments, manifest.state, inspect)
     }
+}
+
+/// Whether there is nothing of that name, not even a link that leads nowhere.
+fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|source| source.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The tags of a generation.

@@ -5,11 +5,12 @@
 //! every file that only they name. Until that is done nothing of it is acknowledged, and to purge again does the rest.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 
 use super::generations::lock_folder;
 use super::{
-    FORMAT, Generation, Layout, Makers, Manifest, Publisher, SegmentEntry, line_of, remove, sync_directory,
-    write_replacing,
+    FORMAT, Generation, Layout, Makers, Manifest, Publisher, SegmentEntry, create_folder, line_of, lock_shared, remove,
+    sync_directory, write_replacing,
 };
 use crate::error::{Error, Result};
 
@@ -25,7 +26,8 @@ impl Layout {
 }
 
 impl Publisher {
-    /// Writes the manifest of a generation that is not served, under the next number; returns that and the manifest's hash.
+    /// Writes the manifest of a generation that is not served, under the next number; returns that, the manifest's hash, and the
+    /// file, which keeps the generation from being collected, however long it takes until a tag or its place does.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written.
@@ -34,7 +36,7 @@ impl Publisher {
         makers: Makers,
         segments: Vec<SegmentEntry>,
         state: &[u8],
-    ) -> Result<(u64, String)> {
+    ) -> Result<(u64, String, File)> {
         let generation = self.next;
         let state = self.write_state(state)?;
         let (bytes, hash) = Manifest { format: FORMAT, generation, makers, segments, state }.to_bytes()?;
@@ -42,7 +44,9 @@ impl Publisher {
         sync_directory(&self.layout.tombstones())?;
         write_replacing(&self.layout.manifest(generation), &bytes)?;
         self.next += 1;
-        Ok((generation, hash))
+        let (.., file) = self.layout.read_manifest(generation)?;
+        lock_shared(&file, &self.layout.manifest(generation))?;
+        Ok((generation, hash, file))
     }
 
     /// The generations that a purge writes anew: those that are kept whatever is published next, ascending, but the one served.
@@ -68,7 +72,8 @@ impl Publisher {
     /// [`Error::InvalidArgument`] when one of them was tagged meanwhile, [`Error::Io`] when something cannot be written or removed.
     pub fn forget_before(&self, first: u64, replaced: &BTreeMap<u64, (u64, String)>) -> Result<()> {
         let folder = self.layout.tags_folder();
-        let _lock = if folder.is_dir() { Some(lock_folder(&folder)?) } else { None };
+        create_folder(&folder)?;
+        let _lock = lock_folder(&folder)?;
         for (name, tag) in self.layout.tags()? {
             match replaced.get(&tag.generation) {
                 Some((number, hash)) => write_replacing(&folder.join(name), line_of(*number, hash).as_bytes())?,

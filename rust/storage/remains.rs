@@ -4,14 +4,15 @@
 //! the opposite: all that is still what was written, block by block.
 
 use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    BLOCK_BYTES, BLOCK_TABLE, BlockFile, Data, FileEntry, Layout, Manifest, Segment, check_name, hash_of_blocks,
-    line_of, list, lock_shared, open_regular, open_whole, write_replacing,
+    BLOCK_BYTES, BLOCK_TABLE, BlockFile, Data, FileEntry, Layout, Manifest, PIECE_BYTES, Segment, check_name,
+    hash_of_blocks, is_generation, is_segment, line_of, list, lock_shared, open_regular, open_whole, write_replacing,
 };
 use crate::error::{Error, Result};
 
@@ -125,13 +126,18 @@ impl Remains {
 impl Layout {
     /// The highest number of a generation that anything was written for, also by builds that were killed.
     pub(super) fn highest_number(&self) -> Result<u64> {
-        let mut highest = 0;
-        for (folder, separator) in [(self.generations(), '.'), (self.segments(), '-'), (self.tombstones(), '-')] {
-            let names = list(&folder)?;
-            let numbers = names.iter().filter_map(|name| name.split_once(separator)?.0.parse::<u64>().ok());
-            highest = numbers.fold(highest, u64::max);
+        let mut numbers = Vec::new();
+        for name in list(&self.generations())? {
+            numbers.extend(name.split_once('.').map(|(number, _)| number.to_owned()));
         }
-        Ok(highest)
+        for name in list(&self.segments())?.into_iter().filter(|name| is_segment(name)) {
+            numbers.extend(name.split_once('-').map(|(number, _)| number.to_owned()));
+        }
+        for name in list(&self.tombstones())? {
+            numbers.extend(name.split_once('.').map(|(_, number)| number.to_owned()));
+        }
+        let own = numbers.iter().filter(|number| is_generation(number));
+        Ok(own.filter_map(|number| number.parse().ok()).max().unwrap_or(0))
     }
 
     /// Serves a first generation that is whole, although `CURRENT` does not name it: the build that made it was killed at its last
@@ -197,7 +203,7 @@ fn rest_of(path: &Path, entry: &FileEntry, own: &[u64]) -> BlockFile {
     if bytes.try_reserve_exact(entry.length as usize).is_ok() {
         if let Ok((file, _)) = open_regular(path) {
             // Whatever cannot be read is missing, and no block of it has its hash.
-            let _ = std::io::Read::read_to_end(&mut std::io::Read::take(file, entry.length), &mut bytes);
+            let _ = file.take(entry.length).read_to_end(&mut bytes);
         }
         bytes.resize(entry.length as usize, 0);
     }
@@ -210,17 +216,28 @@ fn rest_of(path: &Path, entry: &FileEntry, own: &[u64]) -> BlockFile {
 fn read_table(path: &Path) -> Result<Vec<u64>> {
     let (mut file, _) = open_regular(path)?;
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(Error::io("read", path))?;
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
 }
 
 /// The block hashes of a file that is whole.
 fn hashes_of(path: &Path, entry: &FileEntry) -> Result<Vec<u64>> {
-    let (mut file, _) = open_regular(path)?;
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(Error::io("read", path))?;
-    let hashes: Vec<u64> = bytes.chunks(BLOCK_BYTES).map(xxh3_64).collect();
-    if bytes.len() as u64 == entry.length && hash_of_blocks(&hashes) == entry.hash {
+    let (file, metadata) = open_regular(path)?;
+    let mut hashes = Vec::new();
+    if metadata.len() == entry.length {
+        // Block by block: it may be larger than the memory there is.
+        let mut file = BufReader::with_capacity(PIECE_BYTES, file);
+        let mut block = Vec::with_capacity(BLOCK_BYTES);
+        loop {
+            block.clear();
+            file.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block).map_err(Error::io("read", path))?;
+            if block.is_empty() {
+                break;
+            }
+            hashes.push(xxh3_64(&block));
+        }
+    }
+    if metadata.len() == entry.length && hash_of_blocks(&hashes) == entry.hash {
         Ok(hashes)
     } else {
         Err(Error::corrupt(path, "it is not the file that the manifest names"))

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
@@ -253,6 +254,104 @@ fn old_generations_are_collected_when_nobody_reads_them() {
     assert_eq!(layout.list_generations().unwrap(), [5, 6, 7]);
     let segments = list(&layout.segments()).unwrap();
     assert!(segments.iter().all(|name| ["000005", "000006", "000007"].iter().any(|kept| name.starts_with(kept))));
+}
+
+/// Lets all manifests be so old that nobody can be about to open them.
+fn age(layout: &Layout) {
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * COLLECTION_AGE_SECONDS);
+    for number in layout.list_generations().unwrap() {
+        File::options().append(true).open(layout.manifest(number)).unwrap().set_modified(long_ago).unwrap();
+    }
+}
+
+#[test]
+fn what_a_killed_purge_left_is_none_of_the_last_generations() {
+    let (_folder, root) = index(&[1, 2, 3]);
+    let layout = Layout::new(&root);
+    let mut killed = Publisher::open(&root).unwrap();
+    for number in [1, 2] {
+        let segments = layout.read_manifest(number).unwrap().0.segments;
+        killed.publish_former(makers(), segments, &[]).unwrap();
+    }
+    drop(killed);
+    age(&layout);
+    assert!(collect_generations(&root, true).unwrap().generations.is_empty());
+    assert!(collect_generations(&root, false).unwrap().generations.is_empty());
+    assert_eq!(layout.list_generations().unwrap(), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_former_generation_that_is_written_anew_stays_however_long_the_purge_takes() {
+    let (_folder, root) = index(&[1, 2, 3, 4, 5]);
+    let layout = Layout::new(&root);
+    layout.tag("live", 1, false).unwrap();
+    let mut publisher = Publisher::open(&root).unwrap();
+    let (mut replaced, mut open, first) = (BTreeMap::new(), Vec::new(), publisher.next_generation());
+    for number in publisher.kept_generations().unwrap() {
+        let former = layout.read_manifest(number).unwrap().0;
+        let (new, hash, file) = publisher.publish_former(makers(), former.segments, &[]).unwrap();
+        replaced.insert(number, (new, hash));
+        open.push(file);
+    }
+    assert_eq!(replaced.keys().copied().collect::<Vec<_>>(), [1, 3, 4]);
+    age(&layout);
+    let segments = publisher.current().unwrap().manifest().segments.clone();
+    assert_eq!(publisher.publish(makers(), segments, &[]).unwrap(), 9);
+    publisher.forget_before(first, &replaced).unwrap();
+    assert_eq!(layout.list_generations().unwrap(), [6, 7, 8, 9]);
+    assert_eq!(layout.tags().unwrap()["live"].generation, 6);
+    Generation::open_at(&root, 6, None).unwrap().verify().unwrap();
+}
+
+#[test]
+fn what_cannot_be_cleared_is_not_written_over() {
+    let (_folder, root) = index(&[1, 2]);
+    let layout = Layout::new(&root);
+    layout.tag("live", 1, false).unwrap();
+    fs::write(layout.manifest(1), b"damaged").unwrap();
+    let mut killed = Publisher::open(&root).unwrap();
+    let (_, mut writer) = killed.segment().unwrap();
+    writer.file("half", |file| file.put(b"half")).unwrap();
+    killed.tombstones("000002-0", b"half").unwrap();
+    drop(killed);
+    assert_eq!(publish(&root, 3), 4);
+    fs::create_dir(layout.segments().join("20260101-backup")).unwrap();
+    assert_eq!(publish(&root, 4), 5);
+    read_all(&root).unwrap();
+}
+
+#[test]
+fn tags_are_read_while_others_are_taken_away() {
+    let (_folder, root) = index(&[1]);
+    let layout = Layout::new(&root);
+    layout.tag("stays", 1, false).unwrap();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            for _ in 0..300 {
+                layout.tag("comes-and-goes", 1, false).unwrap();
+                assert!(layout.untag("comes-and-goes").unwrap());
+            }
+        });
+        while !other.is_finished() {
+            assert!(layout.tags().unwrap().contains_key("stays"));
+        }
+    });
+}
+
+#[test]
+fn a_generation_that_is_purged_while_its_tag_waits_is_not_tagged() {
+    let (_folder, root) = index(&[1, 2]);
+    let layout = Layout::new(&root);
+    layout.tag("other", 2, false).unwrap();
+    std::thread::scope(|scope| {
+        let purge = generations::lock_folder(&layout.tags_folder()).unwrap();
+        let tag = scope.spawn(|| layout.tag("late", 1, false));
+        std::thread::sleep(Duration::from_millis(100));
+        fs::remove_file(layout.manifest(1)).unwrap();
+        drop(purge);
+        assert!(matches!(tag.join().unwrap(), Err(Error::GenerationNotFound { .. })));
+    });
+    assert_eq!(layout.tags().unwrap().len(), 1);
 }
 
 #[test]

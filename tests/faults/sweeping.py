@@ -315,6 +315,11 @@ class Sweep:
             answers = indexes.answers(index)
         except IndexNotFound:
             answers = None
+        except IndexCorrupt:
+            # What is to be mended was not, and a build does not mend it.
+            if not operation.mended:
+                raise
+            answers = None
         if answers == self.final[operation.after]:
             # Recovered already: then this state alone is right.
             self.known[operation.name] = self.observed(operation), self.observed(operation) or "", calls
