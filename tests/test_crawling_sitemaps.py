@@ -76,6 +76,12 @@ def test_no_document_type_declaration_is_read(content: bytes) -> None:
     assert sitemaps.parse(content) == sitemaps.Sitemap(problem="it has a document type declaration")
 
 
+@pytest.mark.parametrize("token", [b"<", b"<!--", b"<url "])
+def test_a_token_without_end_is_read_in_one_pass(token: bytes) -> None:
+    found = sitemaps.parse(b"<urlset><url><loc>https://docs.example/</loc></url>" + token + b"a" * 45_000_000)
+    assert (len(found.entries), "unclosed token" in found.problem) == (1, True)
+
+
 def test_what_stands_before_the_damage_counts() -> None:
     found = sitemaps.parse(b"<urlset><url><loc>https://a.example/1</loc></url><url><loc>https://a.example/2</url>")
     assert [entry.url for entry in found.entries] == ["https://a.example/1"]

@@ -303,6 +303,7 @@ def test_a_weight_is_kept_with_documents(tmp_path: Path) -> None:
         ("guides/start.md", {"slug": "/begin/", "id": "other"}, "begin"),
         ("a/b/c.md", {"slug": "../d"}, "a/d"),
         ("a.md", {"slug": "../../.."}, ""),
+        ("a.md", {"slug": "b/" * 1_000_000 + "../" * 999_999}, "b"),
         ("2021-01-31-release.md", {}, "2021-01-31-release"),
         ("1.2-notes.md", {}, "1.2-notes"),
     ],

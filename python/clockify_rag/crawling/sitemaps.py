@@ -40,7 +40,6 @@ _MARKDOWN_LINK: Final = re.compile(
 _BARE_LINK: Final = re.compile(r"(?:^|[\s<])(https?://[^\s<>()\[\]]{1,2000})", re.MULTILINE)
 _GZIP: Final = b"\x1f\x8b"
 _WINDOW: Final = 16 + zlib.MAX_WBITS
-_PIECE: Final = 64 * 1024
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -160,9 +159,8 @@ def _xml(content: bytes) -> Sitemap:
     parser.CharacterDataHandler = reader.text
     problem = ""
     try:
-        for at in range(0, len(content), _PIECE):
-            parser.Parse(content[at : at + _PIECE], False)  # noqa: FBT003 - the only way to say so
-        parser.Parse(b"", True)  # noqa: FBT003 - as above
+        # At once: a token that does not end is read again with each piece.
+        parser.Parse(content, True)  # noqa: FBT003 - the only way to say so
     except _Stop as stop:
         problem = str(stop)
     except expat.ExpatError as error:

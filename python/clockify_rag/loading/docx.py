@@ -27,6 +27,8 @@ MAXIMUM_BASES: Final = 64
 """Styles that one may be based on, one upon the other."""
 _DOCUMENT = "word/document.xml"
 _ENTRY = b"PK\x01\x02"
+_PIECE = 1 << 20
+"""Bytes at a time: expat reads a token that does not end again with each piece."""
 _AGAIN = "save it again as .docx, or name it in .ragignore"
 _HEADING = re.compile(r"(?:heading|überschrift|titre|título|titolo|kop|rubrik|nagłówek)\s*([1-9])")
 _LEVELS: Final = 9
@@ -116,7 +118,7 @@ class _Package:
         parser.CharacterDataHandler = reader.text
         parser.StartDoctypeDeclHandler = _refuse_declaration
         with self._archive.open(name) as stream:
-            while piece := stream.read(1 << 16):
+            while piece := stream.read(_PIECE):
                 self._left -= len(piece)
                 if self._left < 0:
                     raise DocumentUnreadable(

@@ -117,9 +117,9 @@ def docusaurus_route(path: str, matter: Mapping[str, Any]) -> str:
     parts = [] if slug.startswith("/") else folders
     for part in slug.split("/"):
         if part == "..":
-            parts = parts[:-1]
+            del parts[-1:]
         elif part not in ("", "."):
-            parts = [*parts, part]
+            parts.append(part)
     return "/".join(parts)
 
 
