@@ -29,6 +29,7 @@ __all__ = [
     "collect_generations",
     "detect_language",
     "find_quote",
+    "links",
     "generation_numbers",
     "holds_other_files",
     "list_generations",
