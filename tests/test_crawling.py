@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import clockify_rag
 from clockify_rag.config import CrawlingSettings
 from clockify_rag.contracts import Site, Source
 from clockify_rag.crawling import CrawlReport, crawl, frontier, pages, reading, reporting
@@ -502,7 +503,8 @@ def test_a_process_that_is_killed_leaves_a_store_that_is_gone_on_with(tmp_path: 
             "crawl([source], sys.argv[2], CrawlingSettings(allow_private_hosts=(sys.argv[3],)))"
         )
         command = [sys.executable, "-c", script, site.url, str(tmp_path), site.host]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["python", "tests"])}
+        package = Path(clockify_rag.__file__).parents[1]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), "tests"])}
         with subprocess.Popen(command, env=environment, cwd=Path(__file__).parent.parent) as process:
             while site.requests.total() < 20 and process.poll() is None:
                 time.sleep(0.005)

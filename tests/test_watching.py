@@ -481,7 +481,13 @@ class Command:
         self._errors = folder / "errors.txt"
         with self._errors.open("w") as errors:
             self.process = subprocess.Popen(
-                command, cwd=folder, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8"
+                command,
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                encoding="utf-8",
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         self.lines: list[str] = []
         self._thread = threading.Thread(target=self._read)

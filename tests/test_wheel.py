@@ -18,7 +18,9 @@ LARGEST = 16_000_000
 ALLOWED = (
     r"clockify_rag/[a-z_]+\.py",
     r"clockify_rag/cli/[a-z_]+\.py",
+    r"clockify_rag/crawling/[a-z_]+\.py",
     r"clockify_rag/embedding/[a-z_]+\.py",
+    r"clockify_rag/loading/[a-z_]+\.py",
     r"clockify_rag/prompts/[a-z-]+\.txt",
     r"clockify_rag/py\.typed",
     r"clockify_rag/_core\.pyi",
