@@ -487,7 +487,7 @@ class Command:
                 stderr=errors,
                 text=True,
                 encoding="utf-8",
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
             )
         self.lines: list[str] = []
         self._thread = threading.Thread(target=self._read)
