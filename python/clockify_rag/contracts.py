@@ -163,6 +163,17 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened on the way from a question to its answer: a line of the trace."""
+
+    stage: str
+    """The stage's word, such as ``understand`` or ``rerank``."""
+    name: str
+    """What was done, such as ``glossary``."""
+    details: Mapping[str, Any] = {}
+    """JSON-ready values; the same on every run, so no times."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A question as it was understood."""
 
@@ -458,6 +469,18 @@ class Index(Protocol):
 
     def text(self, document_id: str) -> str:
         """The canonical text of a document."""
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """A language model at hand for short texts: what understanding and reranking ask where there is one."""
+
+    @property
+    def name(self) -> str:
+        """Which model, as caches and traces name it."""
+
+    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
+        """Return the model's whole text; raises ``BackendError`` when it fails or takes longer than ``seconds``."""
 
 
 @runtime_checkable
