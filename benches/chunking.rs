@@ -29,7 +29,7 @@ fn benchmark(criterion: &mut Criterion<seeded::ThreadTime>) {
     let page: Page = parse_html(&html, &options).expect("the page is sound");
     group.throughput(Throughput::Bytes(page.text.len() as u64));
     group.bench_function("chunk", |bencher| {
-        bencher.iter(|| chunk(black_box(&page), &wordpiece, &ChunkOptions::default()));
+        bencher.iter(|| chunk(black_box(&page), None, &wordpiece, &ChunkOptions::default(), None));
     });
     group.finish();
 }

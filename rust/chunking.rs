@@ -1,39 +1,85 @@
 //! Blocks to chunks under a token target, as ranges of the canonical text.
 //!
-//! A chunk never leaves its section, so its anchor and heading path hold for every word of it. Inside a section
-//! neighbouring blocks are put together up to the target; a list, a table or a code block is cut only when it alone exceeds
-//! the maximum, and then at its items, rows or lines. Tokens are counted once for the whole page: a token never crosses
-//! white space, so the count of a range is the difference of two positions among the tokens' ends.
+//! A chunk never leaves its section, so its anchor and heading path hold for every word of it. Inside a section units are
+//! put together up to the target; what a unit is, and where a chunk may end, is the method's matter, everything else is the
+//! same for all. Tokens are counted once for the whole page: a token never crosses white space, so the count of a range is
+//! the difference of two positions among the tokens' ends.
 
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
-use unicode_segmentation::UnicodeSegmentation;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::markup::{Block, BlockKind, Page};
+use crate::error::{Error, Result};
+use crate::markup::{Image, Page, PageKind};
 use crate::wordpiece::WordPiece;
+
+mod parts;
+mod sections;
+mod semantic;
+mod units;
+
+use sections::{Content, Path};
+pub use semantic::UnitVectors;
+use units::Unit;
+
+/// A hash of what becomes of a specimen, by every reader and every method: chunks of another are made anew. A test computes
+/// it, so that no change of behaviour is forgotten.
+pub const FINGERPRINT: &str = "7be58876c78523a8afbd646630150a23";
 
 /// A chunk's longest text in bytes for each token of the maximum: `WordPiece` counts a word it does not know as one token,
 /// however long.
 const BYTES_PER_TOKEN: usize = 32;
 
-/// How the anchors of a PDF's pages begin. A chunk never goes over the end of such a page: its anchor holds for all of it.
-const PAGE_ANCHOR: &str = "page=";
+/// Images of one page beyond so many have no chunk.
+const MAXIMUM_IMAGES: usize = 1000;
 
 /// How chunks are cut. Sizes are in `WordPiece` tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChunkOptions {
-    /// Blocks of a section are put together up to this size.
+    /// What is kept whole, and where a chunk may end.
+    pub method: Method,
+    /// Units of a section are put together up to this size.
     pub target: u32,
     /// No chunk is larger.
     pub maximum: u32,
-    /// The share of the target that a chunk repeats of the text before it in its section, in whole sentences.
+    /// The share of the target that a chunk repeats of the text before it in its section.
     pub overlap: f32,
+    /// A table of at least so many tokens is a chunk of its own; a smaller one stays with the text around it.
+    pub table: u32,
+    /// Whether an image that is described is a chunk besides.
+    pub images: bool,
 }
 
 impl Default for ChunkOptions {
     fn default() -> Self {
-        Self { target: 400, maximum: 800, overlap: 0.15 }
+        Self { method: Method::Structure, target: 400, maximum: 800, overlap: 0.15, table: 0, images: true }
+    }
+}
+
+/// What a chunk is put together of, and where it may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Whole blocks; a list, table or code is cut only beyond the maximum. Sentences are repeated.
+    Structure,
+    /// Sentences, items and whole tables and code.
+    Sentence,
+    /// The same, ending where the vectors of neighbours part.
+    Semantic,
+    /// Words, whatever they are part of.
+    Fixed,
+}
+
+impl Method {
+    /// The method of a name as it stands in the configuration.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "structure" => Some(Self::Structure),
+            "sentence" => Some(Self::Sentence),
+            "semantic" => Some(Self::Semantic),
+            "fixed" => Some(Self::Fixed),
+            _ => None,
+        }
     }
 }
 
@@ -48,7 +94,13 @@ pub enum ChunkKind {
     Table,
     /// Code.
     Code,
-    /// Any part of a page that is (almost) only links; never quoted.
+    /// A term of a glossary with its definition.
+    Glossary,
+    /// A question of a page of questions with its answer.
+    Faq,
+    /// What is said of an image.
+    Image,
+    /// Any part of a page that is (almost) only links, and a heading under which nothing stands; never quoted.
     Hub,
 }
 
@@ -61,9 +113,69 @@ impl ChunkKind {
             Self::List => "list",
             Self::Table => "table",
             Self::Code => "code",
+            Self::Glossary => "glossary",
+            Self::Faq => "faq",
+            Self::Image => "image",
             Self::Hub => "hub",
         }
     }
+}
+
+/// What a chunk is about, where its page is a list of terms or questions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A defined term.
+    Term {
+        /// The term without its aliases.
+        term: String,
+        /// Its other names.
+        aliases: Vec<String>,
+    },
+    /// A question.
+    Question(String),
+}
+
+impl Entry {
+    fn kind(&self) -> ChunkKind {
+        match self {
+            Self::Term { .. } => ChunkKind::Glossary,
+            Self::Question(_) => ChunkKind::Faq,
+        }
+    }
+}
+
+/// What a chunk holds beside running text, or is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The term or question that it is about.
+    Entry(Entry),
+    /// A table, or the rows of one that are whole in the chunk.
+    Table {
+        /// The bytes of the canonical text from the first row to the last.
+        range: Range<u32>,
+        /// The cells of the header row; empty where there is none.
+        header: Vec<String>,
+        /// The cells of the other rows.
+        rows: Vec<Vec<String>>,
+    },
+    /// Code in a language that the page names.
+    Code {
+        /// The bytes of the canonical text.
+        range: Range<u32>,
+        /// The language, as the page names it.
+        language: String,
+    },
+    /// An image.
+    Image {
+        /// The bytes of the canonical text that describe it.
+        range: Range<u32>,
+        /// Its address, as the page writes it.
+        source: String,
+        /// Its alternative text.
+        alternative: String,
+        /// Its caption.
+        caption: String,
+    },
 }
 
 /// A half-open range of the canonical text, in bytes and in Unicode code points.
@@ -80,7 +192,7 @@ pub struct Span {
 pub struct Chunk {
     /// What most of it is.
     pub kind: ChunkKind,
-    /// The headings above it, outermost first.
+    /// The headings above it, outermost first, and the term or question that it is about.
     pub heading_path: Vec<String>,
     /// The anchor of the nearest heading at or above it that has one; of a piece of a list of definitions the anchor of
     /// its first term, where it has one.
@@ -94,9 +206,11 @@ pub struct Chunk {
     pub spans: Vec<Span>,
     /// Its size in `WordPiece` tokens.
     pub tokens: u32,
-    /// What of it an earlier chunk of the page already holds, in bytes of the canonical text: overlap, a repeated header
-    /// row.
+    /// What of it is searched with other chunks of the page already, in bytes of the canonical text: overlap, a repeated
+    /// header row, what describes an image, a heading.
     pub repeated: Vec<Range<u32>>,
+    /// What it is about, and what it holds beside running text.
+    pub parts: Vec<Part>,
 }
 
 impl Chunk {
@@ -106,93 +220,73 @@ impl Chunk {
         let slices: Vec<&str> = self.spans.iter().map(|span| page.slice(&span.bytes)).collect();
         slices.join("\n")
     }
+
+    /// Where what no earlier chunk holds begins.
+    fn position(&self) -> u32 {
+        let spans = self.spans.iter().flat_map(|span| {
+            let repeated =
+                self.repeated.iter().find(|range| range.start == span.bytes.start && range.end <= span.bytes.end);
+            let start = repeated.map_or(span.bytes.start, |range| range.end);
+            (start < span.bytes.end).then_some(start)
+        });
+        spans.min().or(self.spans.first().map(|span| span.bytes.start)).unwrap_or(0)
+    }
 }
 
-/// Cuts a page into chunks.
-#[must_use]
-pub fn chunk(page: &Page, wordpiece: &WordPiece, options: &ChunkOptions) -> Vec<Chunk> {
+/// Cuts a page into chunks, in the order of the text. `kind` is what the page is, where somebody says so; `vectors` are those
+/// of its [`units`], which the method [`Method::Semantic`] needs.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] where that method is given no vectors, or another number of them.
+pub fn chunk(
+    page: &Page,
+    kind: Option<PageKind>,
+    wordpiece: &WordPiece,
+    options: &ChunkOptions,
+    vectors: Option<UnitVectors<'_>>,
+) -> Result<Vec<Chunk>> {
     let mut chunker = Chunker::new(page, wordpiece, options);
-    let mut path = Path::default();
-    let mut section = Vec::new();
-    for (index, block) in page.blocks.iter().enumerate() {
-        match block.heading_level() {
-            Some(level) if block.retrievable => {
-                chunker.section(&path, &std::mem::take(&mut section));
-                path.descend(level, page.slice(&block.range), block.anchor.as_deref());
-            }
-            None if block.retrievable => {
-                let sheet = sheet(block);
-                if sheet.is_some() && path.sheet != sheet {
-                    chunker.section(&path, &std::mem::take(&mut section));
-                    path.sheet = sheet;
-                }
-                section.push(index);
-            }
-            // A heading that says nothing of its own (a repeated title, a prompt) changes neither path nor anchor.
-            _ => {}
-        }
+    let mut breaks = Vec::new();
+    if options.method == Method::Semantic {
+        let mut sections = Vec::new();
+        sections::each(page, kind, |_, contents, _| sections.push(chunker.units(contents).len()));
+        let rows = sections.iter().sum::<usize>();
+        breaks = match vectors {
+            Some(vectors) if vectors.values.len() == rows * vectors.dimension => semantic::breaks(vectors, &sections),
+            _ => return Err(Error::InvalidArgument(format!("a page of {rows} units needs as many vectors"))),
+        };
     }
-    chunker.section(&path, &section);
+    let mut breaks = breaks.into_iter();
+    sections::each(page, kind, |path, contents, entry| {
+        let units = chunker.units(contents);
+        let breaks = breaks.next().unwrap_or_default();
+        chunker.cut(&Form { path, entry, kind: None }, &units, &breaks);
+    });
     if chunker.chunks.is_empty() {
         chunker.headings_alone();
     }
-    chunker.chunks
+    chunker.annexes();
+    chunker.chunks.sort_by_key(Chunk::position);
+    Ok(chunker.chunks)
 }
 
-/// The headings above a place.
-#[derive(Debug, Default)]
-struct Path {
-    headings: Vec<(u8, String, Option<String>)>,
-    /// The anchor of the page that is read, where the document is made of such.
-    sheet: Option<String>,
+/// The ranges of a page's text that the method puts together, section by section: what [`Method::Semantic`] needs vectors of.
+#[must_use]
+pub fn units(page: &Page, kind: Option<PageKind>, wordpiece: &WordPiece, options: &ChunkOptions) -> Vec<Range<u32>> {
+    let chunker = Chunker::new(page, wordpiece, options);
+    let mut ranges = Vec::new();
+    sections::each(page, kind, |_, contents, _| {
+        ranges.extend(chunker.units(contents).into_iter().map(|unit| unit.range));
+    });
+    ranges
 }
 
-/// The anchor of the page of a PDF that a block stands on.
-fn sheet(block: &Block) -> Option<String> {
-    block.anchor.clone().filter(|anchor| anchor.starts_with(PAGE_ANCHOR))
-}
-
-impl Path {
-    fn descend(&mut self, level: u8, heading: &str, anchor: Option<&str>) {
-        while self.headings.last().is_some_and(|&(above, ..)| above >= level) {
-            self.headings.pop();
-        }
-        self.headings.push((level, heading.to_owned(), anchor.map(str::to_owned)));
-    }
-
-    fn headings(&self) -> Vec<String> {
-        self.headings.iter().map(|(_, heading, _)| heading.clone()).collect()
-    }
-
-    fn anchor(&self) -> Option<String> {
-        let heading = || self.headings.iter().rev().find_map(|(.., anchor)| anchor.clone());
-        self.sheet.clone().or_else(heading)
-    }
-
-    fn key(&self) -> Vec<String> {
-        self.headings
-            .iter()
-            .map(|(_, heading, anchor)| anchor.clone().unwrap_or_else(|| heading.to_lowercase()))
-            .collect()
-    }
-}
-
-/// A part of a section that is put into a chunk whole: a block, or a piece of one that is too long.
-#[derive(Clone, Debug)]
-struct Unit {
-    range: Range<u32>,
-    tokens: u32,
-    kind: ChunkKind,
-    /// The header row that the piece of a table needs beside it.
-    header: Option<Range<u32>>,
-    /// Whether the unit is running text, of which sentences may be repeated.
-    prose: bool,
-    /// Whether what is before it stands directly before it, so that both are one span.
-    joined: bool,
-    /// The anchor of a definition's term.
-    anchor: Option<String>,
-    /// A piece of a block that was cut: pieces fill up to the target but are not stretched beyond it.
-    piece: bool,
+/// What the chunks of a section have in common.
+struct Form<'a> {
+    path: &'a Path,
+    entry: Option<&'a Entry>,
+    /// Their kind, where it does not follow from what they hold.
+    kind: Option<ChunkKind>,
 }
 
 struct Chunker<'a> {
@@ -214,7 +308,7 @@ impl<'a> Chunker<'a> {
         Self {
             page,
             wordpiece,
-            options: ChunkOptions { target: options.target.clamp(1, maximum), maximum, overlap },
+            options: ChunkOptions { target: options.target.clamp(1, maximum), maximum, overlap, ..options.clone() },
             ends,
             characters: Characters::of(&page.text),
             ordinals: FxHashMap::default(),
@@ -236,37 +330,29 @@ impl<'a> Chunker<'a> {
         self.tokens(range) <= self.options.maximum && range.end - range.start <= self.bytes_maximum()
     }
 
-    /// Cuts the blocks of one section into chunks.
-    fn section(&mut self, path: &Path, blocks: &[usize]) {
-        let mut units = Vec::new();
-        let mut previous = None;
-        for &index in blocks {
-            if let Some(block) = self.page.blocks.get(index) {
-                let joined = previous.is_some_and(|previous: usize| previous + 1 == index);
-                self.units(block, joined, &mut units);
-            }
-            previous = Some(index);
-        }
-        self.cut(path, &units);
-    }
-
-    /// Puts the units of one section into chunks.
-    fn cut(&mut self, path: &Path, units: &[Unit]) {
+    /// Puts the units of one section into chunks. A chunk may end before the units of which `breaks` says so.
+    fn cut(&mut self, form: &Form<'_>, units: &[Unit], breaks: &[bool]) {
+        // What answers one question or defines one term is taken apart only where it must be.
+        let target = if form.entry.is_some() { self.options.maximum } else { self.options.target };
         let mut start = 0;
         let mut carried: Option<Range<u32>> = None;
         while start < units.len() {
             let room = carried.as_ref().map_or(0, |range| self.tokens(range));
-            let end = self.fill(units, start, room);
+            let filled = self.fill(units, start, room, target);
+            let end = if form.entry.is_some() { filled } else { self.before_break(units, breaks, start..filled) };
             let part = units.get(start..end).unwrap_or_default();
-            self.push(path, part, carried.take());
-            carried = units.get(end).and_then(|next| self.overlap(part, next));
+            self.push(form, part, carried.take());
+            carried = units.get(end).filter(|_| end == filled).and_then(|next| match self.options.method {
+                Method::Structure => self.overlap(part, next),
+                _ => self.overlapped_units(part, next),
+            });
             start = end;
         }
     }
 
     /// The end of the chunk that begins with unit `start`, of which `room` tokens are already taken.
-    fn fill(&self, units: &[Unit], start: usize, room: u32) -> usize {
-        let (target, maximum) = (self.options.target, self.options.maximum);
+    fn fill(&self, units: &[Unit], start: usize, room: u32, target: u32) -> usize {
+        let maximum = self.options.maximum;
         let mut size = room;
         let mut end = start;
         let mut bytes = 0;
@@ -280,14 +366,17 @@ impl<'a> Chunker<'a> {
                 let mut units = units.get(start..end).unwrap_or_default().iter();
                 units.any(|unit| unit.header.as_ref() == Some(header) || unit.range.contains(&header.start))
             };
-            let apart = end > start && unit.header.as_ref().is_some_and(|header| !begun(header));
+            let headed = unit.header.as_ref().is_some_and(|header| !begun(header));
+            let apart = last.is_some_and(|last| headed || last.alone != unit.alone);
             if end > start && (grown > maximum || bytes > self.bytes_maximum() || apart) {
                 break;
             }
             // A line that ends in a colon introduces what follows; a short rest is no chunk of its own.
             let introduces = last.is_some_and(|last| self.page.slice(&last.range).ends_with(':'));
             let stretch = !unit.piece && (introduces || size < target / 4);
-            if end > start && grown > target && !stretch && !is_rest(units.get(end..).unwrap_or_default(), target / 4) {
+            let is_rest =
+                || self.options.method != Method::Fixed && is_rest(units.get(end..).unwrap_or_default(), target / 4);
+            if end > start && grown > target && !stretch && !is_rest() {
                 break;
             }
             size = grown;
@@ -296,13 +385,26 @@ impl<'a> Chunker<'a> {
         end.max(start + 1)
     }
 
+    /// The first break in a range of units that leaves a chunk of at least a quarter of the target, else the range's end.
+    fn before_break(&self, units: &[Unit], breaks: &[bool], range: Range<usize>) -> usize {
+        let mut size = 0;
+        for index in range.clone() {
+            if breaks.get(index) == Some(&true) && size * 4 >= self.options.target {
+                return index;
+            }
+            size += units.get(index).map_or(0, |unit| unit.tokens);
+        }
+        range.end
+    }
+
     /// The sentences at the end of `part` that the next chunk repeats: only running text, and never all of it.
     fn overlap(&self, part: &[Unit], next: &Unit) -> Option<Range<u32>> {
-        let last = part.last().filter(|last| last.prose && (next.prose || !next.piece) && next.header.is_none())?;
-        let most = (self.options.target as f32 * self.options.overlap) as u32;
-        let room = self.options.maximum.saturating_sub(next.tokens).min(most);
+        let fits =
+            |last: &&Unit| last.prose && (next.prose || !next.piece) && next.header.is_none() && next.alone.is_none();
+        let last = part.last().filter(fits)?;
+        let room = self.overlap_room(next);
         let mut start = last.range.end;
-        for sentence in sentences(self.page, &last.range).into_iter().rev() {
+        for sentence in units::sentences(self.page, &last.range).into_iter().rev() {
             let grown = sentence.start..last.range.end;
             if self.tokens(&grown) > room || grown.end - grown.start > self.bytes_maximum() / 8 {
                 break;
@@ -313,7 +415,36 @@ impl<'a> Chunker<'a> {
         (start < last.range.end && !whole).then_some(start..last.range.end)
     }
 
-    fn push(&mut self, path: &Path, units: &[Unit], carried: Option<Range<u32>>) {
+    /// The units at the end of `part` that the next chunk repeats: those that stand directly before it, and never all.
+    fn overlapped_units(&self, part: &[Unit], next: &Unit) -> Option<Range<u32>> {
+        let fixed = self.options.method == Method::Fixed;
+        if !next.joined || !fixed && !next.prose || next.header.is_some() || next.alone.is_some() {
+            return None;
+        }
+        let room = self.overlap_room(next);
+        let end = part.last()?.range.end;
+        let mut start = end;
+        for unit in part.iter().skip(1).rev() {
+            let grown = unit.range.start..end;
+            let repeatable = fixed || unit.prose;
+            if !repeatable || self.exact_tokens(&grown) > room || grown.end - grown.start > self.bytes_maximum() / 8 {
+                break;
+            }
+            start = grown.start;
+            if !unit.joined {
+                break;
+            }
+        }
+        (start < end).then_some(start..end)
+    }
+
+    /// How many tokens may be repeated before a unit.
+    fn overlap_room(&self, next: &Unit) -> u32 {
+        let most = (self.options.target as f32 * self.options.overlap) as u32;
+        self.options.maximum.saturating_sub(next.tokens).min(most)
+    }
+
+    fn push(&mut self, form: &Form<'_>, units: &[Unit], carried: Option<Range<u32>>) {
         let Some(first) = units.first() else { return };
         let mut ranges: Vec<Range<u32>> = Vec::with_capacity(2);
         let mut repeated = Vec::new();
@@ -331,22 +462,34 @@ impl<'a> Chunker<'a> {
                 _ => ranges.push(unit.range.clone()),
             }
         }
-        let kind = if self.page.hub { ChunkKind::Hub } else { main_kind(units) };
-        let tokens = ranges.iter().map(|range| self.exact_tokens(range)).sum();
-        let section = path.key();
-        let anchor = first.anchor.clone().or_else(|| path.anchor());
+        let whole = if first.alone.is_some() { ChunkKind::Table } else { main_kind(units) };
+        let own = if self.page.hub { ChunkKind::Hub } else { whole };
+        let kind = form.kind.or(form.entry.map(Entry::kind)).unwrap_or(own);
+        let anchor = first.anchor.clone().or_else(|| form.path.anchor());
         let anchor = anchor.or_else(|| self.nearest_anchor(first.range.start));
+        self.add(kind, form, anchor, ranges, repeated, None);
+    }
+
+    /// Adds a chunk of the given ranges.
+    fn add(
+        &mut self,
+        kind: ChunkKind,
+        form: &Form<'_>,
+        anchor: Option<String>,
+        ranges: Vec<Range<u32>>,
+        repeated: Vec<Range<u32>>,
+        image: Option<Part>,
+    ) {
+        let tokens = ranges.iter().map(|range| self.exact_tokens(range)).sum();
+        let spans: Vec<Span> = ranges.into_iter().map(|bytes| self.characters.span(&self.page.text, bytes)).collect();
+        let mut parts: Vec<Part> = form.entry.cloned().map(Part::Entry).into_iter().chain(image).collect();
+        if !matches!(kind, ChunkKind::Image | ChunkKind::Hub) {
+            parts.extend(parts::of(self.page, &spans));
+        }
+        let section = form.path.key();
         let ordinal = self.ordinals.entry((section.clone(), kind)).or_insert(0);
-        let chunk = Chunk {
-            kind,
-            heading_path: path.headings(),
-            anchor,
-            section,
-            ordinal: *ordinal,
-            spans: ranges.into_iter().map(|bytes| self.characters.span(&self.page.text, bytes)).collect(),
-            tokens,
-            repeated,
-        };
+        let heading_path = form.path.headings();
+        let chunk = Chunk { kind, heading_path, anchor, section, ordinal: *ordinal, spans, tokens, repeated, parts };
         *ordinal += 1;
         self.chunks.push(chunk);
     }
@@ -376,133 +519,94 @@ impl<'a> Chunker<'a> {
     fn headings_alone(&mut self) {
         let page = self.page;
         let mut path = Path::default();
-        for block in page.blocks.iter().filter(|block| block.retrievable) {
+        for (index, block) in page.blocks.iter().enumerate().filter(|(_, block)| block.retrievable) {
             if let Some(level) = block.heading_level() {
-                let mut units = Vec::new();
-                self.units(block, false, &mut units);
                 path.descend(level, page.slice(&block.range), block.anchor.as_deref());
-                self.cut(&path, &units);
+                let units = self.units(&[Content::Block(index)]);
+                self.cut(&Form { path: &path, entry: None, kind: None }, &units, &[]);
             }
         }
     }
 
-    /// Appends a block as one unit, or as several where it is too long.
-    fn units(&self, block: &Block, joined: bool, units: &mut Vec<Unit>) {
-        let kind = match block.kind {
-            BlockKind::List => ChunkKind::List,
-            BlockKind::Table => ChunkKind::Table,
-            BlockKind::Code => ChunkKind::Code,
-            _ => ChunkKind::Text,
-        };
-        let prose = matches!(block.kind, BlockKind::Paragraph | BlockKind::Quote);
-        let unit = |range: Range<u32>, joined: bool, piece: bool| Unit {
-            tokens: self.exact_tokens(&range),
-            range,
-            kind,
-            header: None,
-            prose,
-            joined,
-            anchor: None,
-            piece,
-        };
-        if self.fits(&block.range) {
-            units.push(unit(block.range.clone(), joined, false));
+    /// What stands beside the text: headings with an anchor that no chunk has, and images that are described.
+    ///
+    /// Under such a heading stand only further headings, or links to other pages, or its first words are a term that has an
+    /// anchor of its own. Its chunk is of kind `hub`: a link to the heading finds a place, a search does not find it.
+    fn annexes(&mut self) {
+        let page = self.page;
+        let reached: FxHashSet<String> = self.chunks.iter().filter_map(|chunk| chunk.anchor.clone()).collect();
+        let mut path = Path::default();
+        let mut images = page.images.iter().peekable();
+        let mut seen = FxHashSet::default();
+        for block in &page.blocks {
+            if let Some(level) = block.heading_level() {
+                let heading = page.slice(&block.range);
+                if block.retrievable {
+                    path.descend(level, heading, block.anchor.as_deref());
+                }
+                let unreached = |anchor: &&String| !reached.contains(*anchor) && !page.is_feedback(block);
+                if let Some(anchor) = block.anchor.as_ref().filter(unreached)
+                    && self.fits(&block.range)
+                {
+                    let form = Form { path: &path, entry: None, kind: None };
+                    // The headings of chunks have its words already.
+                    let ranges = vec![block.range.clone()];
+                    self.add(ChunkKind::Hub, &form, Some(anchor.clone()), ranges.clone(), ranges, None);
+                }
+            }
+            while let Some(image) = images.next_if(|image| image_end(image).is_none_or(|end| end <= block.range.end)) {
+                let described = self.options.images && block.retrievable && !page.hub && seen.len() < MAXIMUM_IMAGES;
+                if described
+                    && seen.insert((image.source.as_str(), image.alternative.clone().map(|range| page.slice(&range))))
+                {
+                    self.image(&path, image);
+                }
+            }
+        }
+    }
+
+    /// Adds the chunk of an image, where what is said of it says something.
+    fn image(&mut self, path: &Path, image: &Image) {
+        let page = self.page;
+        let told = |range: &Option<Range<u32>>| range.clone().filter(|range| says(page.slice(range)));
+        let (alternative, caption) = (told(&image.alternative), told(&image.caption));
+        let mut ranges: Vec<Range<u32>> = alternative.iter().chain(&caption).cloned().collect();
+        ranges.sort_by_key(|range| range.start);
+        ranges.dedup_by(|next, before| next.start <= before.end);
+        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else { return };
+        if !ranges.iter().all(|range| self.fits(range)) || self.tokens(first) + self.tokens(last) > self.options.maximum
+        {
             return;
         }
-        // A header row that takes a quarter of a chunk is not repeated.
-        let repeated = block.header.clone().filter(|header| self.tokens(header) * 4 <= self.options.maximum);
-        let room = self.options.maximum - repeated.as_ref().map_or(0, |header| self.tokens(header));
-        let before = units.len();
-        if block.items.is_empty() {
-            self.pieces(&block.range, room, &mut |range| units.push(unit(range, true, true)));
-        } else {
-            let mut items = block.items.as_slice();
-            // A header row does not stand alone at the end of a chunk.
-            if let (Some(header), [_, row, rest @ ..]) = (&repeated, items)
-                && self.fits(&(header.start..row.range.end))
-            {
-                units.push(unit(header.start..row.range.end, true, true));
-                items = rest;
-            }
-            for item in items {
-                let first = units.len();
-                self.pieces(&item.range, room, &mut |range| units.push(unit(range, true, true)));
-                for piece in units.get_mut(first..).unwrap_or_default() {
-                    piece.anchor.clone_from(&item.anchor);
-                }
-            }
-        }
-        for (index, piece) in units.get_mut(before..).unwrap_or_default().iter_mut().enumerate() {
-            piece.joined = joined || index > 0;
-            let is_header = repeated.as_ref().is_some_and(|header| piece.range.start < header.end);
-            piece.header = repeated.clone().filter(|_| !is_header);
-        }
+        let text =
+            |range: &Option<Range<u32>>| range.as_ref().map(|range| page.slice(range).to_owned()).unwrap_or_default();
+        let part = Part::Image {
+            range: first.start..last.end,
+            source: image.source.clone(),
+            alternative: text(&alternative),
+            caption: text(&caption),
+        };
+        let anchor = path.anchor();
+        let form = Form { path, entry: None, kind: None };
+        self.add(ChunkKind::Image, &form, anchor, ranges.clone(), ranges, Some(part));
     }
+}
 
-    /// Cuts a range into pieces of at most `room` tokens: at lines, else at sentences, else at the ends of tokens.
-    fn pieces(&self, range: &Range<u32>, room: u32, push: &mut dyn FnMut(Range<u32>)) {
-        let fits = |range: &Range<u32>| self.tokens(range) <= room && range.end - range.start <= self.bytes_maximum();
-        if fits(range) {
-            push(range.clone());
-            return;
-        }
-        for line in lines(self.page, range) {
-            if fits(&line) {
-                push(line);
-                continue;
-            }
-            for sentence in sentences(self.page, &line) {
-                if fits(&sentence) {
-                    push(sentence);
-                } else {
-                    self.token_pieces(&sentence, room, push);
-                }
-            }
-        }
-    }
+/// Where what is said of an image ends.
+fn image_end(image: &Image) -> Option<u32> {
+    image.alternative.iter().chain(&image.caption).map(|range| range.end).max()
+}
 
-    /// Cuts a range after tokens. A piece that begins inside a word is counted anew, since its first token may differ.
-    fn token_pieces(&self, range: &Range<u32>, room: u32, push: &mut dyn FnMut(Range<u32>)) {
-        let mut start = range.start;
-        while start < range.end {
-            let first = self.ends.partition_point(|&end| end <= start);
-            let mut take = room.max(1) as usize;
-            let end = loop {
-                let by_tokens = self.ends.get(first + take - 1).copied().unwrap_or(range.end).min(range.end);
-                let limit = self.floor(start.saturating_add(self.bytes_maximum()).min(range.end), start);
-                let mut end = by_tokens.min(limit);
-                // What follows the last token without being one (white space) goes with it.
-                if end < range.end && first + take >= self.ends.len() {
-                    end = limit;
-                }
-                if take == 1 || self.exact_tokens(&(start..end)) <= room {
-                    break end.max(self.ceiling(start + 1)).min(range.end);
-                }
-                take -= (take / 8).max(1);
-            };
-            let piece = trimmed(self.page, start..end);
-            if piece.start < piece.end {
-                push(piece);
-            }
-            start = end;
-        }
-    }
-
-    /// The last boundary between characters at or before `at`, but after `start`.
-    fn floor(&self, mut at: u32, start: u32) -> u32 {
-        while at > start && !self.page.text.is_char_boundary(at as usize) {
-            at -= 1;
-        }
-        at
-    }
-
-    /// The first boundary between characters at or after `at`.
-    fn ceiling(&self, mut at: u32) -> u32 {
-        while !self.page.text.is_char_boundary(at as usize) {
-            at += 1;
-        }
-        at
-    }
+/// Whether an image's text says more than its name: two words or more, or four characters of a script without spaces, and no
+/// file's name.
+fn says(text: &str) -> bool {
+    let extension = text.trim().rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    let is_file = extension.is_some_and(|extension| {
+        matches!(extension.as_str(), "png" | "jpg" | "jpeg" | "gif" | "svg" | "webp" | "avif" | "bmp")
+    });
+    let words = text.split_whitespace().filter(|word| word.chars().filter(|c| c.is_alphabetic()).count() >= 2);
+    let unspaced = text.chars().filter(|&c| c >= '\u{2E80}' && c.is_alphabetic()).count();
+    !is_file && (words.count() >= 2 || unspaced >= 4)
 }
 
 /// Whether these units are all together no larger than `most`.
@@ -520,34 +624,6 @@ fn main_kind(units: &[Unit]) -> ChunkKind {
     let kinds = [ChunkKind::Code, ChunkKind::Table, ChunkKind::List, ChunkKind::Text];
     let size = |kind: &ChunkKind| units.iter().filter(|unit| unit.kind == *kind).map(|unit| unit.tokens).sum::<u32>();
     kinds.into_iter().max_by_key(size).unwrap_or(ChunkKind::Text)
-}
-
-/// The lines of a range that are not blank, without the white space around them.
-fn lines<'a>(page: &'a Page, range: &Range<u32>) -> impl Iterator<Item = Range<u32>> + 'a {
-    let mut start = range.start;
-    page.slice(range).split_inclusive('\n').filter_map(move |line| {
-        let line_start = start;
-        start += line.len() as u32;
-        let end = line_start + line.trim_end().len() as u32;
-        (line_start < end).then_some(line_start..end)
-    })
-}
-
-/// The sentences of a range, without the white space around them.
-fn sentences(page: &Page, range: &Range<u32>) -> Vec<Range<u32>> {
-    let text = page.slice(range);
-    let sentences = text.split_sentence_bound_indices().map(|(at, sentence)| {
-        let start = range.start + at as u32;
-        trimmed(page, start..start + sentence.len() as u32)
-    });
-    sentences.filter(|sentence| sentence.start < sentence.end).collect()
-}
-
-fn trimmed(page: &Page, range: Range<u32>) -> Range<u32> {
-    let text = page.slice(&range);
-    let start = range.start + (text.len() - text.trim_start().len()) as u32;
-    let end = range.start + text.trim_end().len() as u32;
-    start..end.max(start)
 }
 
 /// Where the characters of a text are, for turning bytes into code points.

@@ -51,8 +51,8 @@ __all__ = [
 FORMAT: int
 """The version of the format on disk that is written."""
 
-_Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text"]
-"""``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it."""
+_Format = Literal["markdown", "mdx", "mkdocs", "html", "content", "text", "csv"]
+"""``mdx`` and ``mkdocs`` are dialects of Markdown, ``content`` is HTML without a site around it, ``csv`` a glossary."""
 _Slugs = Literal["github", "docusaurus", "mkdocs", "sphinx", "gitlab"]
 
 @final
@@ -83,6 +83,9 @@ class Page:
         """How many hidden elements were left out."""
     @property
     def hub(self) -> bool: ...
+    @property
+    def kind(self) -> Literal["page", "hub", "glossary", "faq"]:
+        """What the page is: what it says itself, else whether it is almost only links."""
 
 def parse(
     format: _Format, contents: Sequence[bytes], slugs: _Slugs | None = None, omitted: Sequence[str] = ...
@@ -121,12 +124,42 @@ _Piece = tuple[
     list[tuple[int, int]],  # spans, code points
     list[tuple[int, int]],  # repeated spans
     int,  # tokens
-    int,  # ordinal among the chunks of this section and kind
+    list[tuple[str, tuple[int, int], list[str], list[list[str]]]],  # parts: kind, span, texts, rows
     str,  # text
 ]
 
-def chunk(pages: Sequence[Page], tokenizer: Tokenizer, target: int, maximum: int, overlap: float) -> list[list[_Piece]]:
-    """Cut pages by their structure on all threads."""
+@final
+class Cutting:
+    """How pages are cut. Sizes are in tokens; ``overlap`` is a share of the target."""
+
+    def __new__(
+        cls,
+        method: Literal["structure", "sentence", "semantic", "fixed"],
+        target: int,
+        maximum: int,
+        overlap: float,
+        *,
+        table: int = 0,
+        images: bool = True,
+    ) -> Cutting: ...
+
+def chunk(
+    pages: Sequence[tuple[Page, str]],
+    tokenizer: Tokenizer,
+    cutting: Cutting,
+    vectors: tuple[int, Sequence[bytes]] | None = None,
+) -> list[list[_Piece]]:
+    """Cut pages, each with what it is (``glossary``, ``faq``, or anything else), on all threads.
+
+    ``vectors`` are the width and, for each page, the rows of little-endian float32 of its ``chunk_units``; the method
+    ``semantic`` needs them.
+    """
+
+def chunk_units(pages: Sequence[tuple[Page, str]], tokenizer: Tokenizer, cutting: Cutting) -> list[list[str]]:
+    """Return for each page the texts that the method puts together, on all threads."""
+
+def chunking_fingerprint() -> str:
+    """A hash of what the readers of pages and the built-in chunkers do: 32 hexadecimal digits."""
 
 def detect_language(text: str, fallback: str) -> str:
     """The ISO 639-1 code of the language of ``text``, or ``fallback`` when it does not tell."""

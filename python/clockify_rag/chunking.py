@@ -1,6 +1,6 @@
 """Chunking: pages to the units that are retrieved.
 
-The core cuts by structure; this module gives the pieces their identity. A chunk's id comes from its place (document,
+The core cuts, by one of four methods; this module gives the pieces their identity. A chunk's id comes from its place (document,
 section, kind, number within the section) and not from its words, so that labels and links survive an edit of the
 text; what must follow the words, such as the reuse of an embedding, goes by ``content_hash``.
 """
@@ -12,19 +12,34 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 
 from clockify_rag import _core
-from clockify_rag.contracts import Chunk, LoadedDocument, digest
+from clockify_rag.contracts import (
+    AskedQuestion,
+    Chunk,
+    Code,
+    Embedder,
+    Image,
+    LoadedDocument,
+    Table,
+    Term,
+    digest,
+)
 from clockify_rag.errors import InternalError, InvalidSetting
 
 if TYPE_CHECKING:
     from clockify_rag._core import _Piece
 
+    _Method = Literal["structure", "sentence", "semantic", "fixed"]
+
 VOCABULARY = ("models", "docs-static-256-int8", "tokenizer.json")
 """Where in the package the vocabulary lies in which chunks are measured."""
+
+LONGEST_TABLE = 2**32
+"""More tokens than a page can have."""
 
 MAXIMUM_OVERLAP = 0.5
 """More would repeat more than it adds."""
@@ -37,7 +52,7 @@ def chunk_id(document_id: str, heading_path: Sequence[str], anchor: str | None, 
         document_id: the document's id.
         heading_path: the headings above the chunk, outermost first.
         anchor: the anchor of its section.
-        kind: ``text``, ``list``, ``table``, ``code`` or ``hub``.
+        kind: ``text``, ``list``, ``table``, ``code``, ``glossary``, ``faq``, ``image`` or ``hub``.
         ordinal: its number, from 0, among the chunks of this kind in this section.
     """
     anchored = ("0", "") if anchor is None else ("1", anchor)
@@ -51,11 +66,23 @@ class StructureChunker:
         target: how many tokens a chunk should have.
         maximum: how many tokens a chunk may have; lists, tables and code are cut only beyond it.
         overlap: the share of a chunk, 0 to 0.5, that the next one of the same section repeats.
+        table_tokens: a table of at least so many tokens is a chunk of its own; a smaller one stays with the text around it.
+        images: whether an image that is described is a chunk besides, of kind ``image``.
 
     A token is a WordPiece of the vocabulary shipped with the package, which is loaded with the first chunk.
     """
 
-    def __init__(self, target: int = 400, maximum: int = 800, overlap: float = 0.15) -> None:
+    method: ClassVar[_Method] = "structure"
+
+    def __init__(
+        self,
+        target: int = 400,
+        maximum: int = 800,
+        overlap: float = 0.15,
+        *,
+        table_tokens: int = 0,
+        images: bool = True,
+    ) -> None:
         if target < 1:
             raise InvalidSetting(f"target cannot be {target} tokens", hint="give target as 1 or more", setting="target")
         if maximum < target:
@@ -66,23 +93,104 @@ class StructureChunker:
             )
         if not 0 <= overlap <= MAXIMUM_OVERLAP:
             raise InvalidSetting(f"overlap cannot be {overlap}", hint="give overlap from 0 to 0.5", setting="overlap")
+        if not 0 <= table_tokens < LONGEST_TABLE:
+            raise InvalidSetting(
+                f"table_tokens cannot be {table_tokens}",
+                hint="give table_tokens from 0 to 4294967295",
+                setting="table_tokens",
+            )
         self.target = target
         self.maximum = maximum
         self.overlap = overlap
+        self._cutting = _core.Cutting(self.method, target, maximum, overlap, table=table_tokens, images=images)
         self._lock = threading.Lock()
         self._tokenizer: _core.Tokenizer | None = None
 
+    def fingerprint(self) -> str:
+        """Return a hash of what the chunkers of this package and the readers of pages do; settings are no part of it."""
+        return _core.chunking_fingerprint()
+
     def chunk(self, documents: Sequence[LoadedDocument]) -> list[list[Chunk]]:
         """Return for each of ``documents`` its chunks in reading order."""
-        pages = [loaded.page for loaded in documents]
-        pieces = _core.chunk(pages, self._vocabulary(), self.target, self.maximum, self.overlap)
+        pages = _pages(documents)
+        pieces = _core.chunk(pages, self._vocabulary(), self._cutting, self._vectors(pages))
         return [_chunks(loaded, of_page) for loaded, of_page in zip(documents, pieces, strict=True)]
+
+    def _vectors(self, pages: Sequence[tuple[_core.Page, str]]) -> tuple[int, Sequence[bytes]] | None:
+        """Return what the method needs to know of the pages' units."""
+        return None
 
     def _vocabulary(self) -> _core.Tokenizer:
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = _shipped_tokenizer()
             return self._tokenizer
+
+
+class SentenceChunker(StructureChunker):
+    """Cuts pages at the ends of sentences and items (chunker ``sentence``): chunks of a section fill up to the target.
+
+    Takes the arguments of ``StructureChunker``. Tables and code are cut only beyond the maximum.
+    """
+
+    method: ClassVar[_Method] = "sentence"
+
+
+class FixedChunker(StructureChunker):
+    """Cuts sections after so many tokens, whatever stands there (chunker ``fixed``), between words.
+
+    Takes the arguments of ``StructureChunker`` but ``table_tokens``.
+    """
+
+    method: ClassVar[_Method] = "fixed"
+
+    def __init__(self, target: int = 400, maximum: int = 800, overlap: float = 0.15, *, images: bool = True) -> None:
+        super().__init__(target, maximum, overlap, images=images)
+
+
+class SemanticChunker(StructureChunker):
+    """Cuts sections where the vectors of neighbouring sentences part (chunker ``semantic``), at the target at the latest.
+
+    Args:
+        embedder: what makes the vectors; the one that the index is built with.
+        target, maximum, overlap, table_tokens, images: as for ``StructureChunker``.
+    """
+
+    method: ClassVar[_Method] = "semantic"
+
+    def __init__(
+        self,
+        embedder: Embedder | None,
+        target: int = 400,
+        maximum: int = 800,
+        overlap: float = 0.15,
+        *,
+        table_tokens: int = 0,
+        images: bool = True,
+    ) -> None:
+        super().__init__(target, maximum, overlap, table_tokens=table_tokens, images=images)
+        if embedder is None:
+            raise InvalidSetting(
+                "the chunker semantic needs an embedder, and embedding.embedder is none",
+                hint="set embedding.embedder to static, or choose another chunker",
+                setting="chunking.chunker",
+            )
+        self._embedder = embedder
+
+    def fingerprint(self) -> str:
+        """Return a hash of what the chunker does with the embedder's vectors."""
+        return digest("semantic 1", super().fingerprint(), self._embedder.fingerprint())
+
+    def _vectors(self, pages: Sequence[tuple[_core.Page, str]]) -> tuple[int, Sequence[bytes]]:
+        texts = _core.chunk_units(pages, self._vocabulary(), self._cutting)
+        distinct = list(dict.fromkeys(text for units in texts for text in units))
+        rows = self._embedder.embed(distinct) if distinct else ()
+        row_of = {text: row.astype("<f4").tobytes() for text, row in zip(distinct, rows, strict=True)}
+        return self._embedder.dimension, [b"".join(row_of[text] for text in units) for units in texts]
+
+
+def _pages(documents: Sequence[LoadedDocument]) -> list[tuple[_core.Page, str]]:
+    return [(loaded.page, loaded.document.kind) for loaded in documents]
 
 
 def counted(chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -109,7 +217,7 @@ def _chunks(loaded: LoadedDocument, pieces: Sequence[_Piece]) -> list[Chunk]:
     """The chunks of one document. Sections that nothing tells apart are counted as one, so that no id comes twice."""
     document, numbers = loaded.document, Counter[tuple[tuple[str, ...], str | None, str]]()
     chunks: list[Chunk] = []
-    for ordinal, (kind, headings, anchor, spans, repeated, tokens, _, text) in enumerate(pieces):
+    for ordinal, (kind, headings, anchor, spans, repeated, tokens, parts, text) in enumerate(pieces):
         heading_path = tuple(headings)
         shown_kind = "hub" if document.kind == "hub" else kind
         section = (heading_path, anchor, shown_kind)
@@ -127,7 +235,24 @@ def _chunks(loaded: LoadedDocument, pieces: Sequence[_Piece]) -> list[Chunk]:
                 repeated=tuple(repeated),
                 tokens=tokens,
                 content_hash=digest("text 1", text),
+                parts=tuple(_part(*part) for part in parts),
                 text=text,
             )
         )
     return chunks
+
+
+def _part(
+    kind: str, span: tuple[int, int], texts: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Term | AskedQuestion | Table | Code | Image:
+    match kind:
+        case "term":
+            return Term(texts[0], tuple(texts[1:]))
+        case "question":
+            return AskedQuestion(texts[0])
+        case "table":
+            return Table(span, tuple(rows[0]), tuple(tuple(row) for row in rows[1:]))
+        case "code":
+            return Code(span, texts[0])
+        case _:
+            return Image(span, *texts)

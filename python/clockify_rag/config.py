@@ -139,6 +139,10 @@ class SourceSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ),
     ] = ()
     boost: Annotated[float, Meta(gt=0, le=100, description="Weight of the source's pages beside those of others")] = 1.0
+    glossary: Annotated[
+        tuple[str, ...], Meta(description="Patterns of paths whose files define terms, also `.csv`")
+    ] = ()
+    faq: Annotated[tuple[str, ...], Meta(description="Patterns of paths whose files are questions and answers")] = ()
 
 
 class CrawlingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -71,7 +71,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     language: str = ""
     """ISO 639-1 code; empty when unknown."""
     kind: str = "page"
-    """``page``, or ``hub`` for a page that is only links."""
+    """``page``, ``hub`` for a page that is only links, or ``glossary`` or ``faq``: what says how it is cut."""
     tags: tuple[str, ...] = ()
     version: str | None = None
     breadcrumb: tuple[str, ...] = ()
@@ -121,6 +121,70 @@ class LoadedDocument(msgspec.Struct, frozen=True):
     """The chunks that it came as, which are kept as they are; ``None`` for a page that is to be cut."""
 
 
+class Term(msgspec.Struct, frozen=True, tag="term"):
+    """The term that a chunk of kind ``glossary`` defines."""
+
+    term: str
+    aliases: tuple[str, ...] = ()
+    """Its other names, as the glossary gives them."""
+
+
+class AskedQuestion(msgspec.Struct, frozen=True, tag="question"):
+    """The question that a chunk of kind ``faq`` answers."""
+
+    question: str
+
+
+class Table(msgspec.Struct, frozen=True, tag="table"):
+    """A table in a chunk, or those of its rows that the chunk holds whole."""
+
+    span: Span
+    """From its first row in the chunk to the last, in the document; a header row that is repeated is not in it."""
+    header: tuple[str, ...]
+    """The cells of its header row; empty where it has none."""
+    rows: tuple[tuple[str, ...], ...]
+    """The cells of the other rows; empty cells at a row's end are left out."""
+
+    def markdown(self) -> str:
+        """Return the table in Markdown."""
+        import re
+
+        header, *rows = self._rectangle()
+        lines = [header, ["---"] * len(header), *rows]
+        escaped = ([re.sub(r"[\\`*_\[\]<>|~&]", r"\\\g<0>", cell) for cell in line] for line in lines)
+        return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+    def objects(self) -> list[dict[str, str]]:
+        """Return each row as an object. A column without a name, or with one that another has, is named by its number from 1."""
+        header, *rows = self._rectangle()
+        names: list[str] = []
+        for number, name in enumerate(header, 1):
+            names.append(name if name and name not in names else str(number))
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def _rectangle(self) -> list[list[str]]:
+        """The header and the rows, filled up to the same width."""
+        width = max(map(len, (self.header, *self.rows)))
+        return [[*row, *[""] * (width - len(row))] for row in (self.header, *self.rows)]
+
+
+class Code(msgspec.Struct, frozen=True, tag="code"):
+    """Code in a chunk whose language the page names."""
+
+    span: Span
+    language: str
+
+
+class Image(msgspec.Struct, frozen=True, tag="image"):
+    """The image that a chunk of kind ``image`` describes."""
+
+    span: Span
+    source: str
+    """Its address, as the page writes it."""
+    alternative: str = ""
+    caption: str = ""
+
+
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """The unit that is retrieved: some slices of one document's canonical text."""
 
@@ -128,18 +192,21 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """32 hexadecimal digits: a hash of document, section, kind and ordinal within that section."""
     document_id: str
     kind: str
-    """``text``, ``list``, ``table``, ``code`` or ``hub``."""
+    """``text``, ``list``, ``table``, ``code``, ``glossary``, ``faq``, ``image`` or ``hub``."""
     ordinal: int
     """The chunk's number within its document, from 0."""
     heading_path: tuple[str, ...]
     anchor: str | None
     spans: tuple[Span, ...]
     repeated: tuple[Span, ...] = ()
-    """The parts of ``spans`` that an earlier chunk of the document also has: overlaps and table headers."""
+    """The parts of ``spans`` that are searched with other chunks of the document already: overlaps, table headers, what
+    describes an image, a heading."""
     tokens: int
     """WordPiece tokens of the shipped vocabulary."""
     content_hash: str
     """32 hexadecimal digits: a hash of ``text``; equal texts need one embedding."""
+    parts: tuple[Term | AskedQuestion | Table | Code | Image, ...] = ()
+    """What the chunk is about, and what it holds beside running text."""
     text: str = ""
     """Exactly the slices of the canonical text at ``spans``, joined by one newline."""
 
@@ -359,6 +426,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     exclude: tuple[str, ...] = ()
     boost: float = 1.0
     """The weight of its documents."""
+    glossary: tuple[str, ...] = ()
+    """Patterns of the paths of files that define terms; such a file may also be comma-separated values."""
+    faq: tuple[str, ...] = ()
+    """Patterns of the paths of files of questions and answers."""
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -432,7 +503,11 @@ class Loader(Protocol):
 
 @runtime_checkable
 class Chunker(Protocol):
-    """Cuts pages into chunks (``clockify_rag.chunkers``)."""
+    """Cuts pages into chunks (``clockify_rag.chunkers``).
+
+    One that has ``fingerprint() -> str``, a hash of what it does, makes documents anew when that changes. One whose constructor
+    names ``embedder`` is given the one that the index is built with.
+    """
 
     def chunk(self, documents: Sequence[LoadedDocument]) -> list[list[Chunk]]:
         """Return for each document its chunks in reading order."""

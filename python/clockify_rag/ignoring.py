@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import cast
 
 import msgspec
@@ -180,6 +181,16 @@ class Scope(msgspec.Struct, frozen=True):
     """What stands before the path: the way from the rules' folder down to the source."""
     cut: int = 0
     """How many characters of the path lead to the rules' folder."""
+
+
+def matches(patterns: tuple[str, ...], path: str) -> bool:
+    """Return whether a file's path, relative to its source, matches ``patterns``, of which the last that matches decides."""
+    return bool(patterns) and _rules(patterns).decide(path, folder=False) is True
+
+
+@lru_cache(maxsize=64)
+def _rules(patterns: tuple[str, ...]) -> IgnoreRules:
+    return IgnoreRules("\n".join(patterns))
 
 
 def decide(scopes: tuple[Scope, ...], path: str, *, folder: bool) -> bool | None:

@@ -80,6 +80,8 @@ from clockify_rag.walking import UNREADABLE
 BATCH_DOCUMENTS = 256
 """Documents that are chunked and embedded at once: enough for all threads, little enough for memory and for Ctrl-C."""
 
+WITHOUT_EMBEDDER = ("structure", "sentence", "fixed")
+"""The chunkers that need no vectors."""
 GUARDED_DOCUMENTS = 10
 """A source of fewer documents may lose any share of them."""
 
@@ -603,20 +605,18 @@ class Pipeline:
     def chunker(self) -> Chunker:
         """Cuts pages."""
         table = self.settings.chunking
-        chunker: Chunker = plugins.create(
-            "chunkers",
-            table.chunker,
-            table.arguments,
-            target=table.target,
-            maximum=table.maximum,
-            overlap=table.overlap,
-        )
+        given: dict[str, Any] = {"target": table.target, "maximum": table.maximum, "overlap": table.overlap}
+        if table.chunker not in WITHOUT_EMBEDDER:
+            given["embedder"] = self.embedder
+        chunker: Chunker = plugins.create("chunkers", table.chunker, table.arguments, **given)
         return chunker
 
-    @property
+    @_once
     def chunker_fingerprint(self) -> str:
-        """A hash of the chunker's name and settings: chunks of another are made anew."""
-        return digest("chunker 1", msgspec.json.encode(self.settings.chunking, order="deterministic").decode())
+        """A hash of the chunker's name, its settings and, where it tells, what it does: chunks of another are made anew."""
+        settings = msgspec.json.encode(self.settings.chunking, order="deterministic").decode()
+        tells = getattr(self.chunker, "fingerprint", None)
+        return digest("chunker 2", settings, tells() if callable(tells) else "")
 
     @_once
     def embedding(self) -> EmbeddingSettings:

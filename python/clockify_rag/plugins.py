@@ -34,7 +34,12 @@ PROTOCOLS: Final[Mapping[str, type]] = {
 
 BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     "loaders": {"files": "clockify_rag.loading:FileLoader"},
-    "chunkers": {"structure": "clockify_rag.chunking:StructureChunker"},
+    "chunkers": {
+        "structure": "clockify_rag.chunking:StructureChunker",
+        "sentence": "clockify_rag.chunking:SentenceChunker",
+        "semantic": "clockify_rag.chunking:SemanticChunker",
+        "fixed": "clockify_rag.chunking:FixedChunker",
+    },
     "embedders": {
         "static": "clockify_rag.embedding:StaticEmbedder",
         "sentence-transformers": "clockify_rag.embedding:SentenceTransformersEmbedder",

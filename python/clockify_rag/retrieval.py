@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from clockify_rag._core import Found, _FoundRow
     from clockify_rag.contracts import Embedder
 
-EXCLUDED = ("kind=hub",)
-"""Chunks that are no answer: pages that are only links. A filter on ``kind`` brings them back."""
+EXCLUDED = ("kind=hub", "kind=image")
+"""Chunks that are no answer: pages that are only links, and what describes images, which the text around them has too. A filter on
+``kind`` brings them back."""
 
 DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.8, "minilm": 2.3}
 """The weight of the cosine in fusion, by embedder; 1 for those that were not measured."""

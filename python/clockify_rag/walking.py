@@ -27,7 +27,7 @@ import msgspec
 
 from clockify_rag.contracts import Failure, FileState, Notice, Skipped, Source
 from clockify_rag.errors import DocumentUnreadable, SourceError
-from clockify_rag.ignoring import IgnoreRules, Scope, decide, nfc
+from clockify_rag.ignoring import IgnoreRules, Scope, decide, matches, nfc
 
 if TYPE_CHECKING:
     from clockify_rag._core import _Slugs
@@ -47,6 +47,9 @@ FORMATS: Mapping[str, str] = {
     ".docx": "docx",
 }
 """The suffixes that are read."""
+
+VALUES = (".csv", ".tsv")
+"""The suffixes of comma-separated values, which are read where the source says that they are a glossary."""
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 """The suffixes of archives that can be a source."""
@@ -333,6 +336,7 @@ class Walk:
         self._location = printable(source.location)
         self._slugs = cast("_Slugs | None", source.slugs)
         self._name = source.name
+        self._glossary = source.glossary
         self._include = IgnoreRules("\n".join(source.include)) if source.include else None
         self._exclude = IgnoreRules("\n".join(source.exclude))
         self._unmet = {
@@ -459,7 +463,10 @@ class Walk:
         )
         if entry.folder:
             return msgspec.structs.replace(place, path=path, key=entry.key, included=included, wanted=kept)
-        markup = FORMATS.get(os.path.splitext(path)[1].lower())
+        suffix = os.path.splitext(path)[1].lower()
+        markup = FORMATS.get(suffix)
+        if suffix in VALUES and matches(self._glossary, path):
+            markup = "csv"
         if markup is None:
             return Skipped(path, UNSUPPORTED)
         if not included:

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use rustc_hash::FxHashSet;
 use unicode_normalization::is_nfc;
 
-use crate::chunking::{Chunk, ChunkOptions, chunk};
+use crate::chunking::{Chunk, ChunkOptions, Method, chunk};
 use crate::error::Error;
 use crate::markup::{
-    BlockKind, Dialect, Links, Options, Page, SlugStyle, decode, decode_html, parse_content, parse_html,
-    parse_markdown, parse_plain,
+    Block, BlockKind, Dialect, Links, Options, Page, PageKind, SlugStyle, decode, decode_html, parse_content,
+    parse_html, parse_markdown, parse_plain,
 };
 use crate::wordpiece::WordPiece;
 
@@ -85,8 +86,13 @@ pub fn links(data: &[u8]) {
 fn check(page: &Page, choice: u8) {
     check_page(page);
     let (target, maximum, overlap) = SIZES[usize::from(choice) % SIZES.len()];
-    let options = ChunkOptions { target, maximum, overlap };
-    check_chunks(page, &chunk(page, wordpiece(), &options), &options);
+    for method in [Method::Structure, Method::Sentence, Method::Fixed] {
+        for kind in [page.kind, Some(PageKind::Faq), Some(PageKind::Glossary)] {
+            let options = ChunkOptions { method, target, maximum, overlap, ..ChunkOptions::default() };
+            let chunks = chunk(page, kind, wordpiece(), &options, None).expect("these methods need no vectors");
+            check_chunks(page, &chunks, &options);
+        }
+    }
 }
 
 fn wordpiece() -> &'static WordPiece {
@@ -141,7 +147,10 @@ pub(crate) fn check_chunks(page: &Page, chunks: &[Chunk], options: &ChunkOptions
             assert!(chunk.spans.iter().any(|span| span.bytes.start <= range.start && range.end <= span.bytes.end));
         }
     }
-    for block in page.blocks.iter().filter(|block| block.heading_level().is_none()) {
+    let asked: FxHashSet<u32> = page.questions.iter().map(|question| question.block).collect();
+    let of_text =
+        |(index, block): &(usize, &Block)| block.heading_level().is_none() && !asked.contains(&(*index as u32));
+    for (_, block) in page.blocks.iter().enumerate().filter(of_text) {
         let (start, end) = (block.range.start as usize, block.range.end as usize);
         for (at, (byte, covered)) in page.text.as_bytes()[start..end].iter().zip(&covered[start..end]).enumerate() {
             let shown = !byte.is_ascii_whitespace();

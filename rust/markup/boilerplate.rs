@@ -4,9 +4,11 @@
 //! The rules look at shape first (the share of links, the place on the page) and at words only where shape does not tell.
 //! The words are kept here, for the languages that help centres are commonly written in.
 
+use rustc_hash::FxHashSet;
+
 use super::omission::without_sections;
-use super::writer::{Meta, Notes, Stats, collapsed};
-use super::{Block, BlockKind, Page};
+use super::writer::{Finds, Meta, Notes, Stats, collapsed};
+use super::{Block, BlockKind, Page, PageKind, Question, linked_data};
 
 /// What a prompt for feedback says, folded.
 const PROMPTS: &[&str] = &[
@@ -136,8 +138,9 @@ const RELATED: &[&str] = &[
 ];
 
 /// The page of `blocks`, with title, kind and retrievable blocks decided.
-pub(super) fn page(text: String, blocks: Vec<Block>, notes: Vec<Notes>, meta: Meta) -> Page {
-    let (text, blocks, notes) = without_sections(text, blocks, notes, &meta.omitted);
+pub(super) fn page(text: String, blocks: Vec<Block>, notes: Vec<Notes>, meta: Meta, finds: Finds) -> Page {
+    let asked = linked_data::questions(&meta.linked_data, folded);
+    let (text, blocks, notes, finds) = without_sections((text, blocks, notes, finds), &meta.omitted);
     let notes = notes.as_slice();
     let mut page = Page {
         text,
@@ -147,6 +150,9 @@ pub(super) fn page(text: String, blocks: Vec<Block>, notes: Vec<Notes>, meta: Me
         canonical_url: meta.canonical_url,
         front_matter: meta.front_matter,
         hidden_dropped: meta.hidden_dropped,
+        kind: meta.kind.or(asked.as_ref().map(|_| PageKind::Faq)),
+        questions: finds.questions,
+        images: finds.images,
         ..Page::default()
     };
     page.title = title(&page, meta.title_element.as_deref(), meta.site_name.as_deref());
@@ -162,7 +168,23 @@ pub(super) fn page(text: String, blocks: Vec<Block>, notes: Vec<Notes>, meta: Me
     for (block, keep) in page.blocks.iter_mut().zip(verdict) {
         block.retrievable = keep;
     }
+    if let Some(asked) = asked {
+        mark_questions(&mut page, &asked);
+    }
     page
+}
+
+/// Marks the blocks whose text is one of `asked`.
+fn mark_questions(page: &mut Page, asked: &FxHashSet<String>) {
+    let known: FxHashSet<u32> = page.questions.iter().map(|question| question.block).collect();
+    let named = page.blocks.iter().enumerate().filter(|(index, block)| {
+        let text = page.slice(&block.range);
+        let whole = matches!(block.kind, BlockKind::Paragraph | BlockKind::Heading(_)) && !text.contains('\n');
+        whole && !known.contains(&(*index as u32)) && asked.contains(&folded(text))
+    });
+    let found: Vec<Question> = named.map(|(index, _)| Question { block: index as u32, end: None }).collect();
+    page.questions.extend(found);
+    page.questions.sort_by_key(|question| question.block);
 }
 
 /// Lower case, letters and digits only, words separated by one space.
@@ -214,6 +236,7 @@ fn without_site(page: &Page, element: &str, site: Option<&str>) -> String {
 fn judge(page: &mut Page, notes: &[Notes]) -> Vec<bool> {
     let title = page.title.as_deref().map(folded);
     let mut title_seen = false;
+    let mut said = false;
     let mut after_prompt = false;
     let mut related = false;
     let mut keeps = Vec::with_capacity(page.blocks.len());
@@ -228,7 +251,8 @@ fn judge(page: &mut Page, notes: &[Notes]) -> Vec<bool> {
         after_prompt = prompt || after_prompt && !is_heading && is_answer_form(text, &words);
         let keep = if is_heading {
             related = RELATED.contains(&words.as_str());
-            let repeated = repeats_title && title_seen;
+            // A title that comes again is the page's frame; after other text it heads a section of that name.
+            let repeated = repeats_title && title_seen && !said;
             title_seen |= repeats_title;
             !prompt && !repeated
         } else if index < 4 && is_trail(text, block.kind, note.stats) {
@@ -245,6 +269,7 @@ fn judge(page: &mut Page, notes: &[Notes]) -> Vec<bool> {
                 || is_contents(block.kind, note.stats)
                 || related && is_links(note.stats))
         };
+        said |= keep && !(repeats_title && is_heading);
         keeps.push(keep);
     }
     if page.breadcrumb.is_empty() {
@@ -266,6 +291,11 @@ fn judge(page: &mut Page, notes: &[Notes]) -> Vec<bool> {
         }
     }
     keeps
+}
+
+/// Whether a text asks for feedback on the page.
+pub(super) fn is_feedback(text: &str) -> bool {
+    text.len() <= 240 && is_prompt(&folded(text))
 }
 
 fn is_prompt(words: &str) -> bool {

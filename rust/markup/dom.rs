@@ -359,6 +359,8 @@ fn is_read(name: &LocalName) -> bool {
         "id" | "class"
             | "name"
             | "href"
+            | "src"
+            | "data-src"
             | "hidden"
             | "style"
             | "aria-hidden"
@@ -377,6 +379,12 @@ fn is_read(name: &LocalName) -> bool {
             | "data-lang"
             | "data-language"
     )
+}
+
+/// Whether a script's attributes say that it holds linked data.
+fn is_linked_data(attributes: &[Attribute]) -> bool {
+    let kind = attributes.iter().find(|attribute| attribute.name.local == local_name!("type"));
+    kind.is_some_and(|kind| kind.value.trim().eq_ignore_ascii_case("application/ld+json"))
 }
 
 /// Builds the tree for the parser.
@@ -456,15 +464,13 @@ impl Sink {
         self.attach(parent, id, next);
     }
 
-    /// Whether text in this element is never shown.
+    /// Whether text in this element is never read. Of scripts, linked data is.
     fn is_silent(&self, id: NodeId) -> bool {
-        matches!(
-            &self.nodes.borrow()[id as usize].content,
-            Content::Element(
-                local_name!("script") | local_name!("style") | local_name!("noscript") | local_name!("iframe"),
-                _
-            )
-        )
+        match &self.nodes.borrow()[id as usize].content {
+            Content::Element(local_name!("script"), attributes) => !is_linked_data(attributes),
+            Content::Element(local_name!("style") | local_name!("noscript") | local_name!("iframe"), _) => true,
+            _ => false,
+        }
     }
 }
 

@@ -20,11 +20,12 @@ pub fn parse_html(text: &str, options: &Options) -> Result<Page> {
     let dom = Dom::parse(text);
     let survey = Survey::of(&dom);
     let mut meta = head(&dom);
+    meta.linked_data = linked_data(&dom);
     writer.own_url(meta.canonical_url.as_deref());
     let (root, breadcrumb) = survey.content_root();
     meta.breadcrumb = breadcrumb;
     meta.omitted.clone_from(&options.omitted);
-    meta.hidden_dropped = Reader { dom: &dom, survey: &survey, writer: &mut writer, hidden: 0, notes: 0 }.read(root);
+    meta.hidden_dropped = Reader::new(&dom, &survey, &mut writer).read(root);
     let mut page = writer.finish(meta)?;
     if page.breadcrumb.last() == page.title.as_ref() {
         page.breadcrumb.pop();
@@ -50,9 +51,23 @@ pub(super) fn parse_fragment(html: &str, writer: &mut Writer) -> u32 {
     let dom = Dom::parse(html);
     let survey = Survey::of(&dom);
     writer.end_line();
-    let hidden = Reader { dom: &dom, survey: &survey, writer, hidden: 0, notes: 0 }.read(survey.body());
+    let (opened, closed) = answer_tags(html);
+    let mut reader = Reader::new(&dom, &survey, writer);
+    // What a piece leaves open goes on in the Markdown after it.
+    reader.answers = (opened > closed).then_some(closed);
+    let hidden = reader.read(survey.body());
+    for _ in opened..closed {
+        writer.end_answer();
+    }
     writer.end_line();
     hidden
+}
+
+/// How many elements that may hold a question and its answer begin in `html`, and how many end.
+fn answer_tags(html: &str) -> (usize, usize) {
+    let count =
+        |tag: &str| html.as_bytes().windows(tag.len()).filter(|at| at.eq_ignore_ascii_case(tag.as_bytes())).count();
+    (count("<details"), count("</details"))
 }
 
 /// Reads one tag that stands in running text.
@@ -77,7 +92,9 @@ pub(super) fn inline_tag(html: &str, writer: &mut Writer) {
     }
     match dom.name(tag) {
         Some(&local_name!("br")) => writer.line_break(),
-        Some(&local_name!("img")) => writer.image(attribute(local_name!("alt")).unwrap_or_default()),
+        Some(&local_name!("img")) => {
+            writer.image(attribute(local_name!("alt")).unwrap_or_default(), image_source(&dom, tag));
+        }
         _ => {
             if let Some(target) = attribute(local_name!("href")) {
                 writer.start_link(target);
@@ -88,21 +105,27 @@ pub(super) fn inline_tag(html: &str, writer: &mut Writer) {
 
 /// What an element is for, beside what its name says.
 mod flag {
-    pub(super) const DROPPED: u16 = 1;
-    pub(super) const HIDDEN: u16 = 1 << 1;
-    pub(super) const NOTE: u16 = 1 << 2;
-    pub(super) const CONTENTS: u16 = 1 << 3;
-    pub(super) const WEAK: u16 = 1 << 4;
-    pub(super) const FRAME: u16 = 1 << 5;
-    pub(super) const TRAIL: u16 = 1 << 6;
+    pub(super) const DROPPED: u32 = 1;
+    pub(super) const HIDDEN: u32 = 1 << 1;
+    pub(super) const NOTE: u32 = 1 << 2;
+    pub(super) const CONTENTS: u32 = 1 << 3;
+    pub(super) const WEAK: u32 = 1 << 4;
+    pub(super) const FRAME: u32 = 1 << 5;
+    pub(super) const TRAIL: u32 = 1 << 6;
+    /// A section with the id of a site's frame: dropped unless it holds a heading, of which the id may be made.
+    pub(super) const UNTITLED: u32 = 1 << 7;
     // What is inside:
-    pub(super) const HEADING: u16 = 1 << 8;
-    pub(super) const FIRST_HEADING: u16 = 1 << 9;
-    pub(super) const NAVIGATION: u16 = 1 << 10;
-    pub(super) const HEADER_CELL: u16 = 1 << 11;
-    pub(super) const PREFORMATTED: u16 = 1 << 12;
-    pub(super) const PARAGRAPH: u16 = 1 << 13;
-    pub(super) const INSIDE: u16 = 0xFF00;
+    pub(super) const HEADING: u32 = 1 << 8;
+    pub(super) const FIRST_HEADING: u32 = 1 << 9;
+    pub(super) const NAVIGATION: u32 = 1 << 10;
+    pub(super) const HEADER_CELL: u32 = 1 << 11;
+    pub(super) const PREFORMATTED: u32 = 1 << 12;
+    pub(super) const PARAGRAPH: u32 = 1 << 13;
+    pub(super) const INSIDE: u32 = 0xFF00;
+    /// One of several alternatives of which a script shows one, hidden until then.
+    pub(super) const ALTERNATIVE: u32 = 1 << 16;
+    /// The element holds alternatives of which one is the default.
+    pub(super) const DEFAULTED: u32 = 1 << 17;
 }
 
 /// One element, measured.
@@ -112,7 +135,7 @@ struct Measure {
     text: u32,
     /// Those of them in links.
     linked: u32,
-    flags: u16,
+    flags: u32,
 }
 
 /// A page, measured.
@@ -160,7 +183,7 @@ impl<'a> Survey<'a> {
         self.measures.get(id as usize).copied().unwrap_or_default()
     }
 
-    fn has(&self, id: NodeId, flags: u16) -> bool {
+    fn has(&self, id: NodeId, flags: u32) -> bool {
         self.measure(id).flags & flags != 0
     }
 
@@ -171,8 +194,13 @@ impl<'a> Survey<'a> {
         let frame = measure.flags & flag::FRAME != 0
             && (measure.flags & flag::FIRST_HEADING == 0 || measure.flags & flag::NAVIGATION != 0);
         let weak = measure.flags & flag::WEAK != 0 && measure.flags & flag::HEADING == 0 && dense;
-        if frame || weak {
+        let untitled = measure.flags & flag::UNTITLED != 0 && measure.flags & flag::HEADING == 0;
+        if frame || weak || untitled {
             measure.flags |= flag::DROPPED;
+        }
+        // Where a script chooses by system or program what is shown, sections of all of them are documentation.
+        if measure.flags & flag::ALTERNATIVE != 0 && measure.flags & flag::HEADING != 0 {
+            measure.flags &= !flag::HIDDEN;
         }
         if measure.flags & flag::CONTENTS != 0
             && (measure.linked * 4 < measure.text || measure.flags & flag::FIRST_HEADING != 0)
@@ -194,11 +222,8 @@ impl<'a> Survey<'a> {
     }
 
     /// What an element's attributes say of it.
-    fn marks(&self, id: NodeId, name: &LocalName) -> u16 {
-        let mut flags = 0;
-        if self.is_hidden(id) {
-            flags |= flag::HIDDEN;
-        }
+    fn marks(&self, id: NodeId, name: &LocalName) -> u32 {
+        let mut flags = self.visibility(id);
         match self.dom.attribute(id, &local_name!("role")) {
             Some("navigation") => flags |= flag::DROPPED | flag::NAVIGATION,
             Some("contentinfo" | "search" | "complementary" | "dialog" | "alertdialog") => flags |= flag::DROPPED,
@@ -209,9 +234,17 @@ impl<'a> Survey<'a> {
         let class = self.dom.attribute(id, &local_name!("class")).unwrap_or_default();
         flags |= words(class, is_block);
         // The id of a heading or a section is made of its title: a section on cookies is no cookie banner.
-        let titled = named(name) & flag::HEADING != 0 || *name == local_name!("section") || is_section(class);
-        if let Some(value) = self.dom.attribute(id, &local_name!("id")).filter(|_| !titled) {
-            flags |= words(value, is_block);
+        let is_heading = named(name) & flag::HEADING != 0;
+        if is_heading {
+            // A heading that looks like a note is a heading all the same.
+            flags &= !flag::NOTE;
+        } else if let Some(value) = self.dom.attribute(id, &local_name!("id")) {
+            let said = words(value, is_block);
+            if *name != local_name!("section") && !is_section(class) {
+                flags |= said;
+            } else if said & flag::DROPPED != 0 {
+                flags |= flag::UNTITLED;
+            }
         }
         if is_block
             && self.dom.attribute(id, &LocalName::from("aria-label")).is_some_and(|label| {
@@ -226,20 +259,35 @@ impl<'a> Survey<'a> {
         flags
     }
 
+    /// Whether a browser would show an element, as flags.
+    fn visibility(&self, id: NodeId) -> u32 {
+        let dom = self.dom;
+        let is_default = |id| dom.attribute(id, &local_name!("id")).is_some_and(|id| id.starts_with("default"));
+        let mut flags = 0;
+        if dom.attribute(id, &local_name!("class")).is_some_and(|class| class.starts_with("switch")) {
+            flags |= if dom.children(id).any(is_default) { flag::DEFAULTED } else { 0 };
+        }
+        if self.is_hidden(id) {
+            return flags | flag::HIDDEN;
+        }
+        let hidden = dom.attribute(id, &local_name!("hidden")).is_some_and(|value| value != "until-found");
+        if !hidden {
+            return flags;
+        }
+        // Alternatives of which a script shows one: the page's own default is what a reader sees, without one each is.
+        let parent = dom.parent(id).unwrap_or_default();
+        let switched = dom.attribute(parent, &local_name!("class")).is_some_and(|class| class.starts_with("switch"));
+        match (switched, self.has(parent, flag::DEFAULTED)) {
+            (true, false) => flags,
+            (true, true) if is_default(id) => flags,
+            (true, true) => flags | flag::HIDDEN | flag::ALTERNATIVE,
+            (false, _) => flags | flag::HIDDEN,
+        }
+    }
+
+    /// Whether attributes other than `hidden` keep an element from being seen.
     fn is_hidden(&self, id: NodeId) -> bool {
         let dom = self.dom;
-        let switched = || {
-            // Alternatives of which a script shows one: the page's own default is what a reader sees.
-            dom.attribute(id, &local_name!("id")).is_some_and(|id| id.starts_with("default"))
-                && dom
-                    .parent(id)
-                    .and_then(|parent| dom.attribute(parent, &local_name!("class")))
-                    .is_some_and(|class| class.starts_with("switch"))
-        };
-        let hidden = dom.attribute(id, &local_name!("hidden")).is_some_and(|value| value != "until-found");
-        if hidden && !switched() {
-            return true;
-        }
         // A permalink is often hidden from screen readers; it has no text, and its anchor is wanted.
         let permalink = || dom.attribute(id, &local_name!("href")).is_some_and(|target| target.contains('#'));
         if dom.attribute(id, &local_name!("aria-hidden")).is_some_and(|value| value == "true") && !permalink() {
@@ -384,7 +432,7 @@ fn is_link(dom: &Dom, id: NodeId) -> bool {
 }
 
 /// What an element's name says of it.
-fn named(name: &LocalName) -> u16 {
+fn named(name: &LocalName) -> u32 {
     match *name {
         local_name!("nav") => flag::DROPPED | flag::NAVIGATION,
         local_name!("script")
@@ -429,7 +477,7 @@ fn is_section(class: &str) -> bool {
 }
 
 /// What the words of a class or id say of an element.
-fn words(value: &str, is_block: bool) -> u16 {
+fn words(value: &str, is_block: bool) -> u32 {
     let mut flags = 0;
     for class in value.split_ascii_whitespace() {
         match class {
@@ -518,6 +566,26 @@ fn head(dom: &Dom) -> Meta {
     meta
 }
 
+/// The texts of all scripts of linked data; the tree keeps the text of no other script.
+fn linked_data(dom: &Dom) -> Vec<String> {
+    let mut scripts = Vec::new();
+    dom.walk(0, |step| {
+        if let Step::Enter(id) = step
+            && dom.name(id) == Some(&local_name!("script"))
+        {
+            scripts.extend(Some(dom.text(id)).filter(|text| !text.is_empty()));
+        }
+        true
+    });
+    scripts
+}
+
+/// An image's address: where a script loads it later, the one that the script is told.
+fn image_source(dom: &Dom, id: NodeId) -> &str {
+    let source = dom.attribute(id, &local_name!("src")).filter(|source| !source.trim_start().starts_with("data:"));
+    source.or(dom.attribute(id, &LocalName::from("data-src"))).unwrap_or_default()
+}
+
 /// Walks the content and tells the writer.
 struct Reader<'a> {
     dom: &'a Dom,
@@ -526,9 +594,15 @@ struct Reader<'a> {
     hidden: u32,
     /// How many notes (tips, warnings) the walk is in: their titles are no headings of the page.
     notes: u32,
+    /// How many more answers end in this piece, where some do not.
+    answers: Option<usize>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(dom: &'a Dom, survey: &'a Survey<'a>, writer: &'a mut Writer) -> Self {
+        Self { dom, survey, writer, hidden: 0, notes: 0, answers: None }
+    }
+
     fn read(mut self, root: NodeId) -> u32 {
         let dom = self.dom;
         dom.walk(root, |step| match step {
@@ -581,7 +655,7 @@ impl Reader<'_> {
             local_name!("br") => self.writer.line_break(),
             local_name!("img") => {
                 let alternative = self.attribute(id, &local_name!("alt")).unwrap_or_default().to_owned();
-                self.writer.image(&alternative);
+                self.writer.image(&alternative, image_source(self.dom, id));
             }
             local_name!("pre") | local_name!("xmp") | local_name!("listing") => {
                 if let Some(anchor) = own {
@@ -600,6 +674,10 @@ impl Reader<'_> {
                 if !self.is_layout(id) =>
             {
                 self.block(own.as_deref());
+                if *name == local_name!("dl") {
+                    self.writer.start_definitions();
+                    return true;
+                }
                 let start = self.attribute(id, &local_name!("start")).and_then(|start| start.parse().ok());
                 self.writer.start_list((*name == local_name!("ol")).then(|| start.unwrap_or(1)));
             }
@@ -618,10 +696,25 @@ impl Reader<'_> {
                 self.writer.start_row(is_header);
             }
             local_name!("td") | local_name!("th") if !self.is_layout_cell(id) => self.writer.start_cell(),
-            _ if is_block(name) => self.block(own.as_deref()),
+            _ if is_block(name) => {
+                self.block(own.as_deref());
+                match *name {
+                    local_name!("details") => self.writer.start_answer(),
+                    local_name!("summary") if self.is_question(id) => self.writer.start_asking(),
+                    local_name!("figure") => self.writer.start_figure(),
+                    local_name!("figcaption") => self.writer.start_caption(),
+                    _ => {}
+                }
+            }
             _ => {}
         }
         true
+    }
+
+    /// Whether an element opens another that holds a question and its answer.
+    fn is_question(&self, id: NodeId) -> bool {
+        let parent = self.dom.parent(id).and_then(|parent| self.dom.name(parent));
+        parent == Some(&local_name!("details"))
     }
 
     fn leave(&mut self, id: NodeId) {
@@ -651,6 +744,16 @@ impl Reader<'_> {
             local_name!("table") if !self.is_layout(id) => self.writer.end_table(),
             local_name!("tr") if !self.is_layout_row(id) => self.writer.end_row(),
             local_name!("td") | local_name!("th") if !self.is_layout_cell(id) => self.writer.end_cell(),
+            local_name!("details") => match &mut self.answers {
+                Some(0) => self.writer.end_line(),
+                left => {
+                    *left = left.map(|left| left - 1);
+                    self.writer.end_answer();
+                }
+            },
+            local_name!("summary") if self.is_question(id) => self.writer.end_asking(),
+            local_name!("figure") => self.writer.end_figure(),
+            local_name!("figcaption") => self.writer.end_caption(),
             _ if is_block(name) => self.writer.end_line(),
             _ => {}
         }

@@ -6,7 +6,7 @@
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Parser, Tag, TagEnd};
 
 use super::writer::{Meta, Writer};
-use super::{Options, Page, dialects, front_matter, html};
+use super::{Options, Page, PageKind, dialects, front_matter, html};
 use crate::error::Result;
 
 /// Reads Markdown.
@@ -22,6 +22,7 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
     };
     let canonical_url = string(&["canonical_url", "canonical", "url", "permalink"])
         .filter(|url| url.starts_with("http://") || url.starts_with("https://"));
+    let kind = front_matter.get("kind").and_then(|kind| PageKind::from_name(kind.as_str()?.trim()));
     let language = string(&["lang", "language", "locale"]);
     let mut reader = Reader {
         writer: Writer::new(text.len(), options.slugs)?,
@@ -38,7 +39,8 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
         reader.event(event);
     }
     let hidden_dropped = reader.hidden;
-    reader.writer.finish(Meta { front_matter, language, canonical_url, hidden_dropped, omitted, ..Meta::default() })
+    let meta = Meta { front_matter, language, canonical_url, hidden_dropped, omitted, kind, ..Meta::default() };
+    reader.writer.finish(meta)
 }
 
 fn extensions() -> pulldown_cmark::Options {
@@ -60,8 +62,8 @@ struct Reader {
     writer: Writer,
     /// The code block being read, with its language.
     code: Option<(String, Option<String>)>,
-    /// The alternative text of the image being read.
-    alternative: Option<String>,
+    /// The alternative text of the image being read, and its address.
+    alternative: Option<(String, String)>,
     /// The HTML block being read.
     html: Option<String>,
     /// The label of the footnote whose first line is to come.
@@ -93,7 +95,7 @@ impl Reader {
     fn text(&mut self, text: &str) {
         if let Some((code, _)) = &mut self.code {
             code.push_str(text);
-        } else if let Some(alternative) = &mut self.alternative {
+        } else if let Some((alternative, _)) = &mut self.alternative {
             alternative.push_str(text);
         } else {
             self.writer.text(text);
@@ -122,7 +124,7 @@ impl Reader {
             }
             Tag::List(first) => self.writer.start_list(first),
             Tag::Item | Tag::DefinitionListTitle => self.writer.start_item(None, false),
-            Tag::DefinitionList => self.writer.start_list(None),
+            Tag::DefinitionList => self.writer.start_definitions(),
             Tag::DefinitionListDefinition => self.writer.end_line(),
             Tag::FootnoteDefinition(name) => {
                 self.writer.end_line();
@@ -133,7 +135,7 @@ impl Reader {
             Tag::TableRow => self.writer.start_row(false),
             Tag::TableCell => self.writer.start_cell(),
             Tag::Link { dest_url, .. } => self.writer.start_link(&dest_url),
-            Tag::Image { .. } => self.alternative = Some(String::new()),
+            Tag::Image { dest_url, .. } => self.alternative = Some((String::new(), dest_url.into_string())),
             Tag::Emphasis
             | Tag::Strong
             | Tag::Strikethrough
@@ -168,8 +170,8 @@ impl Reader {
             TagEnd::TableCell => self.writer.end_cell(),
             TagEnd::Link => self.writer.end_link(),
             TagEnd::Image => {
-                if let Some(alternative) = self.alternative.take() {
-                    self.writer.image(&alternative);
+                if let Some((alternative, source)) = self.alternative.take() {
+                    self.writer.image(&alternative, &source);
                 }
             }
             _ => {}

@@ -13,10 +13,12 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 
 mod boilerplate;
+mod csv;
 mod dialects;
 mod dom;
 mod front_matter;
 mod html;
+mod linked_data;
 mod links;
 mod markdown;
 mod omission;
@@ -24,6 +26,7 @@ mod slugs;
 mod text;
 mod writer;
 
+pub use csv::parse_csv;
 pub use html::{parse_content, parse_html};
 pub use links::{Link, Links};
 pub use markdown::parse_markdown;
@@ -82,6 +85,63 @@ pub struct Page {
     pub hidden_dropped: u32,
     /// Whether the page is (almost) only links to other pages.
     pub hub: bool,
+    /// What the page says that it is: the front matter's `kind`, else its linked data's type.
+    pub kind: Option<PageKind>,
+    /// The questions that the page marks as such, in order; see [`Question`].
+    pub questions: Vec<Question>,
+    /// The images with a text of their own, in order.
+    pub images: Vec<Image>,
+}
+
+/// What a page is as a whole, where that decides how it is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PageKind {
+    /// Terms with their definitions.
+    Glossary,
+    /// Questions with their answers.
+    Faq,
+}
+
+impl PageKind {
+    /// The kind of a name as it stands in front matter and settings.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "glossary" => Some(Self::Glossary),
+            "faq" => Some(Self::Faq),
+            _ => None,
+        }
+    }
+
+    /// The kind's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Glossary => "glossary",
+            Self::Faq => "faq",
+        }
+    }
+}
+
+/// A question with its answer, by the numbers of blocks: what a `details` element opens with, or what the page's linked
+/// data names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The block that asks.
+    pub block: u32,
+    /// The block after the answer's last one; `None` where the answer ends at the next heading or question.
+    pub end: Option<u32>,
+}
+
+/// An image and what is said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Its address, as the page writes it.
+    pub source: String,
+    /// Where its alternative text stands in [`Page::text`].
+    pub alternative: Option<Range<u32>>,
+    /// Where its caption stands.
+    pub caption: Option<Range<u32>>,
 }
 
 /// What a block is.
@@ -110,6 +170,8 @@ pub struct Item {
     pub range: Range<u32>,
     /// The item's own anchor (a defined term's).
     pub anchor: Option<String>,
+    /// The cells of a row, the terms of a definition; else empty.
+    pub parts: Vec<Range<u32>>,
 }
 
 /// A block of a page.
@@ -143,6 +205,12 @@ impl Block {
 }
 
 impl Page {
+    /// Whether a block asks for feedback on the page.
+    #[must_use]
+    pub fn is_feedback(&self, block: &Block) -> bool {
+        boilerplate::is_feedback(self.slice(&block.range))
+    }
+
     /// The text of `range`, empty where it is no range of the text.
     #[must_use]
     pub fn slice(&self, range: &Range<u32>) -> &str {

@@ -13,7 +13,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use super::boilerplate;
 use super::slugs::{SlugStyle, Slugger};
-use super::{Block, BlockKind, Item, Page};
+use super::{Block, BlockKind, Image, Item, Page, PageKind, Question};
 use crate::error::{Error, Result};
 
 /// The longest document in bytes; ranges are 32 bits and markers may lengthen the text.
@@ -21,9 +21,18 @@ const MAXIMUM_BYTES: usize = 1 << 30;
 /// Deeper lists are indented no further than this.
 const MAXIMUM_COLUMN: usize = 24;
 
+/// What stands between the cells of a row.
+const CELL_SEPARATOR: &str = " | ";
+
 /// A longer heading, in bytes, is one that nobody closed: it swallowed the text after it, and every chunk below would carry
 /// it.
 const MAXIMUM_HEADING: usize = 1000;
+
+/// An image's longer address, in bytes, is none: it holds the image itself.
+const MAXIMUM_ADDRESS: usize = 2048;
+
+/// Questions inside the answer to a question are told apart up to this depth: every chunk carries those around it.
+const MAXIMUM_QUESTIONS: usize = 2;
 
 /// A link around several blocks is given up after so many.
 const CARD_BLOCKS: u8 = 6;
@@ -67,8 +76,46 @@ pub(super) struct Meta {
     pub(super) language: Option<String>,
     pub(super) canonical_url: Option<String>,
     pub(super) hidden_dropped: u32,
+    /// What the front matter says that the page is.
+    pub(super) kind: Option<PageKind>,
+    /// The scripts of linked data.
+    pub(super) linked_data: Vec<String>,
     /// Headings of sections that are left out.
     pub(super) omitted: Vec<String>,
+}
+
+/// What the writer found beside blocks.
+#[derive(Debug, Default)]
+pub(super) struct Finds {
+    pub(super) questions: Vec<Question>,
+    pub(super) images: Vec<Image>,
+}
+
+/// An image whose block is not written yet.
+#[derive(Debug)]
+struct PendingImage {
+    source: String,
+    alternative: String,
+}
+
+/// How far an element is read that may hold a question and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Nothing was asked yet.
+    Unasked,
+    /// The block of this number will be the question.
+    Asking(usize),
+    /// The question of this number was asked.
+    Asked(usize),
+    /// What was asked is no question.
+    Void,
+}
+
+/// A figure that is being read: the number of its first image, and where its caption stands.
+#[derive(Debug)]
+struct Figure {
+    first: usize,
+    caption: Option<Range<u32>>,
 }
 
 #[derive(Debug)]
@@ -96,6 +143,8 @@ struct List {
     marker: Option<String>,
     anchor: Option<String>,
     fresh: bool,
+    /// Whether its items are terms.
+    definitions: bool,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +190,12 @@ pub(super) struct Writer {
     /// Whether a link may go over several blocks (Markdown made from HTML), and how many more it may.
     cards: bool,
     card: u8,
+    /// Images of the pending line or of cells not written yet.
+    images: Vec<PendingImage>,
+    figures: Vec<Figure>,
+    /// The elements open at this place that may hold a question and its answer.
+    answers: Vec<Answer>,
+    finds: Finds,
 }
 
 impl Writer {
@@ -168,6 +223,10 @@ impl Writer {
             own_url: None,
             cards: false,
             card: 0,
+            images: Vec::new(),
+            figures: Vec::new(),
+            answers: Vec::new(),
+            finds: Finds::default(),
         })
     }
 
@@ -191,11 +250,125 @@ impl Writer {
         }
     }
 
-    /// Appends an image's alternative text.
-    pub(super) fn image(&mut self, alternative: &str) {
+    /// Appends an image's alternative text and remembers its address.
+    pub(super) fn image(&mut self, alternative: &str, source: &str) {
         let before = self.line.text;
         self.text(alternative);
         self.line.image += self.line.text - before;
+        let source = source.trim();
+        if !source.is_empty() && source.len() <= MAXIMUM_ADDRESS && !source.starts_with("data:") {
+            self.images.push(PendingImage { source: source.to_owned(), alternative: collapsed(alternative) });
+        }
+    }
+
+    /// Finds the images of a block that was just written in its text from `start` on.
+    fn place_images(&mut self, start: usize) {
+        // After one that was composed with what stands beside it the others are not looked for: each would cost a scan.
+        let mut from = Some(start);
+        for image in self.images.drain(..) {
+            let mut alternative = None;
+            if let Some(begin) = from
+                && !image.alternative.is_empty()
+            {
+                let found = self.text.get(begin..).and_then(|rest| rest.find(&image.alternative));
+                let range = found.map(|at| begin + at..begin + at + image.alternative.len());
+                from = range.as_ref().map(|range| range.end);
+                alternative = range.map(|range| range.start as u32..range.end as u32);
+            }
+            self.finds.images.push(Image { source: image.source, alternative, caption: None });
+        }
+    }
+
+    /// A figure begins.
+    pub(super) fn start_figure(&mut self) {
+        self.end_line();
+        self.flush_images();
+        self.figures.push(Figure { first: self.finds.images.len(), caption: None });
+    }
+
+    /// A figure ends: its caption is that of each of its images.
+    pub(super) fn end_figure(&mut self) {
+        self.end_line();
+        self.flush_images();
+        let Some(figure) = self.figures.pop() else { return };
+        if let Some(caption) = figure.caption {
+            for image in self.finds.images.get_mut(figure.first..).unwrap_or_default() {
+                image.caption.get_or_insert_with(|| caption.clone());
+            }
+        }
+    }
+
+    /// A figure's caption begins; returns where it will stand in the text, for `end_caption`.
+    pub(super) fn start_caption(&mut self) {
+        self.end_line();
+        self.flush_images();
+        if let Some(figure) = self.figures.last_mut() {
+            let at = self.text.len() as u32;
+            figure.caption = Some(at..at);
+        }
+    }
+
+    /// The caption ends.
+    pub(super) fn end_caption(&mut self) {
+        self.end_line();
+        let Some(caption) = self.figures.last_mut().and_then(|figure| figure.caption.as_mut()) else { return };
+        let written = self.text.get(caption.start as usize..).unwrap_or_default();
+        let end = self.text.len() as u32;
+        let start = end - written.trim_start().len() as u32;
+        let one = !written.trim().contains('\n');
+        self.figures.last_mut().into_iter().for_each(|figure| {
+            figure.caption = Some(start..end).filter(|range| one && range.start < range.end);
+        });
+    }
+
+    /// Images without a text of theirs have no block to be found in.
+    fn flush_images(&mut self) {
+        if !self.is_one_line() && self.inline.trim().is_empty() {
+            self.place_images(self.text.len());
+        }
+    }
+
+    /// What follows asks a question, up to `end_asking`.
+    pub(super) fn start_asking(&mut self) {
+        self.end_line();
+        self.close_block();
+        let block = self.blocks.len();
+        if let Some(answer) = self.answers.last_mut().filter(|answer| **answer == Answer::Unasked) {
+            *answer = Answer::Asking(block);
+        }
+    }
+
+    /// The question was asked; what follows answers it, up to `end_answer`.
+    pub(super) fn end_asking(&mut self) {
+        self.end_line();
+        let around = self.answers.iter().filter(|answer| matches!(answer, Answer::Asked(_))).count();
+        let Some(Answer::Asking(block)) = self.answers.last().copied() else { return };
+        // In a list or a cell what is asked is no block of its own.
+        let asked = block + 1 == self.blocks.len() && around < MAXIMUM_QUESTIONS;
+        if let Some(answer) = self.answers.last_mut() {
+            *answer = if asked { Answer::Asked(self.finds.questions.len()) } else { Answer::Void };
+        }
+        if asked {
+            self.finds.questions.push(Question { block: block as u32, end: None });
+        }
+    }
+
+    /// An element begins that holds a question and its answer.
+    pub(super) fn start_answer(&mut self) {
+        self.end_line();
+        self.answers.push(Answer::Unasked);
+    }
+
+    /// That element ends.
+    pub(super) fn end_answer(&mut self) {
+        self.end_line();
+        self.close_block();
+        let end = self.blocks.len() as u32;
+        if let Some(Answer::Asked(question)) = self.answers.pop()
+            && let Some(question) = self.finds.questions.get_mut(question)
+        {
+            question.end = Some(end);
+        }
     }
 
     /// A line end that a reader sees. Two in a row end a paragraph.
@@ -285,7 +458,9 @@ impl Writer {
             BlockKind::Paragraph
         };
         self.open_block(kind);
+        let start = self.text.len();
         self.text.push_str(line);
+        self.place_images(start);
         self.close_block_with(stats);
     }
 
@@ -298,6 +473,7 @@ impl Writer {
         let start = self.text.len() as u32;
         let (Some(open), Some(list)) = (self.open.as_mut(), self.lists.last_mut()) else { return };
         let marker = list.marker.take();
+        let begins_term = marker.is_some();
         let column = if marker.is_some() { list.marker_column } else { list.text_column };
         let text_column = list.text_column;
         if indented || marker.is_some() {
@@ -311,15 +487,22 @@ impl Writer {
             }
             self.text.push_str(part);
         }
+        let end = self.text.len() as u32;
+        let term = end - line.len() as u32..end;
+        let is_term = begins_term && self.lists.len() == 1 && !line.contains('\n');
         if let Some(outermost) = self.lists.first_mut()
             && (std::mem::take(&mut outermost.fresh) || open.items.is_empty())
         {
-            open.items.push(Item { range: start..start, anchor: outermost.anchor.take() });
+            open.items.push(Item { range: start..start, anchor: outermost.anchor.take(), parts: Vec::new() });
         }
         if let Some(item) = open.items.last_mut() {
-            item.range.end = self.text.len() as u32;
+            item.range.end = end;
+            if is_term && self.lists.first().is_some_and(|list| list.definitions) {
+                item.parts.push(term);
+            }
         }
         open.stats.add(stats);
+        self.place_images(start as usize);
     }
 
     fn open_block(&mut self, kind: BlockKind) {
@@ -405,7 +588,9 @@ impl Writer {
             (None, None) => None,
         };
         self.open_block(BlockKind::Heading(heading.level));
+        let start = self.text.len();
         self.text.push_str(&line);
+        self.place_images(start);
         if let Some(open) = &mut self.open {
             open.anchor.clone_from(&anchor);
         }
@@ -464,6 +649,15 @@ impl Writer {
         }
     }
 
+    /// A list of definitions begins: its items are terms, each followed by what is said of it.
+    pub(super) fn start_definitions(&mut self) {
+        let depth = self.lists.len();
+        self.start_list(None);
+        if let Some(list) = self.lists.get_mut(depth) {
+            list.definitions = true;
+        }
+    }
+
     /// A list begins; `first` is the number of an ordered list's first item.
     pub(super) fn start_list(&mut self, first: Option<u64>) {
         self.end_line();
@@ -478,6 +672,7 @@ impl Writer {
             marker: None,
             anchor: None,
             fresh: false,
+            definitions: false,
         });
     }
 
@@ -566,7 +761,7 @@ impl Writer {
         if cells.iter().all(String::is_empty) {
             return;
         }
-        let row = cells.join(" | ");
+        let row = cells.join(CELL_SEPARATOR);
         let row = row.trim_end();
         if !self.lists.is_empty() {
             self.write_list_line(row, stats, true);
@@ -584,9 +779,11 @@ impl Writer {
             if header && open.items.is_empty() {
                 open.header = Some(range.clone());
             }
-            open.items.push(Item { range, anchor: None });
+            let parts = cell_ranges(&cells, &range);
+            open.items.push(Item { range, anchor: None, parts });
             open.stats.add(stats);
         }
+        self.place_images(start as usize);
     }
 
     /// A cell begins.
@@ -637,7 +834,7 @@ impl Writer {
             open.language = language.map(str::to_owned);
             for line in code.split('\n') {
                 let end = start + line.len() as u32;
-                open.items.push(Item { range: start..end, anchor: None });
+                open.items.push(Item { range: start..end, anchor: None, parts: Vec::new() });
                 start = end + 1;
             }
         }
@@ -678,12 +875,31 @@ impl Writer {
         self.lists.truncate(1);
         self.end_list();
         self.end_line();
+        while !self.answers.is_empty() {
+            self.end_answer();
+        }
         self.close_block();
         if u32::try_from(self.text.len()).is_err() {
             return Err(Error::DocumentUnreadable { reason: "its text is longer than 4 GiB".to_owned() });
         }
-        Ok(boilerplate::page(self.text, self.blocks, self.notes, meta))
+        self.place_images(self.text.len());
+        Ok(boilerplate::page(self.text, self.blocks, self.notes, meta, self.finds))
     }
+}
+
+/// Where the cells of a row stand that begins at `row`; those of an end that was cut off are empty.
+fn cell_ranges(cells: &[String], row: &Range<u32>) -> Vec<Range<u32>> {
+    let mut at = row.start;
+    let mut ranges = Vec::with_capacity(cells.len());
+    for cell in cells {
+        let end = (at + cell.len() as u32).min(row.end);
+        ranges.push(at.min(row.end)..end);
+        at = end + CELL_SEPARATOR.len() as u32;
+    }
+    while ranges.last().is_some_and(Range::is_empty) {
+        ranges.pop();
+    }
+    ranges
 }
 
 /// Appends `text` with each run of white space as one space and without invisible characters; returns the visible bytes.

@@ -12,9 +12,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Border, exception};
 use crate::analysis::{self, Analyzer, Language};
-use crate::chunking::{self, ChunkOptions};
+use crate::chunking::{self, ChunkOptions, Entry, Method, Part, UnitVectors};
 use crate::error::Result;
-use crate::markup::{self, BlockKind, Dialect, Options, SlugStyle};
+use crate::markup::{self, BlockKind, Dialect, Options, PageKind, SlugStyle};
 use crate::quotes::{self, Case};
 use crate::wordpiece::WordPiece;
 
@@ -81,6 +81,11 @@ impl Page {
     fn hub(&self) -> bool {
         self.0.hub
     }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.0.kind.map_or(if self.0.hub { "hub" } else { "page" }, PageKind::name)
+    }
 }
 
 /// A hash of everything about a page's blocks that is not in its text.
@@ -97,8 +102,20 @@ fn structure(page: &markup::Page) -> u128 {
         for item in &block.items {
             update_range(&mut hash, Some(&item.range));
             update_text(&mut hash, item.anchor.as_deref());
+            hash.update(&(item.parts.len() as u64).to_le_bytes());
+            item.parts.iter().for_each(|part| update_range(&mut hash, Some(part)));
         }
     }
+    for question in &page.questions {
+        update_range(&mut hash, Some(&(question.block..question.end.unwrap_or(u32::MAX))));
+    }
+    for image in &page.images {
+        update_text(&mut hash, Some(&image.source));
+        update_range(&mut hash, image.alternative.as_ref());
+        update_range(&mut hash, image.caption.as_ref());
+    }
+    let aliases = page.front_matter.get("aliases").map(ToString::to_string);
+    update_text(&mut hash, aliases.as_deref());
     hash.digest128()
 }
 
@@ -176,6 +193,7 @@ pub(super) fn parse<'py>(
         "html" => (read_html, Dialect::Common),
         "content" => (read_content, Dialect::Common),
         "text" => (read_plain, Dialect::Common),
+        "csv" => (read_csv, Dialect::Common),
         _ => return Err(PyValueError::new_err(format!("unknown format: {format:?}"))),
     };
     let options = Options { slugs, dialect, omitted };
@@ -227,6 +245,10 @@ fn read_plain(bytes: &[u8], options: &Options) -> Result<markup::Page> {
     markup::parse_plain(&markup::decode(bytes)?, options)
 }
 
+fn read_csv(bytes: &[u8], options: &Options) -> Result<markup::Page> {
+    markup::parse_csv(&markup::decode(bytes)?, options)
+}
+
 /// A `WordPiece` vocabulary; the shipped one is that in which chunks and budgets are counted.
 #[pyclass(frozen, module = "clockify_rag._core")]
 pub(super) struct Tokenizer(WordPiece);
@@ -258,38 +280,118 @@ impl Tokenizer {
 }
 
 type Span = (u32, u32);
-type Piece = (&'static str, Vec<String>, Option<String>, Vec<Span>, Vec<Span>, u32, u32, String);
+type PieceParts = Vec<(&'static str, Span, Vec<String>, Vec<Vec<String>>)>;
+type Piece = (&'static str, Vec<String>, Option<String>, Vec<Span>, Vec<Span>, u32, PieceParts, String);
 
-/// Cuts pages by their structure on all threads.
+/// How pages are cut.
+#[pyclass(frozen, module = "clockify_rag._core")]
+pub(super) struct Cutting(ChunkOptions);
+
+#[pymethods]
+impl Cutting {
+    #[new]
+    #[pyo3(signature = (method, target, maximum, overlap, *, table = 0, images = true))]
+    fn new(method: &str, target: u32, maximum: u32, overlap: f32, table: u32, images: bool) -> PyResult<Self> {
+        let unknown = || PyValueError::new_err(format!("unknown method: {method:?}"));
+        let method = Method::from_name(method).ok_or_else(unknown)?;
+        Ok(Self(ChunkOptions { method, target, maximum, overlap, table, images }))
+    }
+}
+
+/// Pages with what each is said to be: `glossary`, `faq`, anything else for neither.
+type Pages<'py> = Vec<(PyRef<'py, Page>, String)>;
+
+fn shared(pages: &Pages<'_>) -> Vec<(Arc<markup::Page>, Option<PageKind>)> {
+    pages.iter().map(|(page, kind)| (Arc::clone(&page.0), PageKind::from_name(kind))).collect()
+}
+
+/// Cuts pages into chunks on all threads.
 #[pyfunction]
+#[pyo3(signature = (pages, tokenizer, cutting, vectors = None))]
 #[allow(clippy::needless_pass_by_value)]
 pub(super) fn chunk(
     py: Python<'_>,
-    pages: Vec<PyRef<'_, Page>>,
+    pages: Pages<'_>,
     tokenizer: PyRef<'_, Tokenizer>,
-    target: u32,
-    maximum: u32,
-    overlap: f32,
+    cutting: PyRef<'_, Cutting>,
+    vectors: Option<(usize, Vec<Bound<'_, PyBytes>>)>,
 ) -> PyResult<Vec<Vec<Piece>>> {
-    let pages: Vec<Arc<markup::Page>> = pages.iter().map(|page| Arc::clone(&page.0)).collect();
-    let wordpiece = &tokenizer.0;
-    let options = ChunkOptions { target, maximum, overlap };
-    py.enter_parallel(|| Ok(pages.par_iter().map(|page| pieces(page, wordpiece, &options)).collect()))
+    let pages = shared(&pages);
+    let rows: Option<(usize, Vec<&[u8]>)> =
+        vectors.as_ref().map(|(dimension, rows)| (*dimension, rows.iter().map(PyBytesMethods::as_bytes).collect()));
+    let (wordpiece, options) = (&tokenizer.0, &cutting.0);
+    py.enter_parallel(|| {
+        let cut = |(index, (page, kind)): (usize, &(Arc<markup::Page>, Option<PageKind>))| {
+            let own = rows.as_ref().map(|(dimension, rows)| (*dimension, rows.get(index).copied().unwrap_or_default()));
+            pieces(page, *kind, wordpiece, options, own)
+        };
+        pages.par_iter().enumerate().map(cut).collect()
+    })
 }
 
-fn pieces(page: &markup::Page, wordpiece: &WordPiece, options: &ChunkOptions) -> Vec<Piece> {
+/// The texts that the method puts together, page by page: what it needs vectors of.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value)]
+pub(super) fn chunk_units(
+    py: Python<'_>,
+    pages: Pages<'_>,
+    tokenizer: PyRef<'_, Tokenizer>,
+    cutting: PyRef<'_, Cutting>,
+) -> PyResult<Vec<Vec<String>>> {
+    let pages = shared(&pages);
+    let (wordpiece, options) = (&tokenizer.0, &cutting.0);
+    py.enter_parallel(|| {
+        let units = |(page, kind): &(Arc<markup::Page>, Option<PageKind>)| {
+            let ranges = chunking::units(page, *kind, wordpiece, options);
+            ranges.iter().map(|range| page.slice(range).to_owned()).collect()
+        };
+        Ok(pages.par_iter().map(units).collect())
+    })
+}
+
+fn pieces(
+    page: &markup::Page,
+    kind: Option<PageKind>,
+    wordpiece: &WordPiece,
+    options: &ChunkOptions,
+    vectors: Option<(usize, &[u8])>,
+) -> Result<Vec<Piece>> {
+    let values: Option<(usize, Vec<f32>)> = vectors.map(|(dimension, bytes)| {
+        let (numbers, _) = bytes.as_chunks::<4>();
+        (dimension, numbers.iter().map(|&number| f32::from_le_bytes(number)).collect())
+    });
+    let vectors = values.as_ref().map(|(dimension, values)| UnitVectors { dimension: *dimension, values });
     let mut points = Points::new(&page.text);
-    chunking::chunk(page, wordpiece, options)
+    let chunks = chunking::chunk(page, kind, wordpiece, options, vectors)?;
+    Ok(chunks
         .into_iter()
         .map(|chunk| {
-            let slices: Vec<&str> = chunk.spans.iter().map(|span| page.slice(&span.bytes)).collect();
-            let text = slices.join("\n");
+            let text = chunk.text(page);
             let spans = chunk.spans.iter().map(|span| (span.chars.start, span.chars.end)).collect();
             let repeated = chunk.repeated.iter().map(|range| (points.at(range.start), points.at(range.end))).collect();
-            let kind = chunk.kind.name();
-            (kind, chunk.heading_path, chunk.anchor, spans, repeated, chunk.tokens, chunk.ordinal, text)
+            let parts = chunk.parts.into_iter().map(|part| piece_part(part, &mut points)).collect();
+            (chunk.kind.name(), chunk.heading_path, chunk.anchor, spans, repeated, chunk.tokens, parts, text)
         })
-        .collect()
+        .collect())
+}
+
+fn piece_part(part: Part, points: &mut Points<'_>) -> (&'static str, Span, Vec<String>, Vec<Vec<String>>) {
+    let mut span = |range: &Range<u32>| (points.at(range.start), points.at(range.end));
+    match part {
+        Part::Entry(Entry::Term { term, mut aliases }) => {
+            aliases.insert(0, term);
+            ("term", (0, 0), aliases, Vec::new())
+        }
+        Part::Entry(Entry::Question(question)) => ("question", (0, 0), vec![question], Vec::new()),
+        Part::Table { range, header, mut rows } => {
+            rows.insert(0, header);
+            ("table", span(&range), Vec::new(), rows)
+        }
+        Part::Code { range, language } => ("code", span(&range), vec![language], Vec::new()),
+        Part::Image { range, source, alternative, caption } => {
+            ("image", span(&range), vec![source, alternative, caption], Vec::new())
+        }
+    }
 }
 
 /// The language of a text, or `fallback`.
@@ -309,6 +411,12 @@ pub(super) fn analyse(py: Python<'_>, text: &str, language: &str) -> PyResult<Ve
         });
         Ok(terms)
     })
+}
+
+/// A hash of what readers of pages and the built-in chunkers do.
+#[pyfunction]
+pub(super) fn chunking_fingerprint() -> &'static str {
+    chunking::FINGERPRINT
 }
 
 /// A hash of what the analyser does.

@@ -235,9 +235,12 @@ fn set_threads(threads: usize) {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<documents::Page>()?;
     module.add_class::<documents::Tokenizer>()?;
+    module.add_class::<documents::Cutting>()?;
     module.add_function(wrap_pyfunction!(documents::parse, module)?)?;
     module.add_function(wrap_pyfunction!(documents::links, module)?)?;
     module.add_function(wrap_pyfunction!(documents::chunk, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::chunk_units, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::chunking_fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(documents::detect_language, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyse, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyser_fingerprint, module)?)?;

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from clockify_rag.index import LocalIndex
     from clockify_rag.pipeline import Pipeline
 
-KINDS: Final = ("text", "list", "table", "code", "hub")
+KINDS: Final = ("text", "list", "table", "code", "glossary", "faq", "image", "hub")
 """The kinds of chunks."""
 
 REFUSED: Final = 7

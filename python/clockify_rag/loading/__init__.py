@@ -31,7 +31,7 @@ from clockify_rag.contracts import (
     digest,
 )
 from clockify_rag.errors import DocumentUnreadable, InvalidSetting, MissingExtra, SourceError
-from clockify_rag.ignoring import nfc
+from clockify_rag.ignoring import matches, nfc
 from clockify_rag.loading.articles import parts_of
 from clockify_rag.loading.contents import Limits, contents_of
 from clockify_rag.loading.lines import Line, ReadyPage, assembled, numbered_lines
@@ -66,7 +66,7 @@ from clockify_rag.walking import (
 if TYPE_CHECKING:
     from clockify_rag._core import _Format, _Slugs
 
-READING_VERSION = "3"
+READING_VERSION = "4"
 """Raised when reading changes, so that files are read again although they have not changed."""
 
 _LANGUAGE_SAMPLE = 4000
@@ -675,13 +675,19 @@ class _Reading:
             title=text_of(given.title) or text_of(page.title) or text_of(matter.get("sidebar_label")) or title_of(path),
             url=self._own_url(given, page, matter),
             language=language or _core.detect_language(page.text[:_LANGUAGE_SAMPLE], ""),
-            kind="hub" if page.hub or given.hub else "page",
+            kind="hub" if given.hub else self._kind(path, page),
             tags=all_tags(source.tags, matter.get("tags"), given.tags),
             version=text_of(given.version) or text_of(matter.get("version")) or source.version,
             breadcrumb=tuple(page.breadcrumb),
             file=state,
             boost=source.boost,
         )
+
+    def _kind(self, path: str, page: _core.Page | ReadyPage) -> str:
+        """What a page is: what the source's settings say, else what it says itself."""
+        if matches(self._source.glossary, path):
+            return "glossary"
+        return "faq" if matches(self._source.faq, path) else page.kind
 
     def _hashed(self, document: Document, page: _core.Page | ReadyPage, own: str | None, said: str) -> Document:
         hashed = content_hash(page.text, page.structure, document, self._source, own, said)

@@ -17,10 +17,11 @@ import msgspec
 
 from clockify_rag.contracts import FileState, Notice, Skipped, Source
 from clockify_rag.errors import SourceError
-from clockify_rag.ignoring import nfc
+from clockify_rag.ignoring import matches, nfc
 from clockify_rag.walking import (
     ARCHIVES,
     FORMATS,
+    VALUES,
     Archive,
     File,
     Folder,
@@ -130,7 +131,13 @@ def _single_file(source: Source, location: str, _limits: Limits) -> Contents | N
     if not os.path.isfile(location):
         return None
     folder, name = os.path.split(location)
-    markup = FORMATS.get(os.path.splitext(name)[1].lower())
+    suffix = os.path.splitext(name)[1].lower()
+    markup = "csv" if suffix in VALUES and matches(source.glossary, nfc(name)) else FORMATS.get(suffix)
+    if markup is None and suffix in VALUES:
+        raise SourceError(
+            f"{printable(source.location)} is a table, and nothing says that it is a glossary",
+            hint=f'in clockify-rag.toml: [[sources]] location = "{printable(name)}", glossary = ["*{suffix}"]',
+        )
     if markup is None or not is_text(name):
         raise SourceError(
             f"{printable(source.location)} is in no format that can be read",

@@ -70,6 +70,7 @@ class ReadyPage(msgspec.Struct, frozen=True):
     title: str | None = None
     language: str | None = None
     hub: bool = False
+    kind: str = "page"
     hidden_dropped: int = 0
     breadcrumb: Sequence[str] = ()
     canonical_url: str | None = None
