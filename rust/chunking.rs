@@ -52,7 +52,7 @@ pub struct ChunkOptions {
 
 impl Default for ChunkOptions {
     fn default() -> Self {
-        Self { method: Method::Structure, target: 400, maximum: 800, overlap: 0.15, table: 0, images: true }
+        Self { method: Method::Structure, target: 400, maximum: 800, overlap: 0.15, table: 200, images: true }
     }
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -153,7 +154,9 @@ def chunker_of(kind: type[StructureChunker], **sizes: Any) -> StructureChunker:
     return SemanticChunker(StaticEmbedder(), **sizes) if kind is SemanticChunker else kind(**sizes)
 
 
-_lines = st.lists(st.sampled_from("time report project user export rate invoice approve".split()), max_size=30)
+_lines = st.lists(
+    st.sampled_from(["time", "report", "project", "user", "export", "rate", "invoice", "approve"]), max_size=30
+)
 _pages = st.lists(
     st.tuples(st.sampled_from(["", "## ", "- ", "> ", "### "]), _lines, st.sampled_from([".", "?", ":", ""])),
     max_size=25,

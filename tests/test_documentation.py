@@ -24,8 +24,11 @@ from clockify_rag.chunking import StructureChunker
 from clockify_rag.contracts import Chunk, Document, LoadedDocument
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+VOID = frozenset(
+    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"]
+)
 FRAME = frozenset(("nav", "footer"))
+FRAMED = re.compile(r"\b(cookie|consent|navheader|navfooter)", re.IGNORECASE)
 SEED = 20_251_025
 SAMPLE = 50
 
@@ -41,10 +44,10 @@ class Collection(NamedTuple):
 
 
 COLLECTIONS = {
-    "clockify": Collection("clockify/help_html.tar.gz", 1986, False, "@clockify"),
-    "git": Collection("docs-html/git.tar.gz", 2130, False, "@git"),
-    "libreoffice": Collection("docs-html/libreoffice-help-en.tar.gz", 15357, False, "@libreoffice"),
-    "postgresql": Collection("docs-html/postgresql-15.tar.gz", 3946, True, "@postgresql"),
+    "clockify": Collection("clockify/help_html.tar.gz", 1986, False, "cd89d0df4987a794e90d5df79a137502"),
+    "git": Collection("docs-html/git.tar.gz", 2130, False, "2ec7fbc210fe924387b499abf6c602a6"),
+    "libreoffice": Collection("docs-html/libreoffice-help-en.tar.gz", 15357, False, "590c9233e0dfa7209abe511c05debaf4"),
+    "postgresql": Collection("docs-html/postgresql-15.tar.gz", 3946, True, "f054622db2625bbf9f6b29da47a51648"),
 }
 
 
@@ -57,7 +60,7 @@ class Heading(NamedTuple):
 
 
 class Oracle(HTMLParser):
-    """The headings of a page, and the text of its frame: what stands in ``nav`` and ``footer``."""
+    """The headings of a page, the text of its frame (``nav``, ``footer``, what is named after cookies or navigation), and all other text."""
 
     def __init__(self, enclosed: bool) -> None:
         super().__init__(convert_charrefs=True)
@@ -66,8 +69,11 @@ class Oracle(HTMLParser):
         self._heading: list[str] | None = None
         self._headings: list[tuple[str | None, list[str], list[str]]] = []
         self.frame: list[str] = []
+        self.content: set[str] = set()
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag == "img" and self._headings and self._heading is None:
+            self._headings[-1][2].append(dict(attributes).get("alt") or "")
         if tag in HEADINGS:
             own = dict(attributes)
             anchor = self._around() if self._enclosed else own.get("id")
@@ -97,11 +103,13 @@ class Oracle(HTMLParser):
         tags = {tag for tag, _, _ in self._open}
         if tags & {"script", "style", "template"}:
             return
+        if tags & FRAME or any(FRAMED.search(f"{own.get('class')} {own.get('id')}") for _, own, _ in self._open):
+            self.frame.append(data)
+        else:
+            self.content.add(plain(data))
         if data.strip():
             for _, _, met in self._open:
                 met.append(True)
-        if tags & FRAME:
-            self.frame.append(data)
         if self._heading is not None:
             self._heading.append(data)
         elif self._headings:
@@ -186,16 +194,15 @@ def test_every_heading_that_can_be_linked_to_has_its_chunk(data: Path, name: str
 def test_no_chunk_holds_the_frame_of_the_site(data: Path, name: str) -> None:
     pages = read(data, name)
     chunks = [(page, chunk) for page in pages for chunk in page.chunks]
-    drawn = random.Random(SEED).sample(chunks, SAMPLE)  # noqa: S311 - chosen once, for ever
+    drawn = random.Random(SEED).sample(chunks, SAMPLE)
     lines = checked = 0
     for page, chunk in drawn:
         pieces = [plain(piece) for piece in page.oracle.frame]
         frame = {piece for piece in pieces if len(piece) >= 8}
-        own = {heading.text for heading in page.oracle.headings()} | {plain(part) for part in chunk.heading_path}
         for line in map(plain, chunk.text.split("\n")):
             lines += 1
             checked += bool(frame)
-            assert line not in frame or line in own, f"{page.path}#{chunk.anchor}"
+            assert line not in frame or line in page.oracle.content, f"{page.path}#{chunk.anchor}"
     identities = msgspec.json.encode([[chunk.id, chunk.content_hash] for _, chunk in drawn])
     digest = hashlib.blake2b(identities, digest_size=16).hexdigest()
     print(f"{name}: {SAMPLE} of {len(chunks)} chunks, {lines} lines, {checked} of them on pages with a frame; {digest}")

@@ -24,6 +24,7 @@ from clockify_rag.contracts import (
     Embedder,
     Image,
     LoadedDocument,
+    Part,
     Table,
     Term,
     digest,
@@ -80,7 +81,7 @@ class StructureChunker:
         maximum: int = 800,
         overlap: float = 0.15,
         *,
-        table_tokens: int = 0,
+        table_tokens: int = 200,
         images: bool = True,
     ) -> None:
         if target < 1:
@@ -112,13 +113,11 @@ class StructureChunker:
 
     def chunk(self, documents: Sequence[LoadedDocument]) -> list[list[Chunk]]:
         """Return for each of ``documents`` its chunks in reading order."""
-        pages = _pages(documents)
-        pieces = _core.chunk(pages, self._vocabulary(), self._cutting, self._vectors(pages))
-        return [_chunks(loaded, of_page) for loaded, of_page in zip(documents, pieces, strict=True)]
+        pages = [(loaded.page, loaded.document.kind) for loaded in documents]
+        return [_chunks(loaded, pieces) for loaded, pieces in zip(documents, self._cut(pages), strict=True)]
 
-    def _vectors(self, pages: Sequence[tuple[_core.Page, str]]) -> tuple[int, Sequence[bytes]] | None:
-        """Return what the method needs to know of the pages' units."""
-        return None
+    def _cut(self, pages: Sequence[tuple[_core.Page, str]]) -> list[list[_Piece]]:
+        return _core.chunk(pages, self._vocabulary(), self._cutting)
 
     def _vocabulary(self) -> _core.Tokenizer:
         with self._lock:
@@ -165,7 +164,7 @@ class SemanticChunker(StructureChunker):
         maximum: int = 800,
         overlap: float = 0.15,
         *,
-        table_tokens: int = 0,
+        table_tokens: int = 200,
         images: bool = True,
     ) -> None:
         super().__init__(target, maximum, overlap, table_tokens=table_tokens, images=images)
@@ -181,16 +180,13 @@ class SemanticChunker(StructureChunker):
         """Return a hash of what the chunker does with the embedder's vectors."""
         return digest("semantic 1", super().fingerprint(), self._embedder.fingerprint())
 
-    def _vectors(self, pages: Sequence[tuple[_core.Page, str]]) -> tuple[int, Sequence[bytes]]:
+    def _cut(self, pages: Sequence[tuple[_core.Page, str]]) -> list[list[_Piece]]:
         texts = _core.chunk_units(pages, self._vocabulary(), self._cutting)
         distinct = list(dict.fromkeys(text for units in texts for text in units))
         rows = self._embedder.embed(distinct) if distinct else ()
         row_of = {text: row.astype("<f4").tobytes() for text, row in zip(distinct, rows, strict=True)}
-        return self._embedder.dimension, [b"".join(row_of[text] for text in units) for units in texts]
-
-
-def _pages(documents: Sequence[LoadedDocument]) -> list[tuple[_core.Page, str]]:
-    return [(loaded.page, loaded.document.kind) for loaded in documents]
+        vectors = [b"".join(row_of[text] for text in units) for units in texts]
+        return _core.chunk(pages, self._vocabulary(), self._cutting, (self._embedder.dimension, vectors))
 
 
 def counted(chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -242,9 +238,7 @@ def _chunks(loaded: LoadedDocument, pieces: Sequence[_Piece]) -> list[Chunk]:
     return chunks
 
 
-def _part(
-    kind: str, span: tuple[int, int], texts: Sequence[str], rows: Sequence[Sequence[str]]
-) -> Term | AskedQuestion | Table | Code | Image:
+def _part(kind: str, span: tuple[int, int], texts: Sequence[str], rows: Sequence[Sequence[str]]) -> Part:
     match kind:
         case "term":
             return Term(texts[0], tuple(texts[1:]))

@@ -199,7 +199,9 @@ class LoadingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ChunkingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[chunking]``: cutting pages into chunks."""
 
-    chunker: Annotated[str, Meta(description="Component that cuts pages")] = "structure"
+    chunker: Annotated[
+        str, Meta(description="Component that cuts pages: `structure`, `sentence`, `semantic` or `fixed`")
+    ] = "structure"
     target: Annotated[int, Meta(ge=1, le=100_000, description="Tokens that a chunk should have")] = 400
     maximum: Annotated[int, Meta(ge=1, le=100_000, description="Tokens that a chunk has at most")] = 800
     overlap: Annotated[

@@ -185,6 +185,10 @@ class Image(msgspec.Struct, frozen=True, tag="image"):
     caption: str = ""
 
 
+Part = Term | AskedQuestion | Table | Code | Image
+"""What a chunk is about, or holds beside running text."""
+
+
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """The unit that is retrieved: some slices of one document's canonical text."""
 
@@ -205,7 +209,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """WordPiece tokens of the shipped vocabulary."""
     content_hash: str
     """32 hexadecimal digits: a hash of ``text``; equal texts need one embedding."""
-    parts: tuple[Term | AskedQuestion | Table | Code | Image, ...] = ()
+    parts: tuple[Part, ...] = ()
     """What the chunk is about, and what it holds beside running text."""
     text: str = ""
     """Exactly the slices of the canonical text at ``spans``, joined by one newline."""

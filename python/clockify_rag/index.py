@@ -18,7 +18,7 @@ import msgspec
 
 from clockify_rag import _core
 from clockify_rag.config import INDEX_FOLDER
-from clockify_rag.contracts import Chunk, Document, FileState
+from clockify_rag.contracts import Chunk, Document, FileState, Term
 from clockify_rag.errors import IndexIncompatible, SourceError, StoreError
 from clockify_rag.telemetry import failpoint
 
@@ -690,19 +690,40 @@ def row_of(document: Document, text: str, chunks: Sequence[Chunk]) -> _DocumentR
         filters.append(f"version={document.version}")
     if document.boost != 1:
         filters.append(f"boost={document.boost:g}")
-    headings = dict.fromkeys(heading for chunk in chunks for heading in chunk.heading_path)
-    headings.pop(document.title, None)
+    headings = [headings_of(document, chunk) for chunk in chunks]
     rows: list[_ChunkRow] = [
         (
             chunk.id,
             _encoder.encode(msgspec.structs.replace(chunk, text="")),
-            "\n".join(heading for heading in chunk.heading_path if heading != document.title),
+            "\n".join(own),
             list(chunk.spans),
             list(chunk.repeated),
             [f"kind={chunk.kind}"],
             chunk.tokens,
         )
-        for chunk in chunks
+        for chunk, own in zip(chunks, headings, strict=True)
     ]
     record = _encoder.encode(document)
-    return document.id, record, text, document.title, document.language, list(headings), filters, rows
+    of_all = list(dict.fromkeys(heading for own in headings for heading in own))
+    return document.id, record, text, document.title, document.language, of_all, filters, rows
+
+
+def headings_of(document: Document, chunk: Chunk) -> list[str]:
+    """Return what a chunk is found by beside its text and its page's title: the headings above it, and further names of its term.
+
+    Names that stand in the headings or the text already are left out, since they would count twice.
+    """
+    found = [heading for heading in chunk.heading_path if heading != document.title]
+    for part in chunk.parts:
+        if isinstance(part, Term):
+            known = _words("\n".join([*found, chunk.text]))
+            found += [alias for alias in part.aliases if _words(alias) not in known]
+    return found
+
+
+def _words(text: str) -> str:
+    """The words of a text between single spaces, so that a part of a word is no part of it."""
+    # Imported here because only builds of glossaries need it.
+    import re
+
+    return " " + " ".join(re.findall(r"\w+", text.casefold())) + " "

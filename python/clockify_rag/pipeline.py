@@ -72,6 +72,7 @@ from clockify_rag.index import (
     OpenGeneration,
     check_index_folder,
     decode_chunk,
+    headings_of,
 )
 from clockify_rag.retrieval import HybridRetriever
 from clockify_rag.telemetry import failpoint, stage
@@ -1135,8 +1136,7 @@ def embedded_text(document: Document, chunk: Chunk) -> str:
 
     A passage alone often does not name the feature that it speaks of.
     """
-    headings = [heading for heading in chunk.heading_path if heading != document.title]
-    return "\n".join([document.title, *headings, chunk.text])
+    return "\n".join([document.title, *headings_of(document, chunk), chunk.text])
 
 
 def _kept(error: SourceError, source: Source, documents: int) -> SourceError:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from clockify_rag.contracts import Answer, Citation, Document, Hit, SearchResult
+from clockify_rag.contracts import Answer, Citation, Document, Hit, Part, SearchResult, Table
 from clockify_rag.errors import ConfigError
 
 SCHEMA: Final = 1
@@ -160,8 +160,17 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
         "stale": hit.document.stale,
         "text": hit.chunk.text,
         "spans": hit.chunk.spans,
+        "parts": [part_fields(part) for part in hit.chunk.parts],
         "scores": hit.scores,
     }
+
+
+def part_fields(part: Part) -> dict[str, Any]:
+    """Return what a chunk is about or holds as the command line's contract names its fields; a table also in Markdown."""
+    fields = {name: getattr(part, name) for name in part.__struct_fields__}
+    if isinstance(part, Table):
+        fields["markdown"] = part.markdown()
+    return {"type": part.__struct_config__.tag, **fields}
 
 
 def document_fields(document: Document) -> dict[str, Any]:
