@@ -29,7 +29,7 @@ CORE_USERS = {
     "loading",
     "chunking",
     "embedding",
-    "query",
+    "understanding",
     "crawling",
     "pipeline",
     "changing",

@@ -33,6 +33,8 @@ from clockify_rag.contracts import (
     Answer,
     Chunk,
     Chunker,
+    Classifier,
+    Completer,
     Document,
     Embedder,
     Failure,
@@ -88,6 +90,12 @@ IN_CORE = ("mmr", "none")
 
 EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
 """The components of a pipeline that depend on ``[embedding]`` alone."""
+
+MODEL_STEPS = ("rewriting", "multi_query", "decomposition", "hypothetical_answer")
+"""The settings of ``[understanding]`` that ask a model."""
+
+UNDERSTANDING_STEPS = (*MODEL_STEPS, "tickets", "glossary", "expansion_weight", "follow_ups", "seconds")
+"""The settings of ``[understanding]`` that its component is given."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
@@ -684,12 +692,29 @@ class Pipeline:
         return recorded if recorded.name == name else self.embedder_entry
 
     @_once
+    def classifier(self) -> Classifier:
+        """Tells what a question wants."""
+        classifier: Classifier = plugins.create("classifiers", self.settings.understanding.classifier)
+        return classifier
+
+    @_once
+    def completer(self) -> Completer | None:
+        """The generator's model for short texts, where there is one and a step of understanding asks it."""
+        table = self.settings.understanding
+        if not any(getattr(table, name) for name in MODEL_STEPS):
+            return None
+        generator = self.generator(self.settings.generation.generator)
+        return generator if isinstance(generator, Completer) else None
+
+    @_once
     def understander(self) -> Understander:
         """Turns questions into queries."""
-        table = self.settings.retrieval
-        understander: Understander = plugins.create(
-            "understanders", table.understander, default_language=table.default_language
-        )
+        table = self.settings.understanding
+        given: dict[str, Any] = {"default_language": table.default_language}
+        if table.understander != "plain":
+            given |= {name: getattr(table, name) for name in UNDERSTANDING_STEPS}
+            given |= {"classifier": self.classifier, "completer": self.completer}
+        understander: Understander = plugins.create("understanders", table.understander, table.arguments, **given)
         return understander
 
     @_once

@@ -119,6 +119,7 @@ class HybridRetriever:
             embedder=embedder,
             vector=vector,
             excluded_documents=query.excluded_documents,
+            **({"expansions": [(one.text, one.weight) for one in query.expansions]} if query.expansions else {}),
         )
         hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
         timings = found.timings_ms
