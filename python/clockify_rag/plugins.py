@@ -153,6 +153,25 @@ def names(group: str) -> list[str]:
     return sorted({*BUILT_IN[group], *(point.name for point in _installed(group))})
 
 
+def of_extra(extra: str, module: str) -> Any:
+    """Return a module of an extra of this package.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"the package {module} is not installed, which the extra {extra} brings",
+            hint=f'pip install "clockify-rag[{extra}]"',
+            extra=extra,
+            package=module,
+        ) from error
+
+
 def conflicts() -> list[str]:
     """Return, as sentences, the names that more than one package offers."""
     found = []
