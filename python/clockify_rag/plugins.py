@@ -44,7 +44,12 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "understanders": {"plain": "clockify_rag.query:PlainUnderstander"},
     "retrievers": {"hybrid": "clockify_rag.retrieval:HybridRetriever"},
-    "rerankers": {"mmr": "clockify_rag.reranking:MmrReranker", "none": "clockify_rag.reranking:NoReranker"},
+    "rerankers": {
+        "mmr": "clockify_rag.reranking:MmrReranker",
+        "cross-encoder": "clockify_rag.reranking.cross_encoder:CrossEncoderReranker",
+        "llm": "clockify_rag.reranking.llm:LlmReranker",
+        "none": "clockify_rag.reranking:NoReranker",
+    },
     "packers": {"by-relevance": "clockify_rag.packing:RelevancePacker"},
     "generators": {
         "extractive": "clockify_rag.generation:ExtractiveGenerator",

@@ -38,6 +38,7 @@ from clockify_rag.contracts import (
     Packer,
     Query,
     Reranker,
+    Reranking,
     Retriever,
     Scores,
     SearchResult,
@@ -192,14 +193,16 @@ def check_retriever(retriever: Retriever, query: Query | None = None) -> None:
 
 
 def check_reranker(reranker: Reranker) -> None:
-    """Check that a reranker returns hits it was given, at most ``top_k``, renumbered."""
+    """Check that a reranker returns every hit that it was given, once, renumbered."""
     _check_members("rerankers", reranker)
     hits = sample_hits(8)
     for top_k in (1, 5, 100):
-        ranked = reranker.rerank(sample_query(), hits, top_k=top_k)
-        _check_ranking("rerank()", ranked, top_k, by_score=False)
-        _require(set(_ids(ranked)) <= set(_ids(hits)), "rerank() returns a hit that it was not given")
-    _require(list(reranker.rerank(sample_query(), [], top_k=5)) == [], "rerank() of no hits is not []")
+        made = reranker.rerank(sample_query(), hits, top_k=top_k)
+        _require(isinstance(made, Reranking), f"rerank() returns {type(made).__name__}, not Reranking")
+        _check_ranking("rerank()", made.hits, len(hits), by_score=False)
+        _require(set(_ids(made.hits)) <= set(_ids(hits)), "rerank() returns a hit that it was not given")
+        _require(len(made.hits) == len(hits), "rerank() drops a hit that it was given")
+    _require(reranker.rerank(sample_query(), [], top_k=5).hits == (), "rerank() of no hits has hits")
 
 
 def check_packer(packer: Packer) -> None:
