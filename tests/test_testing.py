@@ -106,7 +106,6 @@ def reranked(*hits: Hit) -> Reranking:
     [
         (lambda query, hits, top_k: list(hits), "returns list, not Reranking"),
         (lambda query, hits, top_k: reranked(*hits[:top_k]), "drops a hit"),
-        (lambda query, hits, top_k: Reranking(hits=tuple(hits[::-1])), "does not number the ranks"),
         (lambda query, hits, top_k: reranked(*hits[1:], *hits[1:2]), "one chunk twice"),
         (lambda query, hits, top_k: reranked(*testing.sample_hits(20)[12:]), "was not given"),
     ],

@@ -222,7 +222,7 @@ class Reranking(msgspec.Struct, frozen=True, kw_only=True):
     """Hits in another order."""
 
     hits: tuple[Hit, ...]
-    """Every hit that was given, once, best first, ranks renumbered."""
+    """Every hit that was given, once, best first. Their ranks need not follow: whoever asked numbers them anew."""
     steps: tuple[Step, ...] = ()
     """What was done."""
     failure: Failure | None = None

@@ -9,10 +9,8 @@ never cross the border; through this module after another reranker, by the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from clockify_rag.contracts import Failure, Hit, Query, Reranking, Step
 from clockify_rag.errors import BackendError, InvalidSetting
@@ -41,7 +39,7 @@ class NoReranker:
             hits: best first.
             top_k: not used.
         """
-        return Reranking(hits=renumbered(hits))
+        return Reranking(hits=tuple(hits))
 
 
 class MmrReranker:
@@ -74,7 +72,7 @@ class MmrReranker:
             top_k: how many are taken at most.
         """
         if self._vectors is None or self.mmr_lambda == 1 or len(hits) <= 1:
-            return Reranking(hits=renumbered(hits))
+            return Reranking(hits=tuple(hits))
         from clockify_rag import _core
 
         vectors = self._vectors([hit.chunk.id for hit in hits])
@@ -85,21 +83,14 @@ class MmrReranker:
         return Reranking(hits=in_order(hits, _core.mmr(scores, vectors, self.mmr_lambda, top_k)))
 
 
-def renumbered(hits: Iterable[Hit]) -> tuple[Hit, ...]:
-    """Return the hits with ranks from 1."""
-    return tuple(
-        hit if hit.rank == rank else msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)
-    )
-
-
 def in_order(hits: Sequence[Hit], first: Sequence[int]) -> tuple[Hit, ...]:
-    """Return all hits, ranks renumbered: those at the places ``first``, then the others in their order."""
+    """Return all hits: those at the places ``first``, then the others in their order."""
     taken = set(first)
-    return renumbered([hits[row] for row in (*first, *(row for row in range(len(hits)) if row not in taken))])
+    return tuple(hits[row] for row in (*first, *(row for row in range(len(hits)) if row not in taken)))
 
 
 def unmoved(hits: Sequence[Hit], name: str, error: BackendError, details: Mapping[str, Any]) -> Reranking:
     """Return the hits as they were, because the reranker ``name`` failed; ``details`` are the step's."""
     failure = Failure(code=error.code, message=error.message, hint=error.hint)
     step = Step(stage=STAGE, name=name, details={**details, "failed": error.code})
-    return Reranking(hits=renumbered(hits), steps=(step,), failure=failure)
+    return Reranking(hits=tuple(hits), steps=(step,), failure=failure)

@@ -28,7 +28,7 @@ from clockify_rag.contracts import Hit, Query, Reranking, Step
 from clockify_rag.embedding import Counter, shipped_tokenizer, windows
 from clockify_rag.errors import BackendBadResponse, BackendError, BackendTimeout, InvalidSetting, MissingExtra
 from clockify_rag.plugins import of_extra
-from clockify_rag.reranking import STAGE, in_order, renumbered, unmoved
+from clockify_rag.reranking import STAGE, in_order, unmoved
 
 NAME = "cross-encoder"
 DEFAULT_MODEL = "ms-marco-MiniLM-L6-v2"
@@ -148,7 +148,7 @@ class CrossEncoderReranker:
         """
         read = hits[: self.depth]
         if len(read) <= 1:
-            return Reranking(hits=renumbered(hits))
+            return Reranking(hits=tuple(hits))
         with self._loading:
             scorer, counter = self._scorer, self._scorer.load()
         pieces = list(self._pieces(query, read, counter, scorer.margin))

@@ -18,7 +18,7 @@ import msgspec
 from clockify_rag import passages
 from clockify_rag.contracts import Completer, Hit, Query, Reranking, Step
 from clockify_rag.errors import BackendBadResponse, BackendError, InvalidSetting
-from clockify_rag.reranking import STAGE, in_order, renumbered, unmoved
+from clockify_rag.reranking import STAGE, in_order, unmoved
 
 NAME = "llm"
 _NUMBER_TOKENS = 6
@@ -99,7 +99,7 @@ class LlmReranker:
         """
         shown = hits[: self.depth]
         if len(shown) <= 1:
-            return Reranking(hits=renumbered(hits))
+            return Reranking(hits=tuple(hits))
         system = self._system.replace("{count}", str(len(shown)))
         details = {"model": self.completer.name, "read": len(shown)}
         maximum_tokens = _ANSWER_TOKENS + _NUMBER_TOKENS * len(shown)
