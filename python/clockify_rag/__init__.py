@@ -130,7 +130,6 @@ _MODULES = {
         "Query",
         "RawPage",
         "Reranker",
-    "Reranking",
         "Reranking",
         "Retriever",
         "Scores",
