@@ -46,11 +46,13 @@ from clockify_rag.contracts import (
     Query,
     RefusalReason,
     Reranker,
+    Reranking,
     Retriever,
     SearchResult,
     Site,
     Skipped,
     Source,
+    Step,
     Understander,
     Verifier,
     digest,
@@ -61,6 +63,7 @@ from clockify_rag.errors import (
     IndexIncompatible,
     IndexNotFound,
     InvalidSetting,
+    PluginConflict,
     QueryError,
     SourceError,
     SourceShrunk,
@@ -430,11 +433,11 @@ class Pipeline:
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
                 result = retriever.retrieve(query, top_k=pool)
-            for number, reranker in enumerate(rerankers, 1):
+            for reranker in rerankers:
                 with stage("rerank", timings):
-                    wanted = count if number == len(rerankers) else pool
-                    hits = tuple(reranker.rerank(query, result.hits, top_k=wanted))
-                result = msgspec.structs.replace(result, hits=hits)
+                    result = _reranked(result, reranker, query, count)
+            if rerankers:
+                result = msgspec.structs.replace(result, hits=result.hits[:count])
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
         confidence, threshold = self._confidence(result, opened)
@@ -491,6 +494,7 @@ class Pipeline:
             confidence=result.confidence,
             calibration=result.calibration,
             sent_to=self._asked(result),
+            degraded=result.degraded,
             timings_ms=timings,
         )
         if reason := refusal(result):
@@ -698,22 +702,14 @@ class Pipeline:
         return classifier
 
     @_once
-    def completer(self) -> Completer | None:
-        """The generator's model for short texts, where there is one and a step of understanding asks it."""
-        table = self.settings.understanding
-        if not any(getattr(table, name) for name in MODEL_STEPS):
-            return None
-        generator = self.generator(self.settings.generation.generator)
-        return generator if isinstance(generator, Completer) else None
-
-    @_once
     def understander(self) -> Understander:
         """Turns questions into queries."""
         table = self.settings.understanding
         given: dict[str, Any] = {"default_language": table.default_language}
         if table.understander != "plain":
             given |= {name: getattr(table, name) for name in UNDERSTANDING_STEPS}
-            given |= {"classifier": self.classifier, "completer": self.completer}
+            asks_a_model = any(getattr(table, name) for name in MODEL_STEPS)
+            given |= {"classifier": self.classifier, "completer": self.completer if asks_a_model else None}
         understander: Understander = plugins.create("understanders", table.understander, table.arguments, **given)
         return understander
 
@@ -754,7 +750,11 @@ class Pipeline:
                     hint="reranking.mmr_lambda is its setting",
                 )
             return ()
-        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
+        given: dict[str, Any] = {"depth": table.depth, "seconds": table.seconds, "model": table.model}
+        if table.reranker == "llm":
+            given |= {"model": None, "completer": self.completer}
+        given = {name: value for name, value in given.items() if value is not None}
+        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments, **given)
         return (reranker,)
 
     def _rerankers_over(self, opened: OpenGeneration) -> tuple[Reranker, ...]:
@@ -764,6 +764,12 @@ class Pipeline:
         from clockify_rag.reranking import MmrReranker
 
         return *self.rerankers, MmrReranker(self.settings.reranking.mmr_lambda, vectors=opened.vectors)
+
+    @property
+    def completer(self) -> Completer | None:
+        """The configured generator, where it is a model that also writes short texts."""
+        generator = self.generator(self.settings.generation.generator)
+        return generator if isinstance(generator, Completer) else None
 
     @_once
     def calibration(self) -> Calibration:
@@ -816,8 +822,9 @@ class Pipeline:
             return self._generators[name]
 
     def _asked(self, result: SearchResult) -> tuple[str, ...]:
-        """The hosts, other than this one, that embedded the question."""
-        return () if result.lexical_only else tuple(getattr(self.embedder, "sent_to", ()))
+        """The hosts, other than this one, that embedded the question or ordered its hits."""
+        embedded = () if result.lexical_only else tuple(getattr(self.embedder, "sent_to", ()))
+        return tuple(dict.fromkeys((*embedded, *result.sent_to)))
 
     def embeds(self, language: str) -> bool:
         """Whether the embedder knows the language; one that does not say knows all."""
@@ -1148,6 +1155,34 @@ class VectorMaker:
         if self._progress is not None:
             self._progress("embed", self._made, self._total)
         return rows
+
+
+def _reranked(result: SearchResult, reranker: Reranker, query: Query, top_k: int) -> SearchResult:
+    """Order the hits of a result again, and add what there is to say of it."""
+    try:
+        made = reranker.rerank(query, result.hits, top_k=top_k)
+    except BackendError as error:
+        made = Reranking(hits=result.hits, failure=Failure(error.code, error.message, error.hint))
+    given = {hit.chunk.id: hit for hit in result.hits}
+    kept = {hit.chunk.id: hit for hit in made.hits if hit.chunk.id in given}
+    if len(kept) != len(made.hits):
+        name = type(reranker).__name__
+        raise PluginConflict(
+            f"the reranker {name} returned hits that it was not given, or one twice",
+            hint="clockify_rag.testing.check_reranker tells more",
+            name=name,
+        )
+    steps = made.steps
+    if forgotten := [hit for chunk_id, hit in given.items() if chunk_id not in kept]:
+        steps = (*steps, Step(stage="rerank", name="forgotten", details={"kept_behind": len(forgotten)}))
+    hits = (msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate((*made.hits, *forgotten), 1))
+    return msgspec.structs.replace(
+        result,
+        hits=tuple(hits),
+        steps=(*result.steps, *steps),
+        degraded=result.degraded if made.failure is None else (*result.degraded, made.failure),
+        sent_to=tuple(dict.fromkeys((*result.sent_to, *made.sent_to))),
+    )
 
 
 def _source(given: str) -> Source:
