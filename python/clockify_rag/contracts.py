@@ -186,6 +186,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
     excluded_documents: tuple[str, ...] = ()
     """Ids of documents that are searched as if they were not there."""
+    steps: tuple[Step, ...] = ()
+    """How it was understood."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -227,6 +229,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """How many hits did not fit."""
     generation: int = 0
     """The generation the hits are from; what marks them off in a prompt is derived from it."""
+    steps: tuple[Step, ...] = ()
+    """How they were chosen."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +244,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     """Why it broke off."""
     sent_to: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    """How it was written."""
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,6 +274,16 @@ class Failure(msgspec.Struct, frozen=True):
     hint: str
 
 
+class NearPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that a refusal offers, by the best of its sections."""
+
+    document_id: str
+    title: str
+    path: str
+    url: str | None
+    anchor: str | None
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one question, with what proves it; or a refusal, which is a result and not an error."""
 
@@ -289,6 +305,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Why no answer was generated, where generation failed."""
     quotes_removed: int = 0
     """Quotations of the generator that stand in no given source and lost their quotation marks."""
+    searched: tuple[str, ...] = ()
+    """Of a refusal: the question's words that were looked for, as they were typed."""
+    nearest: tuple[NearPage, ...] = ()
+    """Of a refusal: the pages that come nearest, best first."""
+    trace: tuple[Step, ...] = ()
+    """What happened on the way, in order; the same on every run."""
     timings_ms: Mapping[str, float] = {}
 
 
@@ -299,6 +321,8 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float] = {}
+    steps: tuple[Step, ...] = ()
+    """How the hits were found and ordered, and before that how the question was understood."""
     evidence: Evidence
     lexical_only: bool = False
     """Whether vectors were not used although the index has them."""

@@ -37,8 +37,10 @@ from clockify_rag.contracts import (
     Embedder,
     Failure,
     Generator,
+    Hit,
     LoadedDocument,
     Loader,
+    NearPage,
     Notice,
     Packer,
     Query,
@@ -49,6 +51,7 @@ from clockify_rag.contracts import (
     Site,
     Skipped,
     Source,
+    Step,
     Understander,
     Verifier,
     digest,
@@ -82,6 +85,9 @@ BATCH_DOCUMENTS = 256
 
 GUARDED_DOCUMENTS = 10
 """A source of fewer documents may lose any share of them."""
+
+NEAREST_PAGES = 3
+"""Pages that a refusal offers."""
 
 IN_CORE = ("mmr", "none")
 """The rerankers that need no pass over the hits here: the core diversifies on the way, or does not."""
@@ -422,10 +428,13 @@ class Pipeline:
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
                 result = retriever.retrieve(query, top_k=pool)
+            steps = _steps(result.steps, "retrieve", self.settings.retrieval.retriever)
             for number, reranker in enumerate(rerankers, 1):
                 with stage("rerank", timings):
                     wanted = count if number == len(rerankers) else pool
                     hits = tuple(reranker.rerank(query, result.hits, top_k=wanted))
+                name = self.settings.reranking.reranker if number < len(rerankers) else "mmr"
+                steps += (Step(stage="rerank", name=name, details={"hits": len(result.hits), "kept": len(hits)}),)
                 result = msgspec.structs.replace(result, hits=hits)
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
@@ -433,6 +442,7 @@ class Pipeline:
         return query, msgspec.structs.replace(
             result,
             timings_ms=timings,
+            steps=(*_steps(query.steps, "understand", self.settings.retrieval.understander), *steps),
             confidence=confidence,
             threshold=threshold,
             calibration="" if confidence is None else self.calibration.name,
@@ -483,24 +493,34 @@ class Pipeline:
             confidence=result.confidence,
             calibration=result.calibration,
             sent_to=self._asked(result),
+            trace=result.steps,
             timings_ms=timings,
         )
-        if reason := refusal(result):
+        reason = refusal(result)
+        if result.confidence is not None:
+            judged = {"confidence": result.confidence, "threshold": result.threshold, "refused": reason}
+            found = _traced(found, Step(stage="judge", name=result.calibration, details=judged))
+        if reason is not None:
             return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
                 context = self.packer.pack(query, result.hits)
                 context = msgspec.structs.replace(context, generation=result.generation)
+            found = _traced(found, *_steps(context.steps, "pack", self.settings.packing.packer))
             with stage("generate", timings):
                 draft = writer.generate(query, context)
         except BackendError as error:
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
             sent_to = dict.fromkeys((*found.sent_to, *getattr(writer, "sent_to", ())))
-            return msgspec.structs.replace(found, failure=failure, sent_to=tuple(sent_to))
+            failed = _traced(found, Step(stage="generate", name=name, details={"failure": error.code}))
+            return msgspec.structs.replace(failed, failure=failure, sent_to=tuple(sent_to))
+        found = _traced(found, *_steps(draft.steps, "generate", name))
         if not draft.text and draft.failure is None:
             return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
             text, citations, removed = self.verifier.verify(query, context, draft)
+        proved = {"citations": len(citations), "quotes_removed": removed}
+        found = _traced(found, Step(stage="verify", name=self.settings.verification.verifier, details=proved))
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
         return msgspec.structs.replace(
             found,
@@ -512,10 +532,19 @@ class Pipeline:
         )
 
     def _refused(self, found: Answer, query: Query, reason: RefusalReason) -> Answer:
+        """A refusal: the sentence that says so, what was looked for, and the pages that come nearest."""
         from clockify_rag.generation import refusal_text
 
-        text = refusal_text(query.language, self.settings.generation.refusals)
-        return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
+        searched, nearest = asked_words(query), near_pages(found.hits)
+        text = refusal_text(
+            query.language,
+            self.settings.generation.refusals,
+            searched=searched,
+            nearest=[(page.title, page.url or page.path, page.anchor) for page in nearest],
+        )
+        return msgspec.structs.replace(
+            found, answer=text, refused=True, reason=reason, searched=searched, nearest=nearest
+        )
 
     def explain(self, question: str, *chunk_ids: str) -> dict[str, Any]:
         """Return how ``question`` was understood and why each hit stands where it stands, as JSON-ready values.
@@ -1123,6 +1152,47 @@ class VectorMaker:
         if self._progress is not None:
             self._progress("embed", self._made, self._total)
         return rows
+
+
+def _steps(steps: tuple[Step, ...], name: str, component: str) -> tuple[Step, ...]:
+    """The steps of a stage; its name alone where its component tells none."""
+    return steps or (Step(stage=name, name=component),)
+
+
+def _traced(answer: Answer, *steps: Step) -> Answer:
+    return msgspec.structs.replace(answer, trace=(*answer.trace, *steps))
+
+
+def asked_words(query: Query) -> tuple[str, ...]:
+    """Return the words of a question that are looked for, each once, as they were typed."""
+    terms = set(_core.question_terms(query.text, query.language))
+    spans: list[tuple[int, int]] = []
+    for term, first, last, _ in sorted(_core.analyse(query.text, query.language), key=lambda found: found[1:3]):
+        if term not in terms:
+            continue
+        # The parts of an identifier are within it, and pairs of characters in scripts without spaces overlap.
+        if spans and first < spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    words = {query.text[first:last].casefold(): query.text[first:last] for first, last in reversed(spans)}
+    return tuple(reversed(words.values()))
+
+
+def near_pages(hits: Sequence[Hit]) -> tuple[NearPage, ...]:
+    """Return the pages of the best hits, each by the best of its sections."""
+    pages: dict[str, NearPage] = {}
+    for hit in hits:
+        document = hit.document
+        if document.id not in pages and len(pages) < NEAREST_PAGES:
+            pages[document.id] = NearPage(
+                document_id=document.id,
+                title=document.title,
+                path=document.path,
+                url=document.url,
+                anchor=hit.chunk.anchor,
+            )
+    return tuple(pages.values())
 
 
 def _source(given: str) -> Source:

@@ -181,6 +181,7 @@ def search_fields(result: SearchResult) -> dict[str, Any]:
         "threshold": result.threshold,
         "calibration": result.calibration,
         "lexical_only": result.lexical_only,
+        "trace": result.steps,
         "timings_ms": result.timings_ms,
     }
 
@@ -200,6 +201,9 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "generator": answer.generator,
         "failure": answer.failure,
         "quotes_removed": answer.quotes_removed,
+        "searched": answer.searched,
+        "nearest": answer.nearest,
+        "trace": answer.trace,
         "sent_to": answer.sent_to,
         "timings_ms": answer.timings_ms,
     }
