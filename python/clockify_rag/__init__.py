@@ -204,6 +204,7 @@ __all__ = [
     "Citation",
     "Completer",
     "ClockifyRagError",
+    "Completer",
     "ConfigError",
     "Configuration",
     "Context",
