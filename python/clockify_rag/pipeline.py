@@ -388,7 +388,7 @@ class Pipeline:
         """Understand, retrieve and rerank; ``opened`` is the generation to search, by default the one that is open."""
 
         def search(opened: OpenGeneration) -> tuple[Query, SearchResult]:
-            return self._search_in(
+            return self.search_in(
                 opened, question, top_k, filters, lexical=lexical, excluded_documents=excluded_documents
             )
 
@@ -401,17 +401,30 @@ class Pipeline:
             self._adopt_embedder()
             return search(self.index.opened)
 
-    def _search_in(
+    def search_in(
         self,
         opened: OpenGeneration,
         question: str,
         top_k: int | None,
         filters: Mapping[str, Sequence[str]] | None,
         *,
-        lexical: bool,
-        excluded_documents: Sequence[str],
+        lexical: bool = False,
+        excluded_documents: Sequence[str] = (),
     ) -> tuple[Query, SearchResult]:
-        """Understand, retrieve and rerank in one generation, whatever is published meanwhile."""
+        """Return how ``question`` was understood, and what was found in one generation, whatever is published meanwhile.
+
+        Args:
+            opened: the generation.
+            question: at most 2,000 characters.
+            top_k: hits at most; by default the configuration's.
+            filters: as for ``search``.
+            lexical: search by words only.
+            excluded_documents: as for ``search``.
+
+        Raises:
+            QueryError: the question cannot be searched, or not for that many hits.
+            StoreError: the index cannot be read.
+        """
         timings: dict[str, float] = {}
         count = self.settings.retrieval.top_k if top_k is None else top_k
         if not 1 <= count <= MAXIMUM_TOP_K:
@@ -420,8 +433,7 @@ class Pipeline:
             query = self.understander.understand(question, filters=filters)
             if excluded_documents:
                 query = msgspec.structs.replace(query, excluded_documents=tuple(excluded_documents))
-            by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
-            retriever = self._lexical_retriever if by_words else self.retriever
+            retriever = self.retriever_of(query, lexical=lexical)
             rerankers = self._rerankers_over(opened)
             pool = max(count, self.settings.retrieval.candidates) if rerankers else count
             if isinstance(retriever, HybridRetriever):
@@ -447,6 +459,11 @@ class Pipeline:
             threshold=threshold,
             calibration="" if confidence is None else self.calibration.name,
         )
+
+    def retriever_of(self, query: Query, *, lexical: bool = False) -> Retriever:
+        """Return what finds candidates for ``query``: by words only where that is asked for, or vectors do not know the language."""
+        by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
+        return self._lexical_retriever if by_words else self.retriever
 
     def _confidence(self, result: SearchResult, opened: OpenGeneration) -> tuple[float | None, float]:
         """The probability that the documentation answers, and the threshold below which it does not count as answered."""
@@ -545,72 +562,6 @@ class Pipeline:
         return msgspec.structs.replace(
             found, answer=text, refused=True, reason=reason, searched=searched, nearest=nearest
         )
-
-    def explain(self, question: str, *chunk_ids: str) -> dict[str, Any]:
-        """Return how ``question`` was understood and why each hit stands where it stands, as JSON-ready values.
-
-        Everything is of one generation, whatever is published meanwhile.
-
-        Args:
-            question: at most 2,000 characters.
-            *chunk_ids: also explain these chunks, whether they were found or not.
-
-        Raises:
-            QueryError: the question cannot be searched.
-            SourceError: there is no such chunk.
-            InvalidSetting: the retriever does not explain.
-        """
-        retriever = self.retriever
-        if not isinstance(retriever, HybridRetriever):
-            name = self.settings.retrieval.retriever
-            raise InvalidSetting(f"the retriever {name} does not explain its ranking", hint="the retriever hybrid does")
-        opened = self.index.opened
-        for chunk_id in chunk_ids:
-            if opened.chunk(chunk_id) is None:
-                raise SourceError(
-                    f"the index has no chunk {chunk_id!r}", hint="clockify-rag search --json prints chunk ids"
-                )
-        query, result = self._search(question, None, None, lexical=False, opened=opened)
-        options = retriever.options(self.settings.retrieval.top_k)
-        explained = {
-            chunk_id: msgspec.json.decode(opened.snapshot.explain(query.text, query.language, options, chunk_id))
-            for chunk_id in dict.fromkeys((*(hit.chunk.id for hit in result.hits), *chunk_ids))
-        }
-        settings = self.settings.retrieval
-        return {
-            "question": question,
-            "language": query.language,
-            "terms": _core.question_terms(query.text, query.language),
-            "generation": result.generation,
-            "fusion": {
-                "rule": "bm25 / bm25_max + w * cos",
-                "dense_weight": None if result.lexical_only else retriever.dense_weight,
-                "document_weight": settings.document_weight,
-                "repeat_weight": settings.repeat_weight,
-                "candidates": settings.candidates,
-                "lexical_only": result.lexical_only,
-            },
-            "evidence": msgspec.to_builtins(result.evidence),
-            "confidence": result.confidence,
-            "threshold": result.threshold,
-            "calibration": result.calibration,
-            "refusal": refusal(result),
-            "hits": [
-                {
-                    "rank": hit.rank,
-                    "chunk_id": hit.chunk.id,
-                    "path": hit.document.path,
-                    "anchor": hit.chunk.anchor,
-                    "score": hit.score,
-                    "boost": hit.document.boost,
-                    "scores": msgspec.to_builtins(hit.scores),
-                    "bm25": explained[hit.chunk.id],
-                }
-                for hit in result.hits
-            ],
-            "chunks": [explained[chunk_id] for chunk_id in chunk_ids],
-            "timings_ms": dict(result.timings_ms),
-        }
 
     # The components, each made once, when it is first needed.
 

@@ -136,9 +136,7 @@ class HybridRetriever:
     def _has_vectors(self, opened: OpenGeneration) -> bool:
         return self._embedder is not None and opened.snapshot.embedder is not None
 
-    def _search(
-        self, query: Query, options: _core.SearchOptions, opened: OpenGeneration
-    ) -> tuple[Found, float | None]:
+    def _search(self, query: Query, options: _core.SearchOptions, opened: OpenGeneration) -> tuple[Found, float | None]:
         """What the core finds, and the milliseconds that an embedder outside it took."""
         snapshot = opened.snapshot
         if self._compatible != snapshot.generation:
