@@ -162,6 +162,7 @@ class Naive:
         self.bm25: list[float] = []
         self.cosine: list[float] = []
         self.pages: list[tuple[float, float]] = []
+        self.sections: list[tuple[str, int]] = []
         embeds = pipeline.embeds(self.query.language)
         asked = pipeline.embedder.embed_questions([question])[0] if embeds else numpy.zeros(256, numpy.float32)  # type: ignore[union-attr]
         options = pipeline.retriever.options(top_k)  # type: ignore[attr-defined]
@@ -169,9 +170,13 @@ class Naive:
         for document in pipeline.index.documents():
             chunks = pipeline.index.chunks(document.id)
             vectors = numpy.frombuffer(snapshot.vectors_of(document.id), "<f4").reshape(len(chunks), -1)
-            whole = vectors.astype(numpy.float64).mean(axis=0)
+            weights = numpy.array([chunk.tokens for chunk in chunks], numpy.float64)
+            whole = weights @ vectors
             length = float(numpy.linalg.norm(whole))
-            for chunk, vector in zip(chunks, vectors, strict=True):
+            section = 0
+            for before, chunk, vector in zip([chunks[0], *chunks], chunks, vectors, strict=False):
+                section += before.heading_path != chunk.heading_path
+                self.sections.append((document.id, section))
                 explained = json.loads(snapshot.explain(question, self.query.language, options, chunk.id))
                 self.chunks.append((chunk, document))
                 self.bm25.append(explained["chunk"]["score"])
@@ -206,8 +211,7 @@ class Naive:
         score: dict[int, float] = {}
         factors: dict[Any, float] = {}
         for row in by_fused:
-            chunk, document = self.chunks[row]
-            section = (document.id, chunk.heading_path, chunk.anchor)
+            section = self.sections[row]
             score[row] = fused[row] * (factors.get(section, 1.0) if fused[row] > 0 else 1.0)
             factors[section] = factors.get(section, 1.0) * settings.retrieval.repeat_weight
         by_score = sorted(by_fused, key=lambda row: -score[row])
@@ -280,21 +284,26 @@ NARROW: tuple[dict[str, dict[str, Any]], ...] = (
 
 
 def cases() -> Iterator[Any]:
-    for (number, tables), filters in product(enumerate(NARROW), ({}, {"kind": ("text",)}, {"language": ("de",)})):
+    filtered: tuple[dict[str, tuple[str, ...]], ...] = ({}, {"kind": ("text",)}, {"language": ("de",)})
+    for (number, tables), filters in [
+        *product(enumerate(NARROW), filtered[:1]),
+        *product([(1, NARROW[1])], filtered[1:]),
+    ]:
         yield pytest.param(tables, filters, id=f"{number}-{'-'.join(filters) or 'all'}")
 
 
-@pytest.mark.parametrize(("tables", "filters"), cases())
+@pytest.mark.parametrize(("tables", "filters"), list(cases()))
 @pytest.mark.parametrize("where", ["garden", "help"])
 def test_every_pages_verdict_is_that_of_a_recomputation(
     built: Pipeline, help_center: Pipeline, where: str, tables: dict[str, Any], filters: dict[str, tuple[str, ...]]
 ) -> None:
     index, questions = (built, QUESTIONS[:4]) if where == "garden" else (help_center, HELP_QUESTIONS)
     pipeline = index.with_settings(settings_of(**tables))
-    for question in questions:
+    for number, question in enumerate(questions):
         naive = Naive(pipeline, question, pipeline.settings.retrieval.top_k, filters)
         answer = pipeline.ask(question, filters=filters)
-        for path, stage in naive.stages().items():
+        every = 1 if where == "garden" else 5
+        for path, stage in list(naive.stages().items())[number % every :: every]:
             found = why_not(pipeline, question, path, filters=filters, answer=answer)
             assert (path, found.stage) == (path, stage), found.verdict
 
@@ -385,7 +394,10 @@ def test_a_reranker_that_puts_a_page_down_is_named(built: Pipeline, monkeypatch:
             return [msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate(turned, 1)]
 
     offer(monkeypatch, "rerankers", backwards=Backwards)
-    tables: dict[str, dict[str, Any]] = {"retrieval": {"top_k": 2}, "reranking": {"reranker": "backwards", "mmr_lambda": 1.0}}
+    tables: dict[str, dict[str, Any]] = {
+        "retrieval": {"top_k": 2},
+        "reranking": {"reranker": "backwards", "mmr_lambda": 1.0},
+    }
     found = why_not(Pipeline(built.path, settings_of(**tables)), "When does the gate open?", "gate.md")
     assert found.stage == "rerank"
     assert "the reranker backwards puts others before it" in found.verdict
