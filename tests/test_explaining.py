@@ -14,7 +14,7 @@ import pytest
 
 from clockify_rag import _core
 from clockify_rag.calibration import refusal
-from clockify_rag.contracts import Answer, Chunk, Document, SearchResult
+from clockify_rag.contracts import Answer, Chunk, Document, Reranking, SearchResult
 from clockify_rag.errors import ConfigError, SourceError
 from clockify_rag.explaining import explain, why_not
 from clockify_rag.explaining.absence import STAGES
@@ -390,8 +390,7 @@ def test_words_that_a_page_lacks_are_named(built: Pipeline) -> None:
 def test_a_reranker_that_puts_a_page_down_is_named(built: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     class Backwards:
         def rerank(self, query: Any, hits: Any, *, top_k: int) -> Any:
-            turned = list(reversed(hits))[:top_k]
-            return [msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate(turned, 1)]
+            return Reranking(hits=tuple(reversed(hits)))
 
     offer(monkeypatch, "rerankers", backwards=Backwards)
     tables: dict[str, dict[str, Any]] = {
