@@ -199,6 +199,8 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "generation": answer.generation,
         "generator": answer.generator,
         "failure": answer.failure,
+        "incomplete": answer.incomplete,
+        "degraded": answer.degraded,
         "quotes_removed": answer.quotes_removed,
         "sent_to": answer.sent_to,
         "timings_ms": answer.timings_ms,

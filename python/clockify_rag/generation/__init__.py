@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clockify_rag.generation.breaker import CircuitBreaker
     from clockify_rag.generation.chat import ChatGenerator
+    from clockify_rag.generation.choosing import choose
     from clockify_rag.generation.extractive import ExtractiveGenerator
     from clockify_rag.generation.fallback import FallbackGenerator
     from clockify_rag.generation.llama import LlamaGenerator
@@ -27,6 +28,7 @@ _HOME = {
     "OpenAIGenerator": "openai",
     "REFUSALS": "refusals",
     "ThinkingFilter": "thinking",
+    "choose": "choosing",
     "mark": "prompting",
     "parse_prompt": "prompting",
     "prompt": "prompting",
@@ -43,6 +45,7 @@ __all__ = [
     "OllamaGenerator",
     "OpenAIGenerator",
     "ThinkingFilter",
+    "choose",
     "mark",
     "parse_prompt",
     "prompt",

@@ -11,7 +11,7 @@ from clockify_rag.contracts import Generator
 from clockify_rag.generation.fallback import FallbackGenerator
 
 
-def choose(table: GenerationSettings, name: str, secret: Callable[[], bytes]) -> Generator:
+def choose(table: GenerationSettings, name: str, secret: Callable[[], bytes | None]) -> Generator:
     """Return the generator ``name``; where it is the one configured, with its fallbacks behind it.
 
     Args:
@@ -34,7 +34,7 @@ def _split(typed: str) -> tuple[str, str | None]:
     return name, model or None
 
 
-def _made(table: GenerationSettings, name: str, model: str | None, secret: Callable[[], bytes]) -> Generator:
+def _made(table: GenerationSettings, name: str, model: str | None, secret: Callable[[], bytes | None]) -> Generator:
     given: dict[str, Any] = {}
     mine = name == table.generator
     if name != "extractive":

@@ -24,6 +24,11 @@ class FallbackGenerator:
         self.generators = tuple(generators)
 
     @property
+    def first(self) -> Generator:
+        """The generator that is asked first."""
+        return self.generators[0][1]
+
+    @property
     def sent_to(self) -> tuple[str, ...]:
         """Hosts other than this machine that may see questions and passages."""
         hosts = (host for _, generator in self.generators for host in getattr(generator, "sent_to", ()))

@@ -149,7 +149,10 @@ class _Loaded:
 
     def client(self, deadlines: Deadlines) -> ModelServer:
         return ModelServer(
-            self._server.listening_address, name="the model's server in this process", api_key=self._secret, deadlines=deadlines
+            self._server.listening_address,
+            name="the model's server in this process",
+            api_key=self._secret,
+            deadlines=deadlines,
         )
 
 
