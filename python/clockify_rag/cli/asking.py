@@ -26,7 +26,14 @@ DIFFERENT: Final = 8
 
 
 def search(
-    question: str, *, index: str | None, top_k: int | None, filters: Sequence[str], lexical: bool, as_json: bool
+    question: str,
+    *,
+    index: str | None,
+    top_k: int | None,
+    filters: Sequence[str],
+    lexical: bool,
+    reranker: str | None,
+    as_json: bool,
 ) -> None:
     """Print the ranking for ``question``."""
     wanted = opening.parse_filters(filters)
@@ -34,12 +41,14 @@ def search(
         ("index.path", "--index", index),
         ("retrieval.top_k", "--top-k", top_k),
         ("retrieval.lexical", "--lexical", lexical or None),
+        ("reranking.reranker", "--reranker", reranker),
     )
     retrieval = configuration.settings.retrieval
     pipeline = opening.pipeline(configuration)
     result = pipeline.search(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
     if wanted and not result.hits:
         tell_unknown(pipeline.index, wanted)
+    output.note_degraded(result.degraded)
     if as_json:
         output.print_json(output.search_fields(result))
         return
@@ -57,6 +66,7 @@ def ask(
     top_k: int | None,
     filters: Sequence[str],
     lexical: bool,
+    reranker: str | None,
     generator: str | None,
     model: str | None,
     fail_on_refusal: bool,
@@ -69,6 +79,7 @@ def ask(
         ("index.path", "--index", index),
         ("retrieval.top_k", "--top-k", top_k),
         ("retrieval.lexical", "--lexical", lexical or None),
+        ("reranking.reranker", "--reranker", reranker),
         ("generation.generator", "--generator", generator),
         ("generation.model", "--model", model),
     )
@@ -82,6 +93,7 @@ def ask(
     same = _same(answer, answered()) if check_determinism else None
     if wanted and not answer.hits:
         tell_unknown(pipeline.index, wanted)
+    output.note_degraded(answer.degraded)
     if as_json:
         fields = output.answer_fields(answer)
         if answer.failure is not None:
@@ -91,8 +103,6 @@ def ask(
         output.print_json(fields)
     else:
         _print_answer(output.Printer(), answer)
-    for failure in answer.degraded:
-        output.note(f"warning: {failure.message}")
     if same is not None:
         output.note(f"asked twice: the answers {'are equal' if same else 'differ'}")
     if answer.incomplete:

@@ -29,6 +29,7 @@ class Variables(msgspec.Struct, frozen=True):
 
 PURPOSES: Final[Mapping[str, Variables]] = {
     "answer": Variables(required=("mark",), optional=("words", "form")),
+    "rerank": Variables(optional=("count",)),
 }
 """The purposes that a model is asked for, each with the variables of its prompt."""
 
