@@ -151,6 +151,9 @@ class StaticEmbedder:
     def embed_rows(self, texts: Sequence[str]) -> bytes:
         """The same as rows of little-endian float32, without numpy."""
 
+    def similarities(self, text: str, others: Sequence[str]) -> list[float]:
+        """The cosine of ``text`` with each of ``others``; 0 where either has no known token."""
+
 _ChunkRow = tuple[
     str,  # id
     bytes,  # record

@@ -259,6 +259,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     """Why it broke off."""
     sent_to: tuple[str, ...] = ()
+    generator: str = ""
+    """Which generator wrote it, where that is not the one that was asked first."""
+    degraded: tuple[Failure, ...] = ()
+    """What failed before another generator took over."""
     steps: tuple[Step, ...] = ()
     """How it was written."""
 
@@ -319,7 +323,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     degraded: tuple[Failure, ...] = ()
     """What failed on the way and was done without: the answer is one that was made with less."""
     failure: Failure | None = None
-    """Why no answer was generated, where generation failed."""
+    """Why no answer was generated, where generation failed, or why it broke off."""
+    incomplete: bool = False
+    """Whether the answer broke off before its end: what there is of it is proved as any, and never remembered."""
     quotes_removed: int = 0
     """Quotations of the generator that stand in no given source and lost their quotation marks."""
     searched: tuple[str, ...] = ()

@@ -548,7 +548,10 @@ class Pipeline:
             answer=text,
             citations=citations,
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
+            generator=draft.generator or name,
+            degraded=(*found.degraded, *draft.degraded),
             failure=draft.failure,
+            incomplete=draft.incomplete,
             quotes_removed=removed,
         )
 
@@ -728,12 +731,6 @@ class Pipeline:
 
         return *self.rerankers, MmrReranker(self.settings.reranking.mmr_lambda, vectors=opened.vectors)
 
-    @property
-    def completer(self) -> Completer | None:
-        """The configured generator, where it is a model that also writes short texts."""
-        generator = self.generator(self.settings.generation.generator)
-        return generator if isinstance(generator, Completer) else None
-
     @_once
     def calibration(self) -> Calibration:
         """Turns evidence into a probability: the configuration's, else the one beside the index, else the shipped one."""
@@ -763,26 +760,20 @@ class Pipeline:
         return {}
 
     def generator(self, name: str) -> Generator:
-        """Return the component of that name that writes answers."""
+        """Return the component of that name that writes answers; the configuration's has its fallbacks behind it."""
         with self.lock:
             if name not in self._generators:
-                table = self.settings.generation
-                given: dict[str, Any] = {}
-                if name != "extractive":
-                    given = {
-                        # Another generator's address is not this one's: it would get the pages and the key.
-                        "model": table.model if name == table.generator else None,
-                        "url": table.url if name == table.generator else None,
-                        "connect_seconds": table.connect_seconds,
-                        "first_token_seconds": table.first_token_seconds,
-                        "between_tokens_seconds": table.between_tokens_seconds,
-                        "total_seconds": table.total_seconds,
-                        "secret": self.index.secret,
-                    }
-                    given = {key: value for key, value in given.items() if value is not None}
-                arguments = table.arguments if name == table.generator else {}
-                self._generators[name] = plugins.create("generators", name, arguments, **given)
+                from clockify_rag.generation import choose
+
+                self._generators[name] = choose(self.settings.generation, name, lambda: self.index.secret)
             return self._generators[name]
+
+    @property
+    def completer(self) -> Completer | None:
+        """The language model for short texts: the configuration's generator, where that is one."""
+        generator = self.generator(self.settings.generation.generator)
+        first = getattr(generator, "first", generator)
+        return first if isinstance(first, Completer) else None
 
     def _asked(self, result: SearchResult) -> tuple[str, ...]:
         """The hosts, other than this one, that embedded the question or ordered its hits."""

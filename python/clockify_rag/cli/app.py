@@ -330,6 +330,9 @@ def ask(
     fail_on_refusal: Annotated[
         bool, typer.Option("--fail-on-refusal", help="End with status 7 if the documentation does not say.")
     ] = False,
+    check_determinism: Annotated[
+        bool, typer.Option("--check-determinism", help="Ask twice, and end with status 8 if the answers differ.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question with citations, or refuse."""
@@ -346,6 +349,7 @@ def ask(
             generator=generator,
             model=model,
             fail_on_refusal=fail_on_refusal,
+            check_determinism=check_determinism,
             as_json=as_json,
         )
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from clockify_rag import errors
 from clockify_rag.cli import opening, output
 from clockify_rag.contracts import Answer, Failure
@@ -17,6 +19,9 @@ KINDS: Final = ("text", "list", "table", "code", "hub")
 
 REFUSED: Final = 7
 """The exit status of a refusal, for those who ask for it."""
+
+DIFFERENT: Final = 8
+"""The exit status where the same question was answered in two ways."""
 
 
 def search(
@@ -64,6 +69,7 @@ def ask(
     generator: str | None,
     model: str | None,
     fail_on_refusal: bool,
+    check_determinism: bool,
     as_json: bool,
 ) -> int:
     """Print the answer to ``question`` and return the exit status."""
@@ -78,21 +84,41 @@ def ask(
     )
     retrieval = configuration.settings.retrieval
     pipeline = opening.pipeline(configuration)
-    answer = pipeline.ask(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
+
+    def answered() -> Answer:
+        return pipeline.ask(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
+
+    answer = answered()
+    same = _same(answer, answered()) if check_determinism else None
     if wanted and not answer.hits:
         tell_unknown(pipeline.index, wanted)
     output.note_degraded(answer.degraded)
     if as_json:
         fields = output.answer_fields(answer)
-        output.print_json(fields if answer.failure is None else {**fields, "error": answer.failure})
+        if answer.failure is not None:
+            fields["error"] = answer.failure
+        if same is not None:
+            fields["deterministic"] = same
+        output.print_json(fields)
     else:
         _print_answer(output.Printer(), answer)
+    if same is not None:
+        output.note(f"asked twice: the answers {'are equal' if same else 'differ'}")
+    if answer.incomplete:
+        output.note("the answer is incomplete: it broke off")
     if answer.failure is not None:
         output.note(f"error: {answer.failure.message}")
         if answer.failure.hint:
             output.note(f"hint: {answer.failure.hint}")
         return _status(answer.failure)
+    if same is False:
+        return DIFFERENT
     return REFUSED if answer.refused and fail_on_refusal else 0
+
+
+def _same(answer: Answer, again: Answer) -> bool:
+    """Say whether two answers are equal but for what they took."""
+    return msgspec.structs.replace(answer, timings_ms={}) == msgspec.structs.replace(again, timings_ms={})
 
 
 def tell_unknown(
@@ -139,7 +165,7 @@ def print_tree(printer: output.Printer, value: Mapping[str, Any], indent: int = 
 
 
 def _print_answer(printer: output.Printer, answer: Answer) -> None:
-    if answer.failure is not None:
+    if answer.failure is not None and not answer.answer:
         output.print_hits(printer, answer.hits)
         return
     for line in answer.answer.splitlines():

@@ -211,6 +211,7 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "generation": answer.generation,
         "generator": answer.generator,
         "failure": answer.failure,
+        "incomplete": answer.incomplete,
         "degraded": answer.degraded,
         "quotes_removed": answer.quotes_removed,
         "searched": answer.searched,
