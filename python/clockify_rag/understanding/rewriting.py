@@ -11,16 +11,14 @@ it is searched for what it resembles and never shown.
 
 from __future__ import annotations
 
-import importlib.resources
 import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
-from clockify_rag import sentences
+from clockify_rag import prompts, sentences
 from clockify_rag.contracts import Completer, Turn
 from clockify_rag.errors import BackendError
 from clockify_rag.understanding import clean
@@ -70,20 +68,20 @@ class Rewriter:
             f"Question: {clean(turn.question)[:_TURN_CHARACTERS]}\nAnswer: {clean(turn.answer)[:_TURN_CHARACTERS]}"
             for turn in history
         )
-        text, details = self._ask("follow-up", {"history": told, "question": question}, deadline)
+        text, details = self._ask("follow-up", f"{told}\n\nLast question: {question}", deadline)
         about = " ".join([question, *(f"{turn.question} {turn.answer}" for turn in history)])
         lines = _lines(text or "", about, _WORDS)
         return (lines[0], details) if lines else (None, _judged(text, details))
 
     def wordings(self, question: str, deadline: float) -> tuple[tuple[str, ...], Details]:
         """Return other wordings of ``question``, at most ``MAXIMUM_WORDINGS``."""
-        text, details = self._ask("wordings", {"question": question}, deadline)
+        text, details = self._ask("wordings", f"Question: {question}", deadline)
         found = tuple(line for line in _lines(text or "", None, _WORDS) if line.lower() != question.lower())
         return (found[:MAXIMUM_WORDINGS], details) if found else ((), _judged(text, details))
 
     def parts(self, question: str, deadline: float) -> tuple[tuple[str, ...], Details]:
         """Return the questions that ``question`` is made of, two or three of them; none for one that asks one thing."""
-        text, details = self._ask("parts", {"question": question}, deadline)
+        text, details = self._ask("parts", f"Question: {question}", deadline)
         found = tuple(dict.fromkeys(_lines(text or "", question, _WORDS)))[:MAXIMUM_PARTS]
         if len(found) < 2:  # noqa: PLR2004 - one part is no part
             return (), _judged(text, details) if not found else {**details, "outcome": "one question"}
@@ -91,15 +89,12 @@ class Rewriter:
 
     def hypothetical_answer(self, question: str, deadline: float) -> tuple[str | None, Details]:
         """Return a passage that might answer ``question``."""
-        text, details = self._ask("hypothetical-answer", {"question": question}, deadline)
+        text, details = self._ask("hypothetical-answer", f"Question: {question}", deadline)
         passage = " ".join(clean(text or "").split()[:_ANSWER_WORDS])
         return (passage, details) if _is_sound(passage, None, _ANSWER_WORDS) else (None, _judged(text, details))
 
-    def _ask(self, task: str, variables: Mapping[str, str], deadline: float) -> tuple[str | None, Details]:
+    def _ask(self, task: str, user: str, deadline: float) -> tuple[str | None, Details]:
         details: Details = {"model": self._completer.name}
-        system, _, user = prompt(task).partition("\n---\n")
-        for name, value in variables.items():
-            user = user.replace(f"{{{name}}}", value)
         key = (self._completer.name, task, user)
         with self._lock:
             known = self._written.get(key)
@@ -110,7 +105,9 @@ class Rewriter:
         if seconds <= 0:
             return None, {**details, "outcome": "no time was left"}
         try:
-            text = self._completer.complete(system, user, seconds=seconds, maximum_tokens=_TOKENS[task])
+            text = self._completer.complete(
+                prompts.read(task).text, user, seconds=seconds, maximum_tokens=_TOKENS[task]
+            )
         except BackendError as error:
             return None, {**details, "outcome": error.code, "reason": error.message}
         if self._clock() > deadline:
@@ -124,13 +121,6 @@ class Rewriter:
 
 def _judged(text: str | None, details: Details) -> Details:
     return details if text is None else {**details, "outcome": "rubbish"}
-
-
-@lru_cache(maxsize=8)
-def prompt(task: str) -> str:
-    """Return the text that asks for ``task``: the rules, a line ``---``, and the user's part with its variables in braces."""
-    path = importlib.resources.files("clockify_rag").joinpath("prompts", "understanding", f"{task}.txt")
-    return path.read_text("utf-8")
 
 
 def _lines(text: str, about: str | None, maximum_words: int) -> list[str]:

@@ -104,6 +104,7 @@ class StepsUnderstander:
         kind = self._kind(text, language, steps)
         expansions = self._expansions(text, language, steps)
         alternatives, parts = self._made(text, deadline, steps)
+        steps.append(_step("terms", language=language, terms=_core.question_terms(text, language)))
         return Query(
             question=without_surrogates(question),
             text=text,
