@@ -209,8 +209,6 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Texts that are searched besides, each as a question of its own; their rankings are fused with that of ``text``."""
     parts: tuple[str, ...] = ()
     """The questions that it was taken apart into, which are among ``alternatives``: its answer is made of theirs."""
-    steps: tuple[Step, ...] = ()
-    """What was done to understand it."""
     filters: Mapping[str, tuple[str, ...]] = {}
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
     excluded_documents: tuple[str, ...] = ()
