@@ -1,7 +1,7 @@
 """The whole of the faults, with counts: ``make faults``, or ``python -m faults [PART…]`` with ``tests`` on the path.
 
-Parts: calls, places, power, damage, model, readers, defects. ``FAULT_SEED`` chooses what is chosen at random, ``FAULT_WORKERS`` how
-many processes work, by default one for each core.
+Parts: calls, places, power, damage, model, readers, defects; ``calls=gc`` sweeps one operation only. ``FAULT_SEED`` chooses what is
+chosen at random, ``FAULT_WORKERS`` how many processes work, by default one for each core.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TESTS = Path(__file__).resolve().parent.parent
 SEED = int(os.environ.get("FAULT_SEED", str(random.randrange(1 << 32))))
 WORKERS = int(os.environ.get("FAULT_WORKERS", str(os.cpu_count() or 1)))
 
-COMPOUND = 400
+COMPOUND = 100
 """Pairs of faults, the second in the recovery, of each operation."""
 STATES = 10_000
 STEPS = 20_000
@@ -87,11 +87,13 @@ def _encoded(share: Share, number: int) -> str:
     return msgspec.json.encode(msgspec.structs.replace(share, number=number)).decode()
 
 
-def calls() -> Found:
+def calls(only: str = "") -> Found:
     """Each call of each operation killed before and after, torn, and failing in each way; and pairs of faults."""
     program = sweeper()
     found = Found(Counter(), [])
     for operation in OPERATIONS:
+        if only not in ("", operation.name):
+            continue
         share = Share(number=0, workers=WORKERS, seed=SEED, compound=COMPOUND, operations=(operation.name,))
         part = work("faults.sweeping", share, before=[program])
         print(f"    {operation.name}: {part}", flush=True)
@@ -173,7 +175,8 @@ def main() -> int:
     status = 0
     for name in sys.argv[1:] or PARTS:
         began = time.monotonic()
-        found = PARTS[name]()
+        part, _, operation = name.partition("=")
+        found = calls(operation) if operation else PARTS[part]()
         print(f"{name}: {found}; {time.monotonic() - began:.0f} s", flush=True)
         for wrong in found.wrong:
             status = 1

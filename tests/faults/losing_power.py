@@ -20,11 +20,10 @@ from pathlib import Path
 
 import msgspec
 
-from clockify_rag.cli import app
 from clockify_rag.errors import ClockifyRagError, IndexNotFound
 from faults import indexes
 from faults.operations import Command
-from faults.sweeping import MAXIMUM_WRONG, Share, Sweep, SweptWrongError, run
+from faults.sweeping import MAXIMUM_WRONG, Share, Sweep, SweptWrongError, run, share_parsers
 
 CHAIN: tuple[tuple[str, Command], ...] = tuple(
     (source, ("build", f"{{{source}}}", "--index", "{index}")) for source in ("pages", "changed", "rewritten")
@@ -316,7 +315,7 @@ def main() -> None:
     """Judge a share of ``sample`` different states, and print counts and what went wrong."""
     share = msgspec.json.decode(sys.argv[1], type=Share)
     scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    app.command()
+    share_parsers()
     with tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root:
         replay = Replay(Path(root))
         work = replay.sweep.folders.work
