@@ -1,4 +1,4 @@
-"""An index beside a plain dictionary: random operations, with kills and restarts; ``sweeper python -m faults.modelling``.
+"""An index beside a plain dictionary: random operations, with kills and restarts; ``python -m faults.modelling``.
 
 The dictionary holds what was published last, and what each tag names; after every step that could have changed the index both must say
 the same: which documents there are, what stands in them, and which one is found by a word that no other has. A source that lost most
@@ -26,7 +26,8 @@ from clockify_rag.index import LocalIndex
 from clockify_rag.pipeline import GUARDED_DOCUMENTS, Pipeline
 from faults import indexes
 from faults.operations import age
-from faults.sweeping import STORE_FAILED, Share, SweptWrongError, run, share_parsers
+from faults.running import Runner
+from faults.sweeping import STORE_FAILED, Share, SweptWrongError
 
 Texts = dict[str, dict[str, str]]
 """Of each source the words that make its pages different, by path."""
@@ -48,11 +49,11 @@ FAILURES = ("enospc", "eio", "enospc-sticky", "eio-sticky")
 class Model:
     """The index, its sources, and the dictionary."""
 
-    def __init__(self, root: Path, seed: int) -> None:
+    def __init__(self, root: Path, runner: Runner, seed: int) -> None:
         self.chance = random.Random(seed)
         self.root = root
+        self.runner = runner
         self.index = root / "index"
-        self.output = root / "output"
         self.words = 0
         self.pages: Texts = {source: {} for source in SOURCES}
         """What the sources hold now."""
@@ -199,7 +200,7 @@ class Model:
         """Build some sources in a process of its own."""
         sources = self._chosen()
         refused = self._is_refused(sources)
-        done = run(self._command(sources), self.output)
+        done = self.runner.run(self._command(sources))
         if done.status != (SHRUNK if refused else 0):
             raise SweptWrongError(f"a build ended with {done.status}: {done.printed}")
         if not refused:
@@ -222,7 +223,7 @@ class Model:
             self._faulty(self._command(sources), self._after(sources), action, (status, 0))
 
     def _faulty(self, command: list[str], after: Texts | None, action: str, statuses: Sequence[int]) -> None:
-        done = run(command, self.output, arm=f"{action} {self.chance.randint(1, 200)} {self.index}")
+        done = self.runner.run(command, arm=f"{action} {self.chance.randint(1, 200)} {self.index}")
         if done.status not in statuses:
             raise SweptWrongError(f"with {action} {command} ended with {done.status}: {done.printed}")
         if after is not None and (done.status == 0 or self._holds(after)):
@@ -369,16 +370,16 @@ def main() -> None:
     """Do ``sample`` steps, and print counts and what went wrong."""
     share = msgspec.json.decode(sys.argv[1], type=Share)
     scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    share_parsers()
     root = Path(tempfile.mkdtemp(prefix="clockify-rag-", dir=scratch))
     seed = share.seed + share.number
-    model = Model(root, seed)
     wrong: list[str] = []
-    try:
-        for _ in range(share.sample // share.workers):
-            model.step()
-    except SweptWrongError as failure:
-        wrong.append(f"seed {seed}, after {len(model.done)} steps, the last {model.done[-5:]}: {failure}")
+    with Runner(share.sweeper, root / "output") as runner:
+        model = Model(root, runner, seed)
+        try:
+            for _ in range(share.sample // share.workers):
+                model.step()
+        except SweptWrongError as failure:
+            wrong.append(f"seed {seed}, after {len(model.done)} steps, the last {model.done[-5:]}: {failure}")
     shutil.rmtree(root)
     counts = {"steps": len(model.done), "refused": model.refused, **Counter(model.done)}
     print(json.dumps({"operation": "model", "counts": counts, "wrong": wrong}))

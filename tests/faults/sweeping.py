@@ -1,15 +1,11 @@
-"""One worker of the sweep: ``sweeper python -m faults.sweeping``; lines of JSON in, what was found out.
+"""One worker of the sweep: ``python -m faults.sweeping``; a share in JSON in, what was found out.
 
-An interpreter is started once; each point forks it, and the child arms the sweeper, which traces this process and all that
-it starts. What is left of the index is judged here, in one process that lives as long as the sweep, because that is how long an
-index's readers live: damage that kills whoever reads it ends the sweep.
+Commands run in children of another process (``running``). What they leave of the index is judged here, in one process that lives as
+long as the sweep, because that is how long an index's readers live: damage that kills whoever reads it ends the sweep.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import gc
 import hashlib
 import json
 import os
@@ -18,7 +14,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from clockify_rag import _core, cli
+from clockify_rag import _core
 from clockify_rag.cli import app
 from clockify_rag.errors import IndexCorrupt, IndexNotFound
 from faults import indexes
@@ -45,9 +40,7 @@ from faults.operations import (
     damage,
     runnable,
 )
-
-CONTROL = 1023
-"""The descriptor that the sweeper listens to."""
+from faults.running import Outcome, Runner
 
 KILLS = ("kill-before", "kill-after", "torn")
 FAILURES = ("enospc", "enospc-sticky", "eio", "eio-sticky", "eio-after", "edquot", "eintr", "short")
@@ -87,103 +80,20 @@ class Point(msgspec.Struct, frozen=True):
     """The place in the sources that is reached, instead of a call."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """How a command ended."""
-
-    status: int
-    hit: bool
-    calls: int
-    printed: str
-    call: int = -1
-    """The number of the system call that failed."""
-
-
 class SweptWrongError(AssertionError):
     """An index is not as it was before or after."""
-
-
-def order(text: str) -> int:
-    """Give an order to the sweeper and return its reply."""
-    return os.write(CONTROL, text.encode())
-
-
-def run(
-    arguments: Sequence[str], output: Path, arm: str = "", record: str = "", failpoint: str = "", engine: int = 0
-) -> Outcome:
-    """Run a command in a child, with one of its calls failing.
-
-    Args:
-        arguments: as typed.
-        output: what it prints.
-        arm: which call fails how, as the sweeper takes it.
-        record: the file in which its calls are recorded.
-        failpoint: the place in the sources at which it dies.
-        engine: what the engine takes for the present format; 0 for what it is.
-    """
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(descriptor, 1)
-            os.dup2(descriptor, 2)
-            if record:
-                order(f"record {record}")
-            if arm:
-                order(f"arm {arm}")
-            if failpoint:
-                _reach(failpoint)
-            if engine:
-                _core.FORMAT = engine
-            status = cli.run(list(arguments))
-            sys.stdout.flush()
-        except BaseException:  # noqa: BLE001 - the child is to end here, whatever comes
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    call, calls = (_hit(), order("count")) if arm else (-1, 0)
-    if arm or record:
-        order("end")
-    return Outcome(os.waitstatus_to_exitcode(ended), call >= 0, calls, output.read_text(errors="replace"), call)
-
-
-def _hit() -> int:
-    try:
-        return order("hit")
-    except OSError:
-        # -1 as the reply: no call failed.
-        return -1
-
-
-def _reach(failpoint: str) -> None:
-    """Let the process die where it reaches a place in the sources; in the core also fail, as ``name=fail``."""
-    os.environ["FAILPOINT"] = failpoint
-
-    def die(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "clockify_rag.failpoint" and arguments == (failpoint,):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(die)
 
 
 def _shows_defect(done: Outcome) -> bool:
     return any(word in done.printed for word in ("Traceback", "panicked", "internal"))
 
 
-def share_parsers() -> None:
-    """Let what is read of the package itself be read once: no child reads it again. To be called before the first fork."""
-    app.command = functools.cache(app.command)
-    _core.StaticEmbedder = functools.cache(_core.StaticEmbedder)  # type: ignore[assignment,misc]
-    _core.Tokenizer = functools.cache(_core.Tokenizer)  # type: ignore[assignment,misc]
-
-
 class Sweep:
     """The operations' states, prepared once, and the oracle."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, runner: Runner) -> None:
         self.folders = Folders(root)
-        self.output = root / "output"
+        self.runner = runner
         self.known: dict[str, tuple[str | None, str, int]] = {}
         """Of each operation what is answered before and after it, and how many calls it makes."""
         self.final: dict[str, str] = {}
@@ -215,18 +125,15 @@ class Sweep:
         shutil.copytree(self.folders.work, state)
 
     def _warm(self, known: Container[str]) -> None:
-        """Run each command here once: what it imports and keeps for the process no child has to make again."""
+        """Run each command in the process that is forked for all of them."""
         for operation in OPERATIONS:
             if runnable((*STATES[operation.state], operation.command), known):
                 self.reset(operation)
-                with self.output.open("w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-                    cli.run(self.folders.filled(operation.command))
-        gc.collect()
-        gc.freeze()
+                self.runner.run(self.folders.filled(operation.command), here=True)
 
     def succeed(self, arguments: Sequence[str]) -> Outcome:
         """Run a command that must succeed."""
-        done = run(arguments, self.output)
+        done = self.runner.run(arguments)
         if done.status != 0:
             raise SweptWrongError(f"{arguments} ended with {done.status}: {done.printed}")
         return done
@@ -257,8 +164,8 @@ class Sweep:
 
     def run(self, operation: Operation, arm: str = "", record: str = "", failpoint: str = "") -> Outcome:
         """Run the command of an operation in a child."""
-        arguments = self.folders.filled(operation.command)
-        return run(arguments, self.output, arm, record, failpoint, _core.FORMAT + operation.newer)
+        arguments, engine = self.folders.filled(operation.command), _core.FORMAT + operation.newer
+        return self.runner.run(arguments, arm=arm, record=record, failpoint=failpoint, engine=engine)
 
     def observed(self, operation: Operation) -> str | None:
         """What an index answers; ``None`` where there is none. Every byte of it is verified."""
@@ -344,7 +251,7 @@ class Sweep:
             action, call = point.second
             index = f"{{folder}}/{operation.judged}"
             recovery = self.folders.filled(("build", f"{{{operation.after}}}", "--index", index))
-            again = run(recovery, self.output, arm=f"{action} {call} {self.folders.work}")
+            again = self.runner.run(recovery, arm=f"{action} {call} {self.folders.work}")
             hit = hit and again.hit
             if again.status == 0:
                 self._check_recovered(operation, point)
@@ -451,6 +358,8 @@ class Share(msgspec.Struct, frozen=True):
     """The places in the sources in place of the calls."""
     core: bool = False
     """Also those of the core, each of which also fails."""
+    sweeper: str = ""
+    """The program that lets calls fail."""
 
 
 def sampled(points: list[Point], share: Share, calls: int) -> list[Point]:
@@ -498,9 +407,11 @@ def main() -> None:
     """Sweep a share, and print a line for each operation: points that came about, and what went wrong."""
     share = msgspec.json.decode(sys.argv[1], type=Share)
     scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    share_parsers()
-    with tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root:
-        sweep = Sweep(Path(root))
+    with (
+        tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root,
+        Runner(share.sweeper, Path(root) / "output") as runner,
+    ):
+        sweep = Sweep(Path(root), runner)
         if share.failpoints:
             print(json.dumps(swept(sweep, "failpoints", failpoints_of(share)[share.number :: share.workers])))
             return
