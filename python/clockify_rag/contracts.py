@@ -186,6 +186,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
     excluded_documents: tuple[str, ...] = ()
     """Ids of documents that are searched as if they were not there."""
+    steps: tuple[Step, ...] = ()
+    """How it was understood."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -201,6 +203,8 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """Cosine of the question's vector and the document's."""
     fused: float = 0.0
     """The relevance that the parts were fused to."""
+    reranked: float | None = None
+    """What a model gave that read question and chunk together, 0 to 1."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +220,19 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     scores: Scores
 
 
+class Reranking(msgspec.Struct, frozen=True, kw_only=True):
+    """Hits in another order."""
+
+    hits: tuple[Hit, ...]
+    """Every hit that was given, once, best first. Their ranks need not follow: whoever asked numbers them anew."""
+    steps: tuple[Step, ...] = ()
+    """What was done."""
+    failure: Failure | None = None
+    """Why the order is the one that was given."""
+    sent_to: tuple[str, ...] = ()
+    """Hosts other than this one that saw question and hits."""
+
+
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What a generator is given: hits in the order in which they are shown to it, within its budget."""
 
@@ -227,6 +244,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """How many hits did not fit."""
     generation: int = 0
     """The generation the hits are from; what marks them off in a prompt is derived from it."""
+    steps: tuple[Step, ...] = ()
+    """How they were chosen."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +259,12 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     """Why it broke off."""
     sent_to: tuple[str, ...] = ()
+    generator: str = ""
+    """Which generator wrote it, where that is not the one that was asked first."""
+    degraded: tuple[Failure, ...] = ()
+    """What failed before another generator took over."""
+    steps: tuple[Step, ...] = ()
+    """How it was written."""
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,6 +293,16 @@ class Failure(msgspec.Struct, frozen=True):
     hint: str
 
 
+class NearPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that a refusal offers, by the best of its sections."""
+
+    document_id: str
+    title: str
+    path: str
+    url: str | None
+    anchor: str | None
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one question, with what proves it; or a refusal, which is a result and not an error."""
 
@@ -285,10 +320,20 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     generator: str = ""
     sent_to: tuple[str, ...] = ()
     """Hosts other than this one that saw the question."""
+    degraded: tuple[Failure, ...] = ()
+    """What failed on the way and was done without: the answer is one that was made with less."""
     failure: Failure | None = None
-    """Why no answer was generated, where generation failed."""
+    """Why no answer was generated, where generation failed, or why it broke off."""
+    incomplete: bool = False
+    """Whether the answer broke off before its end: what there is of it is proved as any, and never remembered."""
     quotes_removed: int = 0
     """Quotations of the generator that stand in no given source and lost their quotation marks."""
+    searched: tuple[str, ...] = ()
+    """Of a refusal: the question's words that were looked for, as they were typed."""
+    nearest: tuple[NearPage, ...] = ()
+    """Of a refusal: the pages that come nearest, best first."""
+    trace: tuple[Step, ...] = ()
+    """What happened on the way, in order; the same on every run."""
     timings_ms: Mapping[str, float] = {}
 
 
@@ -299,6 +344,12 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float] = {}
+    steps: tuple[Step, ...] = ()
+    """How the hits were found and ordered, and before that how the question was understood."""
+    degraded: tuple[Failure, ...] = ()
+    """What failed on the way and was done without, such as a reranker that was late."""
+    sent_to: tuple[str, ...] = ()
+    """Hosts other than this one that saw the question."""
     evidence: Evidence
     lexical_only: bool = False
     """Whether vectors were not used although the index has them."""
@@ -503,8 +554,12 @@ class Retriever(Protocol):
 class Reranker(Protocol):
     """Orders hits again (``clockify_rag.rerankers``)."""
 
-    def rerank(self, query: Query, hits: Sequence[Hit], *, top_k: int) -> list[Hit]:
-        """Return at most ``top_k`` of ``hits``, best first, ranks renumbered."""
+    def rerank(self, query: Query, hits: Sequence[Hit], *, top_k: int) -> Reranking:
+        """Return all ``hits``, best first, of which the first ``top_k`` are going to be used.
+
+        None is dropped: what was not looked at stands behind, in the order given. A model that fails, is late or answers what
+        cannot be used leaves the order as it was, and that is told by ``failure``.
+        """
 
 
 @runtime_checkable
