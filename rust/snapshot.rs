@@ -76,7 +76,8 @@ pub struct Question<'a> {
     pub expansions: &'a [(String, f32)],
     /// A chunk passes when it has one value of each group.
     pub filters: &'a [Vec<String>],
-    /// A chunk passes when it has none of these values.
+    /// A chunk passes when it has none of these values. Such chunks are not counted either: what is never asked for does not
+    /// change what the words of the others are worth.
     pub excluded: &'a [String],
     /// Documents that are searched as if they were not there; the index's statistics stay those of all.
     pub excluded_documents: &'a [Id],
@@ -136,12 +137,21 @@ struct Allowed {
     documents: Option<Bitmap>,
 }
 
-/// A filter and the rows that pass it, by segment.
+/// What a filter leaves.
+#[derive(Debug)]
+struct Left {
+    /// The rows that pass, by segment.
+    allowed: Vec<Allowed>,
+    /// The chunks that are not excluded: what BM25 counts by.
+    counted: Statistics,
+}
+
+/// A filter and what it leaves.
 #[derive(Debug)]
 struct Remembered {
     filters: Vec<Vec<String>>,
     excluded: Vec<String>,
-    allowed: Arc<Vec<Allowed>>,
+    left: Arc<Left>,
 }
 
 /// One segment as a generation sees it.
@@ -331,19 +341,24 @@ impl Snapshot {
         })
     }
 
-    /// The rows that pass, by segment; remembered, because most questions share their filters.
-    fn allowed(&self, question: &Question<'_>) -> Result<Arc<Vec<Allowed>>> {
+    /// What the filters leave; remembered, because most questions share them.
+    fn left(&self, question: &Question<'_>) -> Result<Arc<Left>> {
         let lock = || self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         let memorable = question.excluded_documents.is_empty();
         let same = |known: &&Remembered| known.filters == question.filters && known.excluded == question.excluded;
         if memorable && let Some(known) = lock().iter().find(same) {
-            return Ok(Arc::clone(&known.allowed));
+            return Ok(Arc::clone(&known.left));
         }
         // Two threads may both come here and find the same; neither waits for the other.
-        let allowed: Vec<Allowed> = self.views.iter().map(|view| view.allowed(question)).collect::<Result<_>>()?;
-        let allowed = Arc::new(allowed);
+        let mut left = Left { allowed: Vec::with_capacity(self.views.len()), counted: self.chunks };
+        for view in &self.views {
+            let excluded = view.excluded(question)?;
+            left.counted = left.counted.minus(view.statistics(&excluded));
+            left.allowed.push(view.allowed(question, &excluded)?);
+        }
+        let left = Arc::new(left);
         if !memorable {
-            return Ok(allowed);
+            return Ok(left);
         }
         let mut remembered = lock();
         if remembered.len() >= REMEMBERED_FILTERS {
@@ -352,9 +367,9 @@ impl Snapshot {
         remembered.push(Remembered {
             filters: question.filters.to_vec(),
             excluded: question.excluded.to_vec(),
-            allowed: Arc::clone(&allowed),
+            left: Arc::clone(&left),
         });
-        Ok(allowed)
+        Ok(left)
     }
 }
 
@@ -397,7 +412,28 @@ fn views(generation: &Generation, previous: Option<&Snapshot>) -> Result<Vec<Vie
 }
 
 impl View {
-    fn allowed(&self, question: &Question<'_>) -> Result<Allowed> {
+    /// The living chunks that a question excludes.
+    fn excluded(&self, question: &Question<'_>) -> Result<Bitmap> {
+        let mut excluded = Bitmap::empty(self.reader.lexical.chunks());
+        for value in question.excluded {
+            excluded.union(&self.reader.lexical.filter(value)?);
+        }
+        if let Some(dead) = &self.tombstones {
+            excluded.subtract(&dead.chunks);
+        }
+        Ok(excluded)
+    }
+
+    /// The number and the lengths of some chunks.
+    fn statistics(&self, chunks: &Bitmap) -> Statistics {
+        let postings = self.reader.lexical.postings();
+        let lengths = chunks.iter().filter_map(|row| postings.lengths(Level::Chunks, row));
+        lengths.fold(Statistics::default(), |sum, lengths| {
+            sum.plus(Statistics { rows: 1, totals: lengths.map(u64::from) })
+        })
+    }
+
+    fn allowed(&self, question: &Question<'_>, excluded: &Bitmap) -> Result<Allowed> {
         let lexical = &self.reader.lexical;
         let mut chunks = Bitmap::full(lexical.chunks());
         for group in question.filters {
@@ -407,9 +443,7 @@ impl View {
             }
             chunks.intersect(&any);
         }
-        for value in question.excluded {
-            chunks.subtract(&lexical.filter(value)?);
-        }
+        chunks.subtract(excluded);
         if let Some(dead) = &self.tombstones {
             chunks.subtract(&dead.chunks);
         }
@@ -481,7 +515,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
 struct Search<'a> {
     snapshot: &'a Snapshot,
     options: &'a Options,
-    allowed: Arc<Vec<Allowed>>,
+    left: Arc<Left>,
     terms: Vec<String>,
     words: Vec<Asked>,
     /// By segment: the terms with their chunk statistics, and with their document statistics.
@@ -551,6 +585,7 @@ impl<'a> Search<'a> {
         }
         let (mut terms, words) = numbered(&analysis::question_words(question.text, question.language));
         let weights = expand(&mut terms, question);
+        let left = snapshot.left(question)?;
         let mut ordinals = vec![Vec::with_capacity(terms.len()); snapshot.views.len()];
         let mut frequencies = vec![(0u64, 0u64); terms.len()];
         for (view, ordinals) in snapshot.views.iter().zip(&mut ordinals) {
@@ -567,7 +602,7 @@ impl<'a> Search<'a> {
         let weighted = |ordinals: &Vec<Option<u32>>| {
             let terms = || ordinals.iter().zip(&frequencies).zip(&weights);
             let chunk = |((&ordinal, df), &weight): ((&Option<u32>, &(u64, u64)), &f32)| {
-                QueryTerm::new(ordinal, df.0, weight, &snapshot.chunks)
+                QueryTerm::new(ordinal, df.0, weight, &left.counted)
             };
             let document = |((&ordinal, df), &weight): ((&Option<u32>, &(u64, u64)), &f32)| {
                 QueryTerm::new(ordinal, df.1, weight, &snapshot.documents)
@@ -577,14 +612,14 @@ impl<'a> Search<'a> {
         Ok(Self {
             snapshot,
             options,
-            allowed: snapshot.allowed(question)?,
             query: ordinals.iter().map(weighted).collect(),
             terms,
             words,
             vector: question.vector.map(dense::Query::new).transpose()?.flatten(),
             damage: Mutex::default(),
-            chunk_scorer: Scorer::new(options.parameters, Level::Chunks, snapshot.chunks)?,
+            chunk_scorer: Scorer::new(options.parameters, Level::Chunks, left.counted)?,
             document_scorer: Scorer::new(options.parameters, Level::Documents, snapshot.documents)?,
+            left,
         })
     }
 
@@ -596,7 +631,7 @@ impl<'a> Search<'a> {
         let part = |(view, allowed): (&'a View, _)| {
             Ok(Part { vectors: view.reader.vectors.as_ref(), records: view.reader.records()?, allowed })
         };
-        self.snapshot.views.iter().zip(self.allowed.iter()).map(part).collect()
+        self.snapshot.views.iter().zip(&self.left.allowed).map(part).collect()
     }
 
     fn lists(&self) -> Result<Vec<WordLists<'_>>> {
@@ -892,7 +927,7 @@ impl<'a> Search<'a> {
         Evidence {
             idf_coverage,
             title_coverage,
-            covered_mass: idf_coverage * mass / bm25::idf(0, self.snapshot.chunks.rows),
+            covered_mass: idf_coverage * mass / bm25::idf(0, self.left.counted.rows),
             lexical_margin: evidence::lexical_margin(&candidates, (self.options.parameters.k1 + 1.0) * mass),
             best_cosine: cosines.map(|(best, _)| best),
             cosine_margin: cosines.map(|(_, margin)| margin),
@@ -934,7 +969,7 @@ impl<'a> Search<'a> {
     fn word_idf(&self, forms: &[usize]) -> f32 {
         let idf = |term: usize| self.query.first().and_then(|(terms, _)| terms.get(term));
         let known = forms.iter().filter_map(|&form| idf(form)).filter(|term| term.df > 0).map(|term| term.idf);
-        known.min_by(f32::total_cmp).unwrap_or_else(|| bm25::idf(0, self.snapshot.chunks.rows))
+        known.min_by(f32::total_cmp).unwrap_or_else(|| bm25::idf(0, self.left.counted.rows))
     }
 }
 

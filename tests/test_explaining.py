@@ -19,7 +19,7 @@ from clockify_rag.errors import ConfigError, SourceError
 from clockify_rag.explaining import explain, why_not
 from clockify_rag.explaining.absence import STAGES
 from clockify_rag.pipeline import Pipeline, asked_words
-from clockify_rag.retrieval import HybridRetriever
+from clockify_rag.retrieval import EXCLUDED, HybridRetriever
 from folders import write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking, settings_of
 
@@ -167,6 +167,7 @@ class Naive:
         asked = pipeline.embedder.embed_questions([question])[0] if embeds else numpy.zeros(256, numpy.float32)  # type: ignore[union-attr]
         options = pipeline.retriever.options(top_k)  # type: ignore[attr-defined]
         snapshot = pipeline.index.snapshot
+        excluded = [] if "kind" in filters else list(EXCLUDED)
         for document in pipeline.index.documents():
             chunks = pipeline.index.chunks(document.id)
             vectors = numpy.frombuffer(snapshot.vectors_of(document.id), "<f4").reshape(len(chunks), -1)
@@ -177,7 +178,7 @@ class Naive:
             for before, chunk, vector in zip([chunks[0], *chunks], chunks, vectors, strict=False):
                 section += before.heading_path != chunk.heading_path
                 self.sections.append((document.id, section))
-                explained = json.loads(snapshot.explain(question, self.query.language, options, chunk.id))
+                explained = json.loads(snapshot.explain(question, self.query.language, excluded, options, chunk.id))
                 self.chunks.append((chunk, document))
                 self.bm25.append(explained["chunk"]["score"])
                 self.cosine.append(float(vector @ asked))
@@ -185,7 +186,7 @@ class Naive:
 
     def passes(self, row: int) -> bool:
         chunk, document = self.chunks[row]
-        if chunk.kind == "hub" and "kind" not in self.filters:
+        if f"kind={chunk.kind}" in EXCLUDED and "kind" not in self.filters:
             return False
         own = {"source": document.source, "language": document.language, "kind": chunk.kind}
         return all(own[field] in values for field, values in self.filters.items())

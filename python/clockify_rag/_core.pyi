@@ -139,8 +139,8 @@ class Cutting:
         maximum: int,
         overlap: float,
         *,
-        table: int = 0,
-        images: bool = True,
+        table: int,
+        images: bool,
     ) -> Cutting: ...
 
 def chunk(
@@ -359,6 +359,7 @@ class Snapshot:
         self,
         question: str,
         language: str,
+        excluded: Sequence[str],
         options: SearchOptions,
         chunk_id: str,
         expansions: Sequence[tuple[str, float]] = ...,

@@ -290,7 +290,7 @@ pub(super) struct Cutting(ChunkOptions);
 #[pymethods]
 impl Cutting {
     #[new]
-    #[pyo3(signature = (method, target, maximum, overlap, *, table = 0, images = true))]
+    #[pyo3(signature = (method, target, maximum, overlap, *, table, images))]
     fn new(method: &str, target: u32, maximum: u32, overlap: f32, table: u32, images: bool) -> PyResult<Self> {
         let unknown = || PyValueError::new_err(format!("unknown method: {method:?}"));
         let method = Method::from_name(method).ok_or_else(unknown)?;

@@ -449,13 +449,14 @@ impl Snapshot {
         })
     }
 
-    #[pyo3(signature = (question, language, options, chunk_id, expansions = Vec::new()))]
-    #[allow(clippy::needless_pass_by_value)]
+    #[pyo3(signature = (question, language, excluded, options, chunk_id, expansions = Vec::new()))]
+    #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
     fn explain(
         &self,
         py: Python<'_>,
         question: &str,
         language: &str,
+        excluded: Vec<String>,
         options: &SearchOptions,
         chunk_id: &str,
         expansions: Vec<(String, f32)>,
@@ -472,7 +473,7 @@ impl Snapshot {
                 vector: None,
                 expansions: &expansions,
                 filters: &[],
-                excluded: &[],
+                excluded: &excluded,
                 excluded_documents: &[],
             };
             let explained = self.0.explain(&question, &options, place)?;

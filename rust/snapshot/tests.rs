@@ -198,7 +198,7 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
     }
     let search = Search::new(snapshot, question, options).unwrap();
     let (mut rows, mut document_max) = (Vec::new(), 0f32);
-    for (number, (view, allowed)) in snapshot.views.iter().zip(search.allowed.iter()).enumerate() {
+    for (number, (view, allowed)) in snapshot.views.iter().zip(&search.left.allowed).enumerate() {
         let (records, postings) = (view.reader.records().unwrap(), view.reader.lexical.postings());
         let vectors = view.reader.vectors.as_ref().unwrap();
         let (terms, document_terms) = search.terms_of(number as u32);
@@ -267,7 +267,7 @@ fn naive(snapshot: &Snapshot, question: &Question<'_>, options: &Options) -> Ans
     let evidence = Evidence {
         idf_coverage: covered(|held| held.0),
         title_coverage: covered(|held| held.1),
-        covered_mass: covered(|held| held.0) * mass / bm25::idf(0, snapshot.chunks.rows),
+        covered_mass: covered(|held| held.0) * mass / bm25::idf(0, search.left.counted.rows),
         lexical_margin: evidence::lexical_margin(&candidates, (options.parameters.k1 + 1.0) * mass),
         best_cosine: cosines.map(|cosines| cosines.0),
         cosine_margin: cosines.map(|cosines| cosines.1),
@@ -360,7 +360,7 @@ proptest! {
         let snapshot = Index::of(pages).open();
         let vector = vector(&question_text);
         let asked = Question { vector: Some(&vector), ..question(&question_text) };
-        let filtered = Question { excluded: &["area=2".to_owned()], ..asked };
+        let filtered = Question { filters: &[vec!["area=0".to_owned(), "area=1".to_owned()]], ..asked };
         let left_out = Question { excluded_documents: &without, ..asked };
         prop_assert_eq!(answer(&snapshot, &left_out, &options()), answer(&snapshot, &filtered, &options()));
     }
@@ -628,6 +628,20 @@ fn a_lambda_out_of_range_is_refused() {
         let outcome = index.open().search(&question("one"), &options);
         assert!(matches!(outcome, Err(Error::InvalidArgument(_))), "{lambda}");
     }
+}
+
+#[test]
+fn what_is_excluded_is_not_counted() {
+    let score = |pages: Vec<Page>, excluded: &[String]| {
+        let pages = pages.into_iter().enumerate().map(|(number, page)| (id(number as u32), page)).collect();
+        let question = Question { excluded, ..question("one two") };
+        let found =
+            Index::of(pages).open().search(&question, &Options { document_weight: 0.0, ..options() }).unwrap().found;
+        found.iter().map(|found| found.bm25.to_bits()).collect::<Vec<_>>()
+    };
+    let beside = score(vec![page(&["one", "three"]), page(&["one two", "four five six"])], &["ordinal=1".to_owned()]);
+    assert_eq!(beside, score(vec![page(&["one"]), page(&["one two"])], &[]));
+    assert_ne!(beside, score(vec![page(&["one", "three"]), page(&["one two", "four five six"])], &[])[..2]);
 }
 
 #[test]
