@@ -92,6 +92,10 @@ test-python: build ## Tests of the built wheel, with branch coverage
 faults: build ## Kill, tear, fail, flip and lose power at every point there is, with counts (about half an hour on two cores)
 	PYTHONPATH=tests $(BIN)/python -m faults
 
+.PHONY: streams
+streams: build ## Cut a model's stream at every byte, with each of twelve misbehaviours, with counts (some minutes)
+	PYTHONPATH=tests $(BIN)/python tests/streams.py
+
 .PHONY: bench
 bench: build ## Measure speed, on both sides of the border
 	cargo bench
