@@ -1,4 +1,4 @@
-"""``search``, ``ask`` and ``explain``."""
+"""``search`` and ``ask``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from clockify_rag.contracts import Answer, Failure
 
 if TYPE_CHECKING:
     from clockify_rag.index import LocalIndex
-    from clockify_rag.pipeline import Pipeline
 
 KINDS: Final = ("text", "list", "table", "code", "hub")
 """The kinds of chunks."""
@@ -149,26 +148,6 @@ def tell_unknown(
                 output.note(f"hint: there are: {there}")
 
 
-def explain(question: str, target: str | None, *, index: str | None, as_json: bool) -> None:
-    """Print why hits stand where they stand."""
-    configuration = opening.load(("index.path", "--index", index))
-    explanation = _explanation(opening.pipeline(configuration), opening.typed(question), target)
-    if as_json:
-        output.print_json(explanation)
-    else:
-        print_tree(output.Printer(), explanation)
-
-
-def _explanation(pipeline: Pipeline, question: str, target: str | None) -> dict[str, Any]:
-    """Explain the hits, and the chunk ``target``, or every chunk of the page that it names."""
-    if target is None:
-        return pipeline.explain(question)
-    if pipeline.index.chunk(target) is not None:
-        return pipeline.explain(question, target)
-    chunks = pipeline.index.chunks(pipeline.index.find(opening.typed(target)).id)
-    return pipeline.explain(question, *(chunk.id for chunk in chunks))
-
-
 def print_tree(printer: output.Printer, value: Mapping[str, Any], indent: int = 0) -> None:
     """Print nested values as indented lines ``name: value``."""
     margin = "  " * indent
@@ -182,15 +161,7 @@ def print_tree(printer: output.Printer, value: Mapping[str, Any], indent: int = 
                 printer.line(f"{margin}  {number}.")
                 print_tree(printer, item if isinstance(item, Mapping) else {"value": item}, indent + 2)
         else:
-            printer.line(f"{margin}{name}: {_scalar(inner)}")
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(_scalar(item) for item in value)
-    return "-" if value is None else output.one_line(str(value))
+            printer.line(f"{margin}{name}: {output.scalar(inner)}")
 
 
 def _print_answer(printer: output.Printer, answer: Answer) -> None:
@@ -204,8 +175,8 @@ def _print_answer(printer: output.Printer, answer: Answer) -> None:
     for citation in answer.citations:
         printer.line(f"[{citation.marker}] {output.one_line(output.citation_place(citation))}", "cyan")
         printer.line(f'    "{output.one_line(citation.quote)}"')
-    if answer.refused and answer.hits:
-        output.note(f"refused: {answer.reason}; clockify-rag search prints the pages that come nearest")
+    if answer.refused:
+        output.note(f"refused: {answer.reason}")
     if answer.sent_to:
         output.note(f"the question was sent to {', '.join(answer.sent_to)}")
 
