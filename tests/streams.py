@@ -152,7 +152,7 @@ def _wrong(draft: Draft) -> str:
     return ""
 
 
-def sweep(protocol: Protocol, misbehaviour: str, cuts: Iterable[int], threads: int = 32) -> list[tuple[int, Outcome]]:
+def sweep(protocol: Protocol, misbehaviour: str, cuts: Iterable[int], threads: int = 16) -> list[tuple[int, Outcome]]:
     """Return how each cut ended."""
     cases = Cases(protocol)
     with cases.server, ThreadPoolExecutor(threads) as pool:
