@@ -11,7 +11,7 @@ import msgspec
 from clockify_rag.contracts import Context
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.index import decode_chunk
-from clockify_rag.retrieval import HybridRetriever, excluded_values
+from clockify_rag.retrieval import HybridRetriever, excluded_values, weighted_texts
 
 if TYPE_CHECKING:
     from clockify_rag._core import Found
@@ -81,6 +81,7 @@ class Rankings:
             excluded_values(self.query),
             self.retriever.options(self.top_k),
             chunk_id,
+            weighted_texts(self.query),
         )
         decoded: Mapping[str, Any] = msgspec.json.decode(explained)
         return decoded
