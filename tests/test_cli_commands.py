@@ -316,7 +316,7 @@ def test_build_reports(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write(folder, {"docs/node_modules/d.md": "# D\n\nWords.\n"})
     assert run(["build", "docs", *options]) == 0
     captured = capfd.readouterr()
-    assert captured.out.splitlines()[0] == "4 documents, 5 chunks in generation 1 of i"
+    assert captured.out.splitlines()[0] == "4 documents, 6 chunks in generation 1 of i"
     assert "1 documents are in languages that the embedder does not know: found by words" in captured.out
     pages = result_of(capfd, "documents", "--index", "i")["documents"]
     assert "https://help.example/a/exports.html" in [page["url"] for page in pages]
@@ -487,7 +487,8 @@ def test_show(capfd: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("folder")
 def test_a_page_is_found_by_the_names_people_type(capfd: pytest.CaptureFixture[str], name: str) -> None:
     assert result_of(capfd, "show", name)["path"] == "a/exports.md"
-    assert len(result_of(capfd, "explain", QUESTION, name)["chunks"]) == 1
+    # Its section, and the heading above it.
+    assert len(result_of(capfd, "explain", QUESTION, name)["chunks"]) == 2
 
 
 @pytest.mark.parametrize("name", ["export", "exprots.md", "A/Exports.md", "a/exprots.md", "exports.html"])

@@ -82,10 +82,10 @@ def test_each_kind_of_difference_is_told(index: Path) -> None:
     }
     assert [entry.was for entry in found.documents.moved] == ["old/timer.md"]
     assert places(found.chunks) == {
-        "added": ["exports.md#email", "invoices.md#tax"],
-        "removed": ["kiosk.md#pin"],
+        "added": ["exports.md#email", "invoices.md#invoices", "invoices.md#tax"],
+        "removed": ["kiosk.md#kiosk", "kiosk.md#pin"],
         "changed": ["exports.md#limits"],
-        "moved": ["new/timer.md#start"],
+        "moved": ["new/timer.md#timer", "new/timer.md#start"],
     }
 
 
@@ -120,7 +120,7 @@ def test_pages_of_one_text_are_paired_once(tmp_path: Path) -> None:
     build(tmp_path / "index", tmp_path / "docs", {"c.md": text, "x.md": page("X", X="x")})
     found = compare(tmp_path / "index", "1")
     assert [len(entries) for _, entries in comparing.kinds(found.documents)] == [0, 1, 0, 1]
-    assert [len(entries) for _, entries in comparing.kinds(found.chunks)] == [0, 1, 0, 1]
+    assert [len(entries) for _, entries in comparing.kinds(found.chunks)] == [0, 2, 0, 2]
 
 
 def test_questions_tell_what_they_notice(index: Path) -> None:
@@ -172,7 +172,7 @@ def test_the_command(index: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert lines[:3] == [
         "generation 1 to 2",
         "documents: added 1, removed 1, changed 1, moved 1",
-        "chunks: added 2, removed 1, changed 1, moved 1",
+        "chunks: added 3, removed 2, changed 1, moved 2",
     ]
     assert "moved\tdocs/new/timer.md (was old/timer.md)" in lines
     assert "questions: of 1 asked 1 have other pages among the first hits, 1 other chunks" in lines
