@@ -500,16 +500,21 @@ class Pipeline:
         if not draft.text and draft.failure is None:
             return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
-            text, citations, removed = self.verifier.verify(query, context, draft)
+            verified = self.verifier.verify(query, context, draft)
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
-        return msgspec.structs.replace(
+        answered = msgspec.structs.replace(
             found,
-            answer=text,
-            citations=citations,
+            answer=verified.text,
+            citations=verified.citations,
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
             failure=draft.failure,
-            quotes_removed=removed,
+            quotations=verified.quotations,
+            claims=verified.claims,
+            groundedness=verified.groundedness,
+            risk=verified.risk,
+            addresses_removed=verified.addresses_removed,
         )
+        return answered if verified.text or draft.failure else self._refused(answered, query, "unsupported")
 
     def _refused(self, found: Answer, query: Query, reason: RefusalReason) -> Answer:
         from clockify_rag.generation import refusal_text
@@ -761,7 +766,11 @@ class Pipeline:
     def verifier(self) -> Verifier:
         """Proves answers."""
         table = self.settings.verification
-        verifier: Verifier = plugins.create("verifiers", table.verifier, table.arguments)
+        # The table that questions are embedded by is open already.
+        static = self.embedder if hasattr(type(self.embedder), "core") else None
+        verifier: Verifier = plugins.create(
+            "verifiers", table.verifier, table.arguments, policy=table.policy, embedder=static
+        )
         return verifier
 
     @_once

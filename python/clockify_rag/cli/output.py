@@ -199,7 +199,11 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "generation": answer.generation,
         "generator": answer.generator,
         "failure": answer.failure,
-        "quotes_removed": answer.quotes_removed,
+        "quotations": answer.quotations,
+        "claims": answer.claims,
+        "groundedness": answer.groundedness,
+        "risk": answer.risk,
+        "addresses_removed": answer.addresses_removed,
         "sent_to": answer.sent_to,
         "timings_ms": answer.timings_ms,
     }

@@ -1,0 +1,534 @@
+"""Verification: proof for what an answer says, or the claim is taken away.
+
+A citation is one place in one document: the marker's number, and the source's own characters at a span. Folding of
+white space and typography serves only to find a quotation; what is shown is always the source's. So a quotation of a
+model is one of four: verified (and then written as the source has it), misattributed (its marker is moved to the chunk
+that has it), altered (it loses its quotation marks, and the citation carries the run that it comes nearest to) or
+fabricated (it loses its quotation marks).
+
+A statement without a quotation is a claim (``claims``): its facts must stand in the passages that it cites, and enough of its words.
+One that another passage says is given that passage's marker; one that none says is marked, or cut where the policy is strict. Its
+citation is the sentence that says most of it.
+
+Markers that name no passage are removed, and the others are numbered anew in order of appearance, one for each place
+proved. Code is not touched, but for addresses: it has brackets and quotation marks of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from clockify_rag import sentences
+from clockify_rag.contracts import Citation, Claim, Context, Draft, Query, Quotation, Span, Step, Verdict, Verified
+from clockify_rag.errors import InvalidSetting
+from clockify_rag.verification import claims, quotations
+from clockify_rag.verification.editing import HIDDEN, Edit, Edited, code_spans, hidden, paragraphs
+from clockify_rag.verification.links import REMOVED, Addresses, citation_link
+
+if TYPE_CHECKING:
+    from clockify_rag import _core
+    from clockify_rag.embedding import StaticEmbedder
+    from clockify_rag.verification.quotations import Quoted
+
+Policy = Literal["strict", "balanced", "off"]
+"""What becomes of a sentence that no passage says: it is cut, marked, or not looked at."""
+
+UNSUPPORTED = "[?]"
+"""What stands behind a sentence that no passage says."""
+
+_MARKERS = re.compile(r"[ \t]*\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\](?!\()")
+_MARKED = re.compile(r"[ \t]*\[\?\](?!\()")
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """What one marker proves: a hit of the context, and the span of its document."""
+
+    hit: int
+    span: Span
+    quote: str
+    start: int = 0
+    """Where the quote begins in the hit's text."""
+
+
+class _Marker(msgspec.Struct):
+    """One number in brackets of a draft."""
+
+    start: int
+    end: int
+    hit: int
+    """The hit's place in the context, from 0."""
+    place: _Place | None = None
+    """What it proves, as soon as that is known."""
+
+
+class QuoteVerifier:
+    """Checks markers, quotations, addresses and claims against the chunks that were shown.
+
+    Args:
+        policy: what becomes of a sentence that no passage says: ``strict`` cuts it, ``balanced`` marks it, ``off`` does not look.
+        altered: how much, 0 to 1, of a quotation that stands nowhere the passages must have for it to be one of theirs that was
+            altered; its citation then carries the run that it comes nearest to.
+        embedder: compares sentences; by default the table that is shipped, opened when a model's text is first checked.
+    """
+
+    def __init__(
+        self, policy: Policy = "balanced", altered: float = 0.75, embedder: StaticEmbedder | None = None
+    ) -> None:
+        if policy not in ("strict", "balanced", "off"):
+            raise InvalidSetting(
+                f"there is no policy {policy!r}",
+                hint="there are strict, balanced and off",
+                setting="verification.policy",
+            )
+        self.policy: Policy = policy
+        self.altered = altered
+        self._embedder = embedder
+
+    @cached_property
+    def table(self) -> _core.StaticEmbedder:
+        """The table that sentences are compared by."""
+        if self._embedder is not None:
+            return self._embedder.core
+        from clockify_rag.embedding import StaticEmbedder
+
+        return StaticEmbedder().core
+
+    def verify(self, query: Query, context: Context, draft: Draft) -> Verified:
+        """Return the text with its markers renumbered and one citation for each, and what was found.
+
+        Args:
+            query: what was asked; its language is the draft's where that does not tell.
+            context: what the draft was written from; its texts are what may be cited.
+            draft: the text; with ``quotes`` it must be these, each with its marker and a blank line between, or it is
+            checked as any.
+        """
+        if draft.quotes and (proved := _exact(context, draft)):
+            return proved
+        return _Verification(self, query, context, draft.text).run()
+
+
+def _exact(context: Context, draft: Draft) -> Verified | None:
+    """Prove a draft that consists of quotations by comparing each with the slice it names; ``None`` if one differs."""
+    places: list[_Place] = []
+    for hit, span in draft.quotes:
+        chunk = context.hits[hit].chunk if 0 <= hit < len(context.hits) else None
+        text = None if chunk is None else chunk.slice(span)
+        if chunk is None or not text:
+            return None
+        places.append(_Place(hit, span, text, chunk.text.find(text)))
+    if "\n\n".join(f"{place.quote} [{place.hit + 1}]" for place in places) != draft.text:
+        return None
+    numbers = {place: number for number, place in enumerate(dict.fromkeys(places), 1)}
+    parts: list[str] = []
+    proved: list[Claim] = []
+    position = 0
+    for place in places:
+        span = (position, position + len(place.quote))
+        proved.append(Claim(text=place.quote, span=span, markers=(numbers[place],), supported=True, support=1.0))
+        parts.append(f"{place.quote} [{numbers[place]}]")
+        position += len(parts[-1]) + 2
+    return Verified(
+        text="\n\n".join(parts),
+        citations=tuple(_citation(context, place, number) for place, number in numbers.items()),
+        claims=tuple(proved),
+        groundedness=1.0,
+    )
+
+
+def _citation(context: Context, place: _Place, number: int) -> Citation:
+    hit = context.hits[place.hit]
+    return Citation(
+        marker=number,
+        chunk_id=hit.chunk.id,
+        document_id=hit.document.id,
+        path=hit.document.path,
+        url=hit.document.url,
+        anchor=hit.chunk.anchor,
+        quote=place.quote,
+        span=place.span,
+        link=citation_link(hit, place.quote, place.start),
+    )
+
+
+class _Finding(msgspec.Struct):
+    """A quotation of a draft, judged."""
+
+    text: str
+    verdict: Verdict
+    marker: _Marker | None
+
+
+class _Judged(msgspec.Struct):
+    """A sentence of a draft, judged."""
+
+    sentence: claims.Sentence
+    groups: list[list[_Marker]]
+    """The markers that it rests on."""
+    words: int
+    support: float | None
+    supported: bool | None
+    problems: tuple[str, ...]
+
+
+class _Verification:
+    """The check of one draft."""
+
+    def __init__(self, verifier: QuoteVerifier, query: Query, context: Context, text: str) -> None:
+        from clockify_rag import _core
+
+        self.verifier = verifier
+        self.query = query
+        self.context = context
+        self.text = text
+        self.code = code_spans(text)
+        self.citable = [place for place, hit in enumerate(context.hits) if hit.chunk.kind != "hub"]
+        self.edits: list[Edit] = []
+        self.groups: list[list[_Marker]] = []
+        self.findings: list[_Finding] = []
+        self.counts: Counter[str] = Counter()
+        self.passages = _core.Passages(
+            [
+                (text, "\n".join((hit.document.title, *hit.chunk.heading_path)), hit.document.language)
+                for hit, text in zip(context.hits, context.texts, strict=True)
+            ]
+        )
+
+    def run(self) -> Verified:
+        """Check markers, quotations, addresses and claims, and put the text together."""
+        self._find_markers()
+        self._check_quotations()
+        self._check_addresses()
+        judged = [] if self.verifier.policy == "off" else self._check_claims()
+        numbers: dict[_Place, int] = {}
+        written: dict[int, tuple[int, ...]] = {}
+        for group in sorted(self.groups, key=lambda group: group[0].start):
+            written[id(group)] = self._number(group, numbers)
+        edited = Edited(self.text, self.edits)
+        grounded = claims.groundedness([(one.words, one.supported) for one in judged])
+        guesses = sum(any(problem.startswith("speculation") for problem in one.problems) for one in judged)
+        verdicts = [finding.verdict for finding in self.findings]
+        return Verified(
+            text=edited.text,
+            citations=tuple(_citation(self.context, place, number) for place, number in numbers.items()),
+            quotations=tuple(
+                Quotation(
+                    text=finding.text,
+                    verdict=finding.verdict,
+                    marker=numbers.get(finding.marker.place) if finding.marker and finding.marker.place else None,
+                )
+                for finding in self.findings
+            ),
+            claims=tuple(self._claim(one, edited, written) for one in judged),
+            groundedness=grounded,
+            risk=claims.risk(grounded, verdicts, self.counts["addresses removed"], guesses),
+            addresses_removed=self.counts["addresses removed"],
+            steps=self._steps(judged),
+        )
+
+    # Markers
+
+    def _find_markers(self) -> None:
+        for match in _MARKERS.finditer(self.text):
+            if self._in_code(match.start(1)):
+                continue
+            named = [int(number) - 1 for number in re.findall(r"\d+", match[1])]
+            group = [_Marker(match.start(), match.end(), hit) for hit in dict.fromkeys(named) if hit in self.citable]
+            self.counts["markers removed"] += len(named) - len(group)
+            if group:
+                self.groups.append(group)
+            else:
+                self.edits.append(Edit(match.start(), match.end(), ""))
+        for match in _MARKED.finditer(self.text):
+            if not self._in_code(match.start()):
+                self.edits.append(Edit(match.start(), match.end(), ""))
+
+    def _in_code(self, position: int) -> bool:
+        return any(start <= position < end for start, end in self.code)
+
+    def _number(self, group: list[_Marker], numbers: dict[_Place, int]) -> tuple[int, ...]:
+        places = [marker.place or self._beginning(marker.hit) for marker in group]
+        written = tuple(
+            dict.fromkeys(numbers.setdefault(place, len(numbers) + 1) for place in places if place is not None)
+        )
+        original = self.text[group[0].start : group[0].end]
+        space = original[: len(original) - len(original.lstrip())] if original else " "
+        text = space + "".join(f"[{number}]" for number in written) if written else ""
+        self.edits.append(Edit(group[0].start, group[0].end, text))
+        return written
+
+    def _beginning(self, hit: int) -> _Place | None:
+        """Return the sentence of a passage that says most of what was asked, for a marker that proves nothing in particular."""
+        text = self.context.texts[hit]
+        ((_, support, _),) = self.passages.check([(self.query.text, [hit])], self.query.language)
+        if support is not None:
+            return self._place(hit, *claims.sentence_at(text, *support[4:]))
+        units = sentences.units(text)
+        return self._place(hit, *units[0]) if units else None
+
+    def _place(self, hit: int, start: int, end: int) -> _Place | None:
+        """Return the place of a run of a hit's text; its longest part where it crosses slices of the document."""
+        text = self.context.texts[hit]
+        found = []
+        for first, last in [(start, end), *_lines_within(text, start, end)]:
+            if first < last and (span := self.context.hits[hit].chunk.locate(first, last)):
+                found.append(_Place(hit, span, text[first:last], first))
+        return max(found, key=lambda place: len(place.quote), default=None)
+
+    # Quotations
+
+    def _check_quotations(self) -> None:
+        waiting = list(quotations.find(self.text))
+        accounted: list[Span] = []
+        while waiting:
+            quoted = waiting.pop(0)
+            if any(start < quoted.end and quoted.start < end for start, end in accounted):
+                continue
+            if self._check_quotation(quoted):
+                accounted.append((quoted.start, quoted.end))
+            else:
+                accounted += quoted.marks
+                waiting = [*quotations.within(self.text, quoted), *waiting]
+        for start, end in quotations.strays(self.text, accounted):
+            self.counts["quotation marks removed"] += 1
+            self.edits.append(Edit(start, end, ""))
+
+    def _check_quotation(self, quoted: Quoted) -> bool:
+        """Judge a quotation; return whether it is shown as one."""
+        content = _MARKERS.sub("", quotations.inner(self.text, quoted)).strip()
+        self._move_behind(quoted)
+        markers = self._markers_of(quoted)
+        cited = list(dict.fromkeys(marker.hit for marker in markers))
+        order = [*cited, *(hit for hit in self.citable if hit not in cited)]
+        wordings = quotations.wordings(content)
+        (found,) = self.passages.judge([([wording for wording, _ in wordings], order)])
+        place = None
+        verdict: Verdict = "fabricated"
+        if found is not None:
+            wording, hit, start, end, likeness = found
+            if wording is not None and (place := self._place(hit, start, end)):
+                verdict = "verified" if not cited or hit in cited else "misattributed"
+                self._rewrite(quoted, place.quote, wordings[wording][1])
+            elif wording is None and likeness >= self.verifier.altered:
+                verdict, place = "altered", self._place(hit, start, end)
+        marker = None if place is None else self._attribute(quoted.end, markers, place)
+        self.findings.append(_Finding(content, verdict, marker))
+        if verdict in ("verified", "misattributed"):
+            return True
+        self.edits += [Edit(start, end, "") for start, end in quoted.marks]
+        return False
+
+    def _rewrite(self, quoted: Quoted, quote: str, left: str) -> None:
+        """Write the source's own characters between the marks, and punctuation that is not the source's behind them."""
+        if not quoted.is_block:
+            self.edits.append(Edit(*quoted.inner, quote))
+        else:
+            lines = self.text[quoted.start : quoted.end]
+            mark = lines[: len(lines) - len(lines.lstrip(" >"))] or "> "
+            self.edits.append(Edit(quoted.start, quoted.end, mark + quote.replace("\n", f"\n{mark}")))
+        if left and not self.text.startswith((left[0], ".", "!", "?"), quoted.end):
+            self.edits.append(Edit(quoted.end, quoted.end, left[0]))
+
+    def _move_behind(self, quoted: Quoted) -> None:
+        """Let markers that stand within a quotation stand behind it."""
+        for group in self.groups:
+            for marker in group:
+                if quoted.start < marker.start < quoted.end:
+                    self.edits.append(Edit(marker.start, marker.end, ""))
+                    marker.start = marker.end = quoted.end
+
+    def _markers_of(self, quoted: Quoted) -> list[_Marker]:
+        """Return the markers that stand for a quotation: the next ones before another quotation or the paragraph's
+        end.
+        """
+        limit = next((end for start, end in paragraphs(self.text) if start <= quoted.start < end), len(self.text))
+        following = (other.start for other in quotations.find(self.text) if quoted.end <= other.start < limit)
+        limit = max(next(following, limit), quoted.end + 1)
+        after = [group for group in self.groups if quoted.end <= group[0].start < limit]
+        adjacent = after[:1]
+        for group in after[1:]:
+            if group[0].start == adjacent[-1][0].end:
+                adjacent.append(group)
+        return [marker for group in adjacent for marker in group if marker.place is None]
+
+    def _attribute(self, end: int, markers: list[_Marker], place: _Place) -> _Marker:
+        """Let the marker of the chunk that has the quotation prove it; move one, or add one, where none does."""
+        marker = next((marker for marker in markers if marker.hit == place.hit), markers[0] if markers else None)
+        if marker is None:
+            marker = _Marker(end, end, place.hit)
+            self.groups.append([marker])
+        marker.hit, marker.place = place.hit, place
+        return marker
+
+    # Addresses
+
+    def _check_addresses(self) -> None:
+        for edit in Addresses(self.context).edits(self.text):
+            self.counts["addresses removed"] += 1
+            self.edits.append(edit)
+
+    # Claims
+
+    def _check_claims(self) -> list[_Judged]:
+        taken = [(marker.start, marker.end) for group in self.groups for marker in group]
+        taken += [(edit.start, edit.end) for edit in self.edits if edit.text in ("", REMOVED)]
+        plain = hidden(hidden(self.text, _fences(self.code, self.text)), taken, " ")
+        found = claims.find(plain)
+        own = [self._groups_of(found, row) for row in range(len(found))]
+        rested = claims.resting(found, [[marker.hit for group in groups for marker in group] for groups in own])
+        language = self._language(plain)
+        statements = [plain[one.start : one.end].replace(HIDDEN, " ") for one in found]
+        shown = [
+            (statement, list(places or self.citable)) for statement, places in zip(statements, rested, strict=True)
+        ]
+        checked = self.passages.check(shown, language, self._table(language))
+        judged = []
+        for row, one in enumerate(found):
+            judged.append(self._judge(one, statements[row], own[row], rested[row], checked[row], language))
+        return judged
+
+    def _table(self, language: str) -> _core.StaticEmbedder | None:
+        return self.verifier.table if language in ("en", "") else None
+
+    def _language(self, plain: str) -> str:
+        from clockify_rag import _core
+
+        return _core.detect_language(plain.replace(HIDDEN, " "), self.query.language)
+
+    def _groups_of(self, found: Sequence[claims.Sentence], row: int) -> list[list[_Marker]]:
+        """Return the markers of a sentence: within it, or behind it on its line before the next one."""
+        one = found[row]
+        line_end = self.text.find("\n", one.end)
+        limit = len(self.text) if line_end < 0 else line_end
+        if row + 1 < len(found):
+            limit = min(limit, found[row + 1].start - 1)
+        line_start = self.text.rfind("\n", 0, one.start) + 1
+        first_of_line = not self.text[line_start : one.start].strip(" \t-*•0123456789.)[],;")
+        begin = line_start if first_of_line else one.start
+        return [group for group in self.groups if begin <= group[0].start <= limit]
+
+    def _judge(
+        self,
+        one: claims.Sentence,
+        statement: str,
+        groups: list[list[_Marker]],
+        rested: tuple[int, ...],
+        checked: tuple[list[Any], Any, bool],
+        language: str,
+    ) -> _Judged:
+        verdict = _support(checked)
+        free = [marker for group in groups for marker in group if marker.place is None]
+        if (
+            verdict.supported is False
+            and len(free) == 1 == len(rested)
+            and (moved := self._elsewhere(statement, free[0], language))
+        ):
+            free[0].hit = moved[0]
+            verdict, rested = moved[1], (moved[0],)
+            self.counts["markers moved"] += 1
+        if verdict.supported and not rested and verdict.passage is not None:
+            marker = _Marker(one.end, one.end, verdict.passage)
+            groups = [[marker]]
+            free, rested = [marker], (verdict.passage,)
+            self.groups.append([marker])
+            self.counts["markers added"] += 1
+        self._cite(statement, free, language)
+        texts = [self.context.texts[hit] for hit in rested or self.citable]
+        guess = claims.speculation(statement, texts)
+        problems = (*verdict.problems, *((f"speculation: {guess}",) if guess else ()))
+        if verdict.supported is False:
+            self._take(one, groups)
+        words = sentences.word_count(statement)
+        return _Judged(one, groups, words, verdict.support, verdict.supported, problems)
+
+    def _elsewhere(self, statement: str, marker: _Marker, language: str) -> tuple[int, _Verdict] | None:
+        """Return the passage that says a statement, best first, where the one that is cited does not."""
+        others = [hit for hit in self.citable if hit != marker.hit]
+        checked = self.passages.check([(statement, [hit]) for hit in others], language, self._table(language))
+        verdicts = [(hit, _support(one)) for hit, one in zip(others, checked, strict=True)]
+        saying = [(hit, verdict) for hit, verdict in verdicts if verdict.supported]
+        return max(saying, key=lambda found: (found[1].support or 0.0, -found[0]), default=None)
+
+    def _cite(self, statement: str, markers: Sequence[_Marker], language: str) -> None:
+        """Let each marker that proves no quotation prove the sentence of its passage that says most of a statement."""
+        checked = self.passages.check([(statement, [marker.hit]) for marker in markers], language)
+        for marker, (_, support, _) in zip(markers, checked, strict=True):
+            if support is not None:
+                text = self.context.texts[marker.hit]
+                marker.place = self._place(marker.hit, *claims.sentence_at(text, *support[4:]))
+
+    def _take(self, one: claims.Sentence, groups: Iterable[list[_Marker]]) -> None:
+        """Mark a sentence that no passage says, or cut it with its markers."""
+        end = max([one.end, *(group[0].end for group in groups)])
+        if self.verifier.policy == "balanced":
+            self.edits.append(Edit(end, end, f" {UNSUPPORTED}"))
+            return
+        for group in groups:
+            self.groups.remove(group)
+        line = self.text.rfind("\n", 0, one.start) + 1
+        whole_line = not self.text[line : one.start].strip() and self.text[end : end + 1] == "\n"
+        self.edits.insert(0, Edit(line if whole_line else one.start, end + whole_line, ""))
+
+    def _claim(self, one: _Judged, edited: Edited, written: dict[int, tuple[int, ...]]) -> Claim:
+        cut = one.supported is False and self.verifier.policy == "strict"
+        span = None if cut else edited.place(one.sentence.start, one.sentence.end)
+        return Claim(
+            text=self.text[one.sentence.start : one.sentence.end] if span is None else edited.text[slice(*span)],
+            span=span,
+            markers=tuple(dict.fromkeys(number for group in one.groups for number in written.get(id(group), ()))),
+            supported=one.supported,
+            support=one.support,
+            problems=one.problems,
+        )
+
+    def _steps(self, judged: Sequence[_Judged]) -> tuple[Step, ...]:
+        steps = []
+        if self.findings:
+            counted = Counter(finding.verdict for finding in self.findings)
+            steps.append(Step(stage="verify", name="quotations", details=dict(sorted(counted.items()))))
+        if judged:
+            details = {
+                "supported": sum(one.supported is True for one in judged),
+                "unsupported": sum(one.supported is False for one in judged),
+                "unknown": sum(one.supported is None for one in judged),
+                "policy": self.verifier.policy,
+            }
+            steps.append(Step(stage="verify", name="claims", details=details))
+        changed = {name: count for name, count in sorted(self.counts.items()) if count}
+        if changed:
+            steps.append(Step(stage="verify", name="changes", details=changed))
+        return tuple(steps)
+
+
+class _Verdict(msgspec.Struct, frozen=True):
+    """What the core's comparison of a sentence comes to."""
+
+    support: float | None
+    supported: bool | None
+    problems: tuple[str, ...]
+    passage: int | None
+
+
+def _support(checked: tuple[list[tuple[str, str]], Any, bool]) -> _Verdict:
+    facts, support, comparable = checked
+    problems = tuple(f"{kind}: {words}" for kind, words in facts)
+    if not comparable:
+        return _Verdict(None, False if problems else None, problems, None)
+    probability = 0.0 if support is None else round(claims.probability(*support[:3]), 4)
+    said = probability >= claims.BAR
+    problems = problems if said else (*problems, "words: too few of them stand there")
+    return _Verdict(probability, said and not problems, problems, None if support is None else support[3])
+
+
+def _fences(code: Sequence[Span], text: str) -> list[Span]:
+    """Return the code that is no part of a sentence."""
+    return [span for span in code if text.startswith("```", span[0])]
+
+
+def _lines_within(text: str, start: int, end: int) -> Iterable[Span]:
+    return ((start + first, start + last) for first, last in sentences.lines(text[start:end]))
