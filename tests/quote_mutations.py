@@ -67,7 +67,8 @@ def _hit(document: Document, chunk: Chunk) -> Hit:
 
 def folded(text: str) -> str:
     """Return a text as one line of words without case and punctuation: a naive comparison of wordings."""
-    return f" {' '.join(re.findall(r'[^\W_]+', text.casefold()))} "
+    words = " ".join(re.findall(r"[^\W_]+", text.casefold()))
+    return f" {words} "
 
 
 def cases(documents: Sequence[Sequence[Hit]], generator: random.Random, count: int) -> list[Case]:

@@ -47,9 +47,9 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     "rerankers": {"mmr": "clockify_rag.reranking:MmrReranker", "none": "clockify_rag.reranking:NoReranker"},
     "packers": {"by-relevance": "clockify_rag.packing:RelevancePacker"},
     "generators": {
-        "extractive": "clockify_rag.generation:ExtractiveGenerator",
-        "ollama": "clockify_rag.generation:OllamaGenerator",
-        "openai": "clockify_rag.generation:OpenAIGenerator",
+        "extractive": "clockify_rag.generation.extractive:ExtractiveGenerator",
+        "ollama": "clockify_rag.generation.ollama:OllamaGenerator",
+        "openai": "clockify_rag.generation.openai:OpenAIGenerator",
     },
     "verifiers": {"quotes": "clockify_rag.verification:QuoteVerifier"},
 }
