@@ -25,7 +25,10 @@ use facts::{Name, Number, Polarity, Stated};
 /// A sentence with this share of words (Dice) in a run of a passage is taken from that run.
 const TAKEN: f32 = 0.6;
 
-/// Words around a run in which what it says of names and negations may still stand.
+/// With this share it is the run, but for a word or two.
+const VERBATIM: f32 = 0.9;
+
+/// Words around a run in which its names and numbers may still stand.
 const AROUND: usize = 4;
 
 /// A text that may be cited.
@@ -294,18 +297,17 @@ impl Place {
         Run::of(passage.text.as_str(), stated.folded.source(first.range.start..last.range.end)?)
     }
 
-    /// The words among which negations and names of the run may stand: those of its sentence that are near.
-    fn near(&self, passage: &Passage) -> Range<usize> {
-        let stated = passage.stated();
-        let begin = (self.run.start.saturating_sub(AROUND)..self.run.start)
-            .rev()
-            .take_while(|&at| stated.words.get(at + 1).is_some_and(|word| !word.begins))
-            .last()
-            .unwrap_or(self.run.start);
-        let end = (self.run.end..self.run.end + AROUND)
-            .take_while(|&at| stated.words.get(at).is_some_and(|word| !word.begins))
-            .last()
-            .map_or(self.run.end, |at| at + 1);
+    /// The words of the sentences that the run lies in, and no more than `around` beside it.
+    fn near(&self, passage: &Passage, around: usize) -> Range<usize> {
+        let words = &passage.stated().words;
+        let mut begin = self.run.start;
+        while begin > self.run.start.saturating_sub(around) && words.get(begin).is_some_and(|word| !word.begins) {
+            begin -= 1;
+        }
+        let mut end = self.run.end;
+        while end < self.run.end.saturating_add(around) && words.get(end).is_some_and(|word| !word.begins) {
+            end += 1;
+        }
         begin..end
     }
 }
@@ -361,30 +363,32 @@ fn names(stated: &Stated, cited: &[(usize, &Passage)]) -> Vec<Problem> {
         .collect()
 }
 
-/// A negation that stands nowhere near, or one of the passage's that the sentence leaves out.
+/// A negation that stands in no sentence like it, or one of the passage's that the sentence leaves out.
 fn negation(stated: &Stated, passages: &[Passage], places: &[Place]) -> Vec<Problem> {
+    let found = |place: &Place, range: Range<usize>, polarity| {
+        passages.get(place.passage).map(|passage| passage.stated().polarities(range, polarity)).unwrap_or_default()
+    };
+    let whole = |place: &Place| match passages.get(place.passage) {
+        Some(passage) if place.taken >= TAKEN => place.near(passage, usize::MAX),
+        _ => place.around.clone(),
+    };
     let own = stated.polarities(0..stated.words.len(), Polarity::Negates);
     let best = places.iter().map(|place| place.window).fold(0.0, f32::max);
-    let near = |place: &Place, polarity| {
-        let Some(passage) = passages.get(place.passage) else { return Vec::new() };
-        let range = if own.is_empty() || place.taken >= TAKEN { place.near(passage) } else { place.around.clone() };
-        passage.stated().polarities(range, polarity)
-    };
-    let nearby = || places.iter().filter(|place| place.window >= 0.8 * best);
     if let Some(word) = own.first() {
-        let stands = nearby()
-            .any(|place| !near(place, Polarity::Negates).is_empty() || !near(place, Polarity::Restricts).is_empty());
-        if !stands {
+        let negates = |place: &Place| {
+            [Polarity::Negates, Polarity::Restricts]
+                .iter()
+                .any(|polarity| !found(place, whole(place), *polarity).is_empty())
+        };
+        if !places.iter().filter(|place| place.window >= 0.8 * best).any(negates) {
             return vec![Problem { kind: Kind::Negation, words: word.clone() }];
         }
     }
     let Some(taken) = places.iter().max_by(|one, other| one.taken.total_cmp(&other.taken)) else { return Vec::new() };
-    let theirs =
-        passages.get(taken.passage).map(|passage| passage.stated().polarities(taken.near(passage), Polarity::Negates));
-    let theirs = theirs.unwrap_or_default();
-    let fewer = if own.is_empty() { taken.taken >= TAKEN } else { taken.taken >= 0.9 };
+    let theirs = found(taken, taken.run.start.saturating_sub(1)..taken.run.end, Polarity::Negates);
+    let enough = if own.is_empty() { TAKEN } else { VERBATIM };
     match theirs.first() {
-        Some(word) if fewer && theirs.len() > own.len() => {
+        Some(word) if taken.taken >= enough && theirs.len() > own.len() => {
             vec![Problem { kind: Kind::Negation, words: word.clone() }]
         }
         _ => Vec::new(),
@@ -397,7 +401,7 @@ fn elsewhere(stated: &Stated, place: &Place, passage: &Passage) -> Vec<Problem> 
         return Vec::new();
     }
     let theirs = passage.stated();
-    let near = place.near(passage);
+    let near = place.near(passage, AROUND);
     let here: Vec<&Number> = theirs.numbers.iter().filter(|number| near.contains(&number.word)).collect();
     let above = &passage.named().numbers;
     let unsaid = here.iter().any(|number| !stated.numbers.iter().any(|own| own.equals(number)));

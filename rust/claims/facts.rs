@@ -73,7 +73,7 @@ pub(super) struct Name {
 
 impl Name {
     pub(super) fn words(&self) -> &str {
-        &self.whole
+        self.rest.as_ref().unwrap_or(&self.whole)
     }
 
     /// The ways in which it may stand elsewhere: one or many, and without what may be no part of it.
@@ -292,7 +292,8 @@ fn numbers(text: &str, words: &[Word], language: Language) -> Vec<Number> {
         if !suffix.is_empty() && inner.is_none() {
             continue;
         }
-        let sign = [symbol, before].into_iter().flatten().find_map(|sign| unit(sign.encode_utf8(&mut [0; 4])));
+        let signs = [symbol, before].into_iter().flatten().filter(|sign| !sign.is_alphanumeric());
+        let sign = signs.into_iter().find_map(|sign| unit(sign.encode_utf8(&mut [0; 4])));
         let named = unit(&lower);
         let end = if inner.is_none() && named.is_some() {
             following.map_or(word.range.end, |next| next.range.end)

@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -41,6 +41,9 @@ Policy = Literal["strict", "balanced", "off"]
 
 UNSUPPORTED = "[?]"
 """What stands behind a sentence that no passage says."""
+
+_Checked = tuple[Sequence[tuple[str, str]], tuple[float, float, float | None, int, int, int] | None, bool]
+"""Of a sentence, as the core found it: facts that are missing, how much stands there, whether that could be compared."""
 
 _MARKERS = re.compile(r"[ \t]*\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\](?!\()")
 _MARKED = re.compile(r"[ \t]*\[\?\](?!\()")
@@ -164,16 +167,30 @@ class _Finding(msgspec.Struct):
     marker: _Marker | None
 
 
+class _Verdict(msgspec.Struct):
+    """What the core's comparison of a sentence comes to."""
+
+    support: float | None
+    supported: bool | None
+    problems: tuple[str, ...]
+    passage: int | None
+
+
 class _Judged(msgspec.Struct):
     """A sentence of a draft, judged."""
 
     sentence: claims.Sentence
-    groups: list[list[_Marker]]
-    """The markers that it rests on."""
-    words: int
-    support: float | None
-    supported: bool | None
-    problems: tuple[str, ...]
+    statement: str
+    """The sentence without markers."""
+    own: Sequence[list[_Marker]]
+    rested: Sequence[list[_Marker]]
+    """The markers that it rests on: its own, or those of another sentence."""
+    verdict: _Verdict
+
+    @property
+    def end(self) -> int:
+        """Where it ends, with its markers."""
+        return max([self.sentence.end, *(group[0].end for group in self.own if group)])
 
 
 class _Verification:
@@ -194,7 +211,11 @@ class _Verification:
         self.counts: Counter[str] = Counter()
         self.passages = _core.Passages(
             [
-                (text, "\n".join((hit.document.title, *hit.chunk.heading_path)), hit.document.language)
+                (
+                    text,
+                    "\n".join((hit.document.title, *hit.chunk.heading_path)),
+                    hit.document.language or _core.detect_language(text, ""),
+                )
                 for hit, text in zip(context.hits, context.texts, strict=True)
             ]
         )
@@ -204,14 +225,14 @@ class _Verification:
         self._find_markers()
         self._check_quotations()
         self._check_addresses()
-        judged = [] if self.verifier.policy == "off" else self._check_claims()
+        judged = self._check_claims()
         numbers: dict[_Place, int] = {}
         written: dict[int, tuple[int, ...]] = {}
         for group in sorted(self.groups, key=lambda group: group[0].start):
             written[id(group)] = self._number(group, numbers)
         edited = Edited(self.text, self.edits)
-        grounded = claims.groundedness([(one.words, one.supported) for one in judged])
-        guesses = sum(any(problem.startswith("speculation") for problem in one.problems) for one in judged)
+        grounded = claims.groundedness([(sentences.word_count(one.statement), one.verdict.supported) for one in judged])
+        guesses = sum(problem.startswith("speculation") for one in judged for problem in one.verdict.problems)
         verdicts = [finding.verdict for finding in self.findings]
         return Verified(
             text=edited.text,
@@ -283,7 +304,7 @@ class _Verification:
     # Quotations
 
     def _check_quotations(self) -> None:
-        waiting = list(quotations.find(self.text))
+        waiting = quotations.find(self.text)
         accounted: list[Span] = []
         while waiting:
             quoted = waiting.pop(0)
@@ -380,16 +401,29 @@ class _Verification:
         plain = hidden(hidden(self.text, _fences(self.code, self.text)), taken, " ")
         found = claims.find(plain)
         own = [self._groups_of(found, row) for row in range(len(found))]
-        rested = claims.resting(found, [[marker.hit for group in groups for marker in group] for groups in own])
+        rested = claims.resting(found, own)
         language = self._language(plain)
         statements = [plain[one.start : one.end].replace(HIDDEN, " ") for one in found]
-        shown = [
-            (statement, list(places or self.citable)) for statement, places in zip(statements, rested, strict=True)
-        ]
+        if self.verifier.policy == "off":
+            for groups, statement in zip(own, statements, strict=True):
+                self._cite(statement, groups, language)
+            return []
+        cited = [list(dict.fromkeys(marker.hit for group in groups for marker in group)) for groups in rested]
+        shown = [(statement, places or self.citable) for statement, places in zip(statements, cited, strict=True)]
         checked = self.passages.check(shown, language, self._table(language))
         judged = []
         for row, one in enumerate(found):
-            judged.append(self._judge(one, statements[row], own[row], rested[row], checked[row], language))
+            verdict = _support(checked[row])
+            verdict = self._moved(statements[row], own[row], cited[row], verdict, language)
+            guess = claims.speculation(statements[row], [self.context.texts[hit] for hit in cited[row] or self.citable])
+            if guess:
+                verdict.problems += (f"speculation: {guess}",)
+            judged.append(_Judged(one, statements[row], own[row], rested[row], verdict))
+        if self.verifier.policy == "strict":
+            self._cut(judged)
+        for each in judged:
+            self._mark(each)
+            self._cite(each.statement, each.own, language)
         return judged
 
     def _table(self, language: str) -> _core.StaticEmbedder | None:
@@ -412,39 +446,19 @@ class _Verification:
         begin = line_start if first_of_line else one.start
         return [group for group in self.groups if begin <= group[0].start <= limit]
 
-    def _judge(
-        self,
-        one: claims.Sentence,
-        statement: str,
-        groups: list[list[_Marker]],
-        rested: tuple[int, ...],
-        checked: tuple[list[Any], Any, bool],
-        language: str,
-    ) -> _Judged:
-        verdict = _support(checked)
+    def _moved(
+        self, statement: str, groups: Sequence[list[_Marker]], cited: list[int], verdict: _Verdict, language: str
+    ) -> _Verdict:
+        """Let the marker of a statement name the passage that says it, where the one that it names does not."""
         free = [marker for group in groups for marker in group if marker.place is None]
-        if (
-            verdict.supported is False
-            and len(free) == 1 == len(rested)
-            and (moved := self._elsewhere(statement, free[0], language))
-        ):
-            free[0].hit = moved[0]
-            verdict, rested = moved[1], (moved[0],)
-            self.counts["markers moved"] += 1
-        if verdict.supported and not rested and verdict.passage is not None:
-            marker = _Marker(one.end, one.end, verdict.passage)
-            groups = [[marker]]
-            free, rested = [marker], (verdict.passage,)
-            self.groups.append([marker])
-            self.counts["markers added"] += 1
-        self._cite(statement, free, language)
-        texts = [self.context.texts[hit] for hit in rested or self.citable]
-        guess = claims.speculation(statement, texts)
-        problems = (*verdict.problems, *((f"speculation: {guess}",) if guess else ()))
-        if verdict.supported is False:
-            self._take(one, groups)
-        words = sentences.word_count(statement)
-        return _Judged(one, groups, words, verdict.support, verdict.supported, problems)
+        if verdict.supported is not False or len(free) != 1 or len(cited) != 1:
+            return verdict
+        found = self._elsewhere(statement, free[0], language)
+        if found is None:
+            return verdict
+        free[0].hit = cited[0] = found[0]
+        self.counts["markers moved"] += 1
+        return found[1]
 
     def _elsewhere(self, statement: str, marker: _Marker, language: str) -> tuple[int, _Verdict] | None:
         """Return the passage that says a statement, best first, where the one that is cited does not."""
@@ -454,36 +468,49 @@ class _Verification:
         saying = [(hit, verdict) for hit, verdict in verdicts if verdict.supported]
         return max(saying, key=lambda found: (found[1].support or 0.0, -found[0]), default=None)
 
-    def _cite(self, statement: str, markers: Sequence[_Marker], language: str) -> None:
+    def _cite(self, statement: str, groups: Sequence[list[_Marker]], language: str) -> None:
         """Let each marker that proves no quotation prove the sentence of its passage that says most of a statement."""
+        markers = [marker for group in groups for marker in group if marker.place is None]
         checked = self.passages.check([(statement, [marker.hit]) for marker in markers], language)
         for marker, (_, support, _) in zip(markers, checked, strict=True):
             if support is not None:
                 text = self.context.texts[marker.hit]
                 marker.place = self._place(marker.hit, *claims.sentence_at(text, *support[4:]))
 
-    def _take(self, one: claims.Sentence, groups: Iterable[list[_Marker]]) -> None:
-        """Mark a sentence that no passage says, or cut it with its markers."""
-        end = max([one.end, *(group[0].end for group in groups)])
-        if self.verifier.policy == "balanced":
-            self.edits.append(Edit(end, end, f" {UNSUPPORTED}"))
-            return
-        for group in groups:
-            self.groups.remove(group)
-        line = self.text.rfind("\n", 0, one.start) + 1
-        whole_line = not self.text[line : one.start].strip() and self.text[end : end + 1] == "\n"
-        self.edits.insert(0, Edit(line if whole_line else one.start, end + whole_line, ""))
+    def _cut(self, judged: Sequence[_Judged]) -> None:
+        """Cut the sentences that no passage says, with their markers."""
+        for one in judged:
+            if one.verdict.supported is not False:
+                continue
+            start, end = one.sentence.start, one.end
+            for group in one.own:
+                self.groups.remove(group)
+                group.clear()
+            line = self.text.rfind("\n", 0, start) + 1
+            whole_line = not self.text[line:start].strip() and self.text[end : end + 1] == "\n"
+            self.edits.insert(0, Edit(line if whole_line else start, end + whole_line, ""))
+
+    def _mark(self, one: _Judged) -> None:
+        """Mark a sentence that no passage says, and give one that a passage says a marker where it rests on none."""
+        if one.verdict.supported is False and self.verifier.policy == "balanced":
+            self.edits.append(Edit(one.end, one.end, f" {UNSUPPORTED}"))
+        elif one.verdict.supported and one.verdict.passage is not None and not any(one.rested):
+            end = one.sentence.end
+            one.own = one.rested = [[_Marker(end, end, one.verdict.passage)]]
+            self.groups += one.own
+            self.counts["markers added"] += 1
 
     def _claim(self, one: _Judged, edited: Edited, written: dict[int, tuple[int, ...]]) -> Claim:
-        cut = one.supported is False and self.verifier.policy == "strict"
+        verdict = one.verdict
+        cut = verdict.supported is False and self.verifier.policy == "strict"
         span = None if cut else edited.place(one.sentence.start, one.sentence.end)
         return Claim(
             text=self.text[one.sentence.start : one.sentence.end] if span is None else edited.text[slice(*span)],
             span=span,
-            markers=tuple(dict.fromkeys(number for group in one.groups for number in written.get(id(group), ()))),
-            supported=one.supported,
-            support=one.support,
-            problems=one.problems,
+            markers=tuple(dict.fromkeys(number for group in one.rested for number in written.get(id(group), ()))),
+            supported=verdict.supported,
+            support=verdict.support,
+            problems=verdict.problems,
         )
 
     def _steps(self, judged: Sequence[_Judged]) -> tuple[Step, ...]:
@@ -493,9 +520,9 @@ class _Verification:
             steps.append(Step(stage="verify", name="quotations", details=dict(sorted(counted.items()))))
         if judged:
             details = {
-                "supported": sum(one.supported is True for one in judged),
-                "unsupported": sum(one.supported is False for one in judged),
-                "unknown": sum(one.supported is None for one in judged),
+                "supported": sum(one.verdict.supported is True for one in judged),
+                "unsupported": sum(one.verdict.supported is False for one in judged),
+                "unknown": sum(one.verdict.supported is None for one in judged),
                 "policy": self.verifier.policy,
             }
             steps.append(Step(stage="verify", name="claims", details=details))
@@ -505,16 +532,7 @@ class _Verification:
         return tuple(steps)
 
 
-class _Verdict(msgspec.Struct, frozen=True):
-    """What the core's comparison of a sentence comes to."""
-
-    support: float | None
-    supported: bool | None
-    problems: tuple[str, ...]
-    passage: int | None
-
-
-def _support(checked: tuple[list[tuple[str, str]], Any, bool]) -> _Verdict:
+def _support(checked: _Checked) -> _Verdict:
     facts, support, comparable = checked
     problems = tuple(f"{kind}: {words}" for kind, words in facts)
     if not comparable:

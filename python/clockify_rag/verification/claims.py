@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from clockify_rag import sentences
 from clockify_rag.contracts import Span, Verdict
+
+T = TypeVar("T")
 
 BAR = 0.5
 """The support from which a sentence counts as said by its passages."""
@@ -100,16 +103,15 @@ def admits(text: str) -> bool:
     return bool(_ADMISSION.search(text) or _NEGATED_SOURCE.search(text))
 
 
-def resting(found: Sequence[Sentence], own: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    """Return for each sentence the places that it rests on: its own, or those of the next sentence of its block, or of the last.
+def resting(found: Sequence[Sentence], own: Sequence[Sequence[T]]) -> list[Sequence[T]]:
+    """Return for each sentence the markers that it rests on: its own, or those of the next sentence of its block, or of the last.
 
     Args:
         found: the sentences.
-        own: for each the places in the context that its own markers name.
+        own: for each its own markers.
     """
-    rested: list[tuple[int, ...]] = [tuple(places) for places in own]
-    for order in (range(len(found) - 2, -1, -1), range(1, len(found))):
-        step = 1 if order.step < 0 else -1
+    rested = list(own)
+    for order, step in ((range(len(found) - 2, -1, -1), 1), (range(1, len(found)), -1)):
         for row in order:
             if not rested[row] and found[row].block == found[row + step].block:
                 rested[row] = rested[row + step]
@@ -119,10 +121,10 @@ def resting(found: Sequence[Sentence], own: Sequence[Sequence[int]]) -> list[tup
 def probability(window: float, whole: float, cosine: float | None) -> float:
     """Return the probability that a sentence is said, from the three measures of the core."""
     if cosine is None:
-        measures, weights = (1.0, window, whole), BY_WORDS
+        constant, *weights = BY_WORDS
     else:
-        measures, weights = (1.0, window, whole, cosine), WITH_VECTORS
-    total = sum(weight * measure for weight, measure in zip(weights, measures, strict=True))
+        constant, *weights = WITH_VECTORS
+    total = constant + sum(w * measure for w, measure in zip(weights, (window, whole, cosine or 0.0), strict=False))
     return 1 / (1 + math.exp(-total))
 
 

@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterator
 
 from clockify_rag.contracts import Context, Hit, Span
-from clockify_rag.verification.editing import Edit
+from clockify_rag.verification.editing import Edit, code_spans
 
-_ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
+_ITEM = re.compile(r"^\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
 _EXACT_WORDS, _END_WORDS, _SIDE_WORDS = 12, 5, 3
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~")
 _WEB = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.)[^\s<>\"'`()\[\]{}|\\^\u201c\u201d]+", re.IGNORECASE)
@@ -98,8 +98,11 @@ class Addresses:
 
     def edits(self, draft: str) -> Iterator[Edit]:
         """Yield what takes the addresses out of a draft that no source has: a link keeps its text, an image nothing."""
+        code = code_spans(draft)
         taken: list[Span] = []
         for match in _LINK.finditer(draft):
+            if any(start <= match.start() < end for start, end in code):
+                continue
             taken.append(match.span())
             if match["image"] or not self.knows(match["target"]):
                 yield Edit(*match.span(), "" if match["image"] else match["text"])

@@ -50,21 +50,21 @@ class Quoted(msgspec.Struct, frozen=True):
     """Whether it is lines that begin with ``>``."""
 
 
-def find(text: str) -> Iterator[Quoted]:
-    """Yield the quotations of a draft that are long enough to be proved, those within others not, in order.
+def find(text: str) -> list[Quoted]:
+    """Return the quotations of a draft that are long enough to be proved, those within others not, by where they begin.
 
     Args:
         text: the draft; marks within code are none.
     """
     masked = hidden(text, code_spans(text))
+    found = [quoted for quoted in _blocks(masked) if is_proof(inner(text, quoted))]
+    return sorted([*found, *_between(text, masked, 0, len(text))], key=lambda quoted: quoted.start)
+
+
+def _blocks(masked: str) -> Iterator[Quoted]:
     for match in _BLOCK.finditer(masked):
-        marks = tuple(
-            (match.start() + mark.start(), match.start() + mark.end()) for mark in _BLOCK_MARK.finditer(match[0])
-        )
-        quoted = Quoted(*match.span(), match.span(), marks, is_block=True)
-        if is_proof(inner(text, quoted)):
-            yield quoted
-    yield from _between(text, masked, 0, len(text))
+        marks = (mark.span() for mark in _BLOCK_MARK.finditer(masked, *match.span()))
+        yield Quoted(*match.span(), match.span(), tuple(marks), is_block=True)
 
 
 def within(text: str, quoted: Quoted) -> Iterator[Quoted]:
