@@ -374,17 +374,21 @@ fn negation(stated: &Stated, passages: &[Passage], places: &[Place]) -> Vec<Prob
     };
     let own = stated.polarities(0..stated.words.len(), Polarity::Negates);
     let best = places.iter().map(|place| place.window).fold(0.0, f32::max);
-    if let Some(word) = own.first() {
-        let negates = |place: &Place| {
-            [Polarity::Negates, Polarity::Restricts]
-                .iter()
-                .any(|polarity| !found(place, whole(place), *polarity).is_empty())
-        };
-        if !places.iter().filter(|place| place.window >= 0.8 * best).any(negates) {
-            return vec![Problem { kind: Kind::Negation, words: word.clone() }];
-        }
+    let standing = |place: &Place| {
+        [Polarity::Negates, Polarity::Restricts]
+            .iter()
+            .map(|polarity| found(place, whole(place), *polarity).len())
+            .sum::<usize>()
+    };
+    let most = places.iter().filter(|place| place.window >= 0.8 * best).map(standing).max().unwrap_or(0);
+    let nearest = places.iter().max_by(|one, other| one.taken.total_cmp(&other.taken));
+    let doubled = nearest.is_some_and(|place| place.taken >= TAKEN && own.len() > standing(place));
+    if let Some(word) = own.first()
+        && (most == 0 || doubled)
+    {
+        return vec![Problem { kind: Kind::Negation, words: word.clone() }];
     }
-    let Some(taken) = places.iter().max_by(|one, other| one.taken.total_cmp(&other.taken)) else { return Vec::new() };
+    let Some(taken) = nearest else { return Vec::new() };
     let theirs = found(taken, taken.run.start.saturating_sub(1)..taken.run.end, Polarity::Negates);
     let enough = if own.is_empty() { TAKEN } else { VERBATIM };
     match theirs.first() {

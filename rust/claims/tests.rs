@@ -43,6 +43,7 @@ fn what_does_not_stand_there_is_named() {
         ("Open Settings > Billing and choose it.", Kind::Name, "Billing"),
         ("Choose Time Sheet in it.", Kind::Name, "Time Sheet"),
         ("Set `user_name` first.", Kind::Identifier, "user_name"),
+        ("It is not true that members cannot delete an export at any time.", Kind::Negation, "not"),
         ("Exports are kept for 20 days.", Kind::Unit, "20 days"),
     ] {
         let found = problems(sentence, TEXT);
