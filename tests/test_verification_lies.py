@@ -21,7 +21,7 @@ from clockify_rag.verification.links import REMOVED
 from pipelines import settings_of
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "help-center"
-KINDS = ('""', "“”", "„“", "«»", "»«", "「」", "‘’")
+KINDS = tuple(map(tuple, ('""', "“”", "„“", "«»", "»«", "「」", "‘’")))
 
 
 def shown_as_quotes(text: str) -> Iterator[str]:

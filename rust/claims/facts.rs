@@ -273,12 +273,9 @@ fn numbers(text: &str, words: &[Word], language: Language) -> Vec<Number> {
     let mut found = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let Some(written) = text.get(word.range.clone()) else { continue };
-        let gap = |from: usize, to: usize| text.get(from..to).is_some_and(|gap| gap == " " || gap == "-");
-        let following = words.get(at + 1).filter(|next| gap(word.range.end, next.range.start));
-        let lower = following.and_then(|next| text.get(next.range.clone())).unwrap_or_default().to_lowercase();
         let (values, suffix) = match in_digits(written) {
             Some(parsed) => parsed,
-            None => match in_words(&written.to_lowercase(), language) {
+            None => match in_words(written, language) {
                 Some(value) => (vec![value.to_string()], ""),
                 None => continue,
             },
@@ -286,6 +283,9 @@ fn numbers(text: &str, words: &[Word], language: Language) -> Vec<Number> {
         if values.is_empty() || is_item(text, &word.range, word.begins) {
             continue;
         }
+        let gap = |from: usize, to: usize| text.get(from..to).is_some_and(|gap| gap == " " || gap == "-");
+        let following = words.get(at + 1).filter(|next| gap(word.range.end, next.range.start));
+        let lower = following.and_then(|next| text.get(next.range.clone())).unwrap_or_default().to_lowercase();
         let symbol = text.get(word.range.end..).and_then(|rest| rest.trim_start_matches(' ').chars().next());
         let before = text.get(..word.range.start).and_then(|before| before.trim_end_matches(' ').chars().next_back());
         let inner = unit(&suffix.to_lowercase());
@@ -342,7 +342,9 @@ fn in_digits(word: &str) -> Option<(Vec<String>, &str)> {
     Some((values, suffix))
 }
 
-fn in_words(lower: &str, language: Language) -> Option<u32> {
+/// What a word says that is a number, whatever its case.
+fn in_words(word: &str, language: Language) -> Option<u32> {
+    let lower = word.to_lowercase();
     let words: &[(&str, u32)] = match language {
         Language::English | Language::Unknown => &[
             ("two", 2),

@@ -17,6 +17,7 @@ proved. Code is not touched, but for addresses: it has brackets and quotation ma
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -45,8 +46,8 @@ UNSUPPORTED = "[?]"
 _Checked = tuple[Sequence[tuple[str, str]], tuple[float, float, float | None, int, int, int] | None, bool]
 """Of a sentence, as the core found it: facts that are missing, how much stands there, whether that could be compared."""
 
-_MARKERS = re.compile(r"[ \t]*\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\](?!\()")
-_MARKED = re.compile(r"[ \t]*\[\?\](?!\()")
+_MARKERS = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*|\?)\](?!\()")
+_SPACED_MARKERS = re.compile(rf"[ \t]*{_MARKERS.pattern}")
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -207,6 +208,9 @@ class _Verification:
         self.citable = [place for place, hit in enumerate(context.hits) if hit.chunk.kind != "hub"]
         self.edits: list[Edit] = []
         self.groups: list[list[_Marker]] = []
+        self.quoted: list[int] = []
+        """Where quotations begin."""
+        self.paragraphs: list[Span] = []
         self.findings: list[_Finding] = []
         self.counts: Counter[str] = Counter()
         self.passages = _core.Passages(
@@ -256,18 +260,16 @@ class _Verification:
 
     def _find_markers(self) -> None:
         for match in _MARKERS.finditer(self.text):
-            if self._in_code(match.start(1)):
+            if self._in_code(match.start()):
                 continue
+            start = len(self.text[: match.start()].rstrip(" \t"))
             named = [int(number) - 1 for number in re.findall(r"\d+", match[1])]
-            group = [_Marker(match.start(), match.end(), hit) for hit in dict.fromkeys(named) if hit in self.citable]
+            group = [_Marker(start, match.end(), hit) for hit in dict.fromkeys(named) if hit in self.citable]
             self.counts["markers removed"] += len(named) - len(group)
             if group:
                 self.groups.append(group)
             else:
-                self.edits.append(Edit(match.start(), match.end(), ""))
-        for match in _MARKED.finditer(self.text):
-            if not self._in_code(match.start()):
-                self.edits.append(Edit(match.start(), match.end(), ""))
+                self.edits.append(Edit(start, match.end(), ""))
 
     def _in_code(self, position: int) -> bool:
         return any(start <= position < end for start, end in self.code)
@@ -305,6 +307,8 @@ class _Verification:
 
     def _check_quotations(self) -> None:
         waiting = quotations.find(self.text)
+        self.quoted = [quoted.start for quoted in waiting]
+        self.paragraphs = paragraphs(self.text)
         accounted: list[Span] = []
         while waiting:
             quoted = waiting.pop(0)
@@ -321,7 +325,7 @@ class _Verification:
 
     def _check_quotation(self, quoted: Quoted) -> bool:
         """Judge a quotation; return whether it is shown as one."""
-        content = _MARKERS.sub("", quotations.inner(self.text, quoted)).strip()
+        content = _SPACED_MARKERS.sub("", quotations.inner(self.text, quoted)).strip()
         self._move_behind(quoted)
         markers = self._markers_of(quoted)
         cited = list(dict.fromkeys(marker.hit for marker in markers))
@@ -367,9 +371,8 @@ class _Verification:
         """Return the markers that stand for a quotation: the next ones before another quotation or the paragraph's
         end.
         """
-        limit = next((end for start, end in paragraphs(self.text) if start <= quoted.start < end), len(self.text))
-        following = (other.start for other in quotations.find(self.text) if quoted.end <= other.start < limit)
-        limit = max(next(following, limit), quoted.end + 1)
+        limit = next((end for start, end in self.paragraphs if start <= quoted.start < end), len(self.text))
+        limit = max(min([limit, *(start for start in self.quoted if start >= quoted.end)]), quoted.end + 1)
         after = [group for group in self.groups if quoted.end <= group[0].start < limit]
         adjacent = after[:1]
         for group in after[1:]:
@@ -400,22 +403,23 @@ class _Verification:
         taken += [(edit.start, edit.end) for edit in self.edits if edit.text in ("", REMOVED)]
         plain = hidden(hidden(self.text, _fences(self.code, self.text)), taken, " ")
         found = claims.find(plain)
-        own = [self._groups_of(found, row) for row in range(len(found))]
+        own = self._groups_of(found)
         rested = claims.resting(found, own)
         language = self._language(plain)
         statements = [plain[one.start : one.end].replace(HIDDEN, " ") for one in found]
         if self.verifier.policy == "off":
-            for groups, statement in zip(own, statements, strict=True):
-                self._cite(statement, groups, language)
+            self._cite(list(zip(statements, own, strict=True)), language)
             return []
         cited = [list(dict.fromkeys(marker.hit for group in groups for marker in group)) for groups in rested]
         shown = [(statement, places or self.citable) for statement, places in zip(statements, cited, strict=True)]
         checked = self.passages.check(shown, language, self._table(language))
         judged = []
+        guessing = claims.guesses(plain)
         for row, one in enumerate(found):
             verdict = _support(checked[row])
             verdict = self._moved(statements[row], own[row], cited[row], verdict, language)
-            guess = claims.speculation(statements[row], [self.context.texts[hit] for hit in cited[row] or self.citable])
+            sources = [self.context.texts[hit] for hit in cited[row] or self.citable]
+            guess = claims.speculation(statements[row], sources) if guessing else ""
             if guess:
                 verdict.problems += (f"speculation: {guess}",)
             judged.append(_Judged(one, statements[row], own[row], rested[row], verdict))
@@ -423,7 +427,7 @@ class _Verification:
             self._cut(judged)
         for each in judged:
             self._mark(each)
-            self._cite(each.statement, each.own, language)
+        self._cite([(each.statement, each.own) for each in judged], language)
         return judged
 
     def _table(self, language: str) -> _core.StaticEmbedder | None:
@@ -434,17 +438,21 @@ class _Verification:
 
         return _core.detect_language(plain.replace(HIDDEN, " "), self.query.language)
 
-    def _groups_of(self, found: Sequence[claims.Sentence], row: int) -> list[list[_Marker]]:
-        """Return the markers of a sentence: within it, or behind it on its line before the next one."""
-        one = found[row]
-        line_end = self.text.find("\n", one.end)
-        limit = len(self.text) if line_end < 0 else line_end
-        if row + 1 < len(found):
-            limit = min(limit, found[row + 1].start - 1)
-        line_start = self.text.rfind("\n", 0, one.start) + 1
-        first_of_line = not self.text[line_start : one.start].strip(" \t-*•0123456789.)[],;")
-        begin = line_start if first_of_line else one.start
-        return [group for group in self.groups if begin <= group[0].start <= limit]
+    def _groups_of(self, found: Sequence[claims.Sentence]) -> list[list[list[_Marker]]]:
+        """Return the markers of each sentence: within it, behind it on its line before the next one, or before it on its line."""
+        groups = sorted(self.groups, key=lambda group: group[0].start)
+        starts = [one.start for one in found]
+        own: list[list[list[_Marker]]] = [[] for _ in found]
+        for group in groups:
+            at = group[0].start
+            row = bisect_left(starts, at) - 1
+            behind = row >= 0 and "\n" not in self.text[found[row].end : at]
+            following = row + 1 if row + 1 < len(found) and "\n" not in self.text[at : starts[row + 1]] else None
+            if behind or (following is None and row >= 0):
+                own[row].append(group)
+            elif following is not None:
+                own[following].append(group)
+        return own
 
     def _moved(
         self, statement: str, groups: Sequence[list[_Marker]], cited: list[int], verdict: _Verdict, language: str
@@ -463,16 +471,24 @@ class _Verification:
     def _elsewhere(self, statement: str, marker: _Marker, language: str) -> tuple[int, _Verdict] | None:
         """Return the passage that says a statement, best first, where the one that is cited does not."""
         others = [hit for hit in self.citable if hit != marker.hit]
+        facts = self.passages.check([(statement, [hit]) for hit in others], language)
+        others = [hit for hit, (problems, _, _) in zip(others, facts, strict=True) if not problems]
         checked = self.passages.check([(statement, [hit]) for hit in others], language, self._table(language))
         verdicts = [(hit, _support(one)) for hit, one in zip(others, checked, strict=True)]
         saying = [(hit, verdict) for hit, verdict in verdicts if verdict.supported]
         return max(saying, key=lambda found: (found[1].support or 0.0, -found[0]), default=None)
 
-    def _cite(self, statement: str, groups: Sequence[list[_Marker]], language: str) -> None:
-        """Let each marker that proves no quotation prove the sentence of its passage that says most of a statement."""
-        markers = [marker for group in groups for marker in group if marker.place is None]
-        checked = self.passages.check([(statement, [marker.hit]) for marker in markers], language)
-        for marker, (_, support, _) in zip(markers, checked, strict=True):
+    def _cite(self, cited: Sequence[tuple[str, Sequence[list[_Marker]]]], language: str) -> None:
+        """Let each marker that proves no quotation prove the sentence of its passage that says most of its statement."""
+        free = [
+            (statement, marker)
+            for statement, groups in cited
+            for group in groups
+            for marker in group
+            if marker.place is None
+        ]
+        checked = self.passages.check([(statement, [marker.hit]) for statement, marker in free], language)
+        for (_, marker), (_, support, _) in zip(free, checked, strict=True):
             if support is not None:
                 text = self.context.texts[marker.hit]
                 marker.place = self._place(marker.hit, *claims.sentence_at(text, *support[4:]))

@@ -30,6 +30,7 @@ BY_WORDS = (-5.0, 5.0, 3.0)
 """The same without the cosine."""
 
 _LIST = re.compile(r"^\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•#>]+)\s*")
+_DIGIT = re.compile(r"\d")
 _WORDS = 3
 _ADMISSION = re.compile(
     r"\b(?:documentation|passages?|sources?|context|pages?|text|articles?|information|documents?)\b.{0,60}"
@@ -79,23 +80,21 @@ def find(plain: str) -> list[Sentence]:
         plain: the draft, markers as white space and code hidden, so that places are the draft's.
     """
     found = []
+    admitting = admits(plain)
     for number, (start, end) in enumerate(sentences.blocks(plain)):
         for first, last in sentences.units(plain[start:end]):
             text = plain[start + first : start + last]
-            if _states(text):
+            if _states(text) and not (admitting and _DIGIT.search(_LIST.sub("", text)) is None and admits(text)):
                 found.append(Sentence(start + first, start + last, number))
     return found
 
 
 def _states(text: str) -> bool:
-    """Whether a sentence can be true or false of a product: no question, heading or lead, and no word on the sources themselves."""
+    """Whether a sentence can be true or false of a product: no question, heading or lead."""
     bare = _LIST.sub("", text).strip(" *_`")
-    has_number = any(character.isdigit() for character in bare)
     if sentences.word_count(bare) < _WORDS or bare.endswith(("?", "\uff1f")) or text.lstrip().startswith("#"):
         return False
-    if bare.endswith((":", "\uff1a")) and not has_number:
-        return False
-    return has_number or not admits(bare)
+    return _DIGIT.search(bare) is not None or not bare.endswith((":", "\uff1a"))
 
 
 def admits(text: str) -> bool:
@@ -126,6 +125,11 @@ def probability(window: float, whole: float, cosine: float | None) -> float:
         constant, *weights = WITH_VECTORS
     total = constant + sum(w * measure for w, measure in zip(weights, (window, whole, cosine or 0.0), strict=False))
     return 1 / (1 + math.exp(-total))
+
+
+def guesses(text: str) -> bool:
+    """Say whether anything in a text says that it is a guess."""
+    return _SPECULATION.search(text) is not None
 
 
 def speculation(text: str, sources: Sequence[str]) -> str:
