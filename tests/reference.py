@@ -50,6 +50,8 @@ COMMANDS = (
     ("verify",),
     ("migrate",),
     ("doctor",),
+    ("faq",),
+    ("faq", "build"),
     ("config",),
     ("config", "show"),
 )

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Source,
         Span,
         Step,
+        Turn,
         Understander,
         Verifier,
     )
@@ -141,6 +142,7 @@ _MODULES = {
         "Source",
         "Span",
         "Step",
+        "Turn",
         "Understander",
         "Verifier",
     ),
@@ -267,6 +269,7 @@ __all__ = [
     "Step",
     "StoreError",
     "TenantNotFound",
+    "Turn",
     "Understander",
     "UnknownSetting",
     "Verifier",

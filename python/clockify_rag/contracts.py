@@ -174,6 +174,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """JSON-ready values; the same on every run, so no times."""
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """A question of a conversation, and what was answered to it."""
+
+    question: str
+    answer: str
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A question as it was understood."""
 
@@ -538,8 +545,13 @@ class Completer(Protocol):
 class Understander(Protocol):
     """Turns a question into a query (``clockify_rag.understanders``)."""
 
-    def understand(self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Query:
-        """Return the query; raises ``QueryError`` for a question that cannot be searched."""
+    def understand(
+        self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None, history: Sequence[Turn] = ()
+    ) -> Query:
+        """Return the query; raises ``QueryError`` for a question that cannot be searched.
+
+        ``history`` are the turns of the conversation before it, oldest first.
+        """
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from clockify_rag import _core
-from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Query, Step
+from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Query, Step, Turn
 from clockify_rag.errors import EmptyQuery, QueryError, QueryTooLong
 
 FILTER_FIELDS = ("source", "language", "kind", "tags", "version")
@@ -34,12 +34,19 @@ class PlainUnderstander:
     def __init__(self, default_language: str = "en") -> None:
         self.default_language = default_language
 
-    def understand(self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Query:
+    def understand(
+        self,
+        question: str,
+        *,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        history: Sequence[Turn] = (),  # noqa: ARG002 - the Protocol's
+    ) -> Query:
         """Return the query for ``question``.
 
         Args:
             question: at most 2,000 characters, of which one is a letter or digit.
             filters: for each field the values of which a document must have one.
+            history: not used: what was asked is searched.
 
         Raises:
             EmptyQuery: there is nothing to search for in the question.

@@ -31,6 +31,7 @@ Generation = Annotated[
     str | None,
     typer.Argument(metavar="[GENERATION|TAG]", help="Number or tag. [default: the one served]", show_default=False),
 ]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Give no answer that was made before, and keep none.")]
 Lexical = Annotated[bool, typer.Option("--lexical", help="Search words only, without vectors.")]
 Reranker = Annotated[
     str | None,
@@ -92,6 +93,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(cls=PlainGroup, help="Show settings.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+faq_app = typer.Typer(cls=PlainGroup, help="Answer questions beforehand.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(faq_app, name="faq")
 
 
 def command() -> Any:
@@ -333,6 +336,7 @@ def ask(
     check_determinism: Annotated[
         bool, typer.Option("--check-determinism", help="Ask twice, and end with status 8 if the answers differ.")
     ] = False,
+    no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question with citations, or refuse."""
@@ -350,6 +354,7 @@ def ask(
             model=model,
             fail_on_refusal=fail_on_refusal,
             check_determinism=check_determinism,
+            no_cache=no_cache,
             as_json=as_json,
         )
     )
@@ -766,6 +771,30 @@ def config_show(
     from clockify_rag.cli import configuring
 
     configuring.show(origin=origin, as_json=as_json)
+
+
+@faq_app.callback()
+def faq() -> None:
+    """Answer questions beforehand."""
+
+
+@faq_app.command("build", cls=PlainCommand)
+def faq_build(
+    questions: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUESTIONS",
+            help="File with a question on each line, or with JSON lines that have one.",
+            show_default=False,
+        ),
+    ],
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a list of questions, so that ask gives these answers at once until the next generation."""
+    from clockify_rag.cli import preparing
+
+    raise typer.Exit(preparing.build(questions, index=index, as_json=as_json))
 
 
 def _convert(parameter: Any, context: typer.Context, value: Any) -> Any:

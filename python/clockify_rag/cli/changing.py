@@ -46,7 +46,7 @@ def remove(documents: Sequence[str], *, sources: Sequence[str], purge: bool, ind
 
 
 def _print_purge(printer: output.Printer, purge: Purge) -> None:
-    printer.line(f"wrote {purge.segments:,} segments anew, cleared {purge.cache_bytes:,} bytes of cached embeddings")
+    printer.line(f"wrote {purge.segments:,} segments anew, cleared {purge.cache_bytes:,} bytes of caches")
     for name in purge.sites:
         printer.line(f"removed the raw pages of {output.one_line(name)}: the next crawl fetches them again")
     for old, new in purge.rewritten:
