@@ -361,6 +361,34 @@ def ask(
 
 
 @app.command(cls=PlainCommand)
+def chat(
+    index: IndexFolder = None,
+    top_k: TopK = None,
+    filters: Filters = None,
+    lexical: Lexical = False,
+    generator: Annotated[
+        str | None, typer.Option("--generator", metavar="NAME", help="Component that writes. [default: extractive]")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Model of the generator.")] = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Answer questions one after the other."""
+    from clockify_rag.cli import chatting
+
+    raise typer.Exit(
+        chatting.chat(
+            index=index,
+            top_k=top_k,
+            filters=filters or [],
+            lexical=lexical,
+            generator=generator,
+            model=model,
+            no_cache=no_cache,
+        )
+    )
+
+
+@app.command(cls=PlainCommand)
 def explain(
     question: Question,
     target: Annotated[
