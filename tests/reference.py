@@ -29,6 +29,7 @@ COMMANDS = (
     ("watch",),
     ("search",),
     ("ask",),
+    ("chat",),
     ("explain",),
     ("why-not",),
     ("eval",),

@@ -33,6 +33,7 @@ from clockify_rag.contracts import (
     Answer,
     Chunk,
     Chunker,
+    Classifier,
     Completer,
     Context,
     Document,
@@ -102,8 +103,23 @@ IN_CORE = ("mmr", "none")
 EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
 """The components of a pipeline that depend on ``[embedding]`` alone."""
 
-ANSWERING_TABLES = ("embedding", "retrieval", "reranking", "packing", "generation", "verification", "calibration")
+ANSWERING_TABLES = (
+    "embedding",
+    "understanding",
+    "retrieval",
+    "reranking",
+    "packing",
+    "generation",
+    "verification",
+    "calibration",
+)
 """The settings that answers depend on."""
+
+MODEL_STEPS = ("rewriting", "multi_query", "decomposition", "hypothetical_answer")
+"""The settings of ``[understanding]`` that ask a model."""
+
+UNDERSTANDING_STEPS = (*MODEL_STEPS, "tickets", "glossary", "expansion_weight", "follow_ups", "seconds")
+"""The settings of ``[understanding]`` that its component is given."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
@@ -488,9 +504,8 @@ class Pipeline:
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
                 result = retriever.retrieve(query, top_k=pool)
-            table = self.settings.retrieval
-            understood = _steps(query.steps, "understand", table.understander)
-            steps = (*understood, *_steps(result.steps, "retrieve", table.retriever))
+            understood = _steps(query.steps, "understand", self.settings.understanding.understander)
+            steps = (*understood, *_steps(result.steps, "retrieve", self.settings.retrieval.retriever))
             result = msgspec.structs.replace(result, steps=steps)
             for reranker in rerankers:
                 with stage("rerank", timings):
@@ -632,8 +647,10 @@ class Pipeline:
 
         The core searches in a fraction of a millisecond; embedders on a server, rerankers and models that understand do not.
         """
-        plain = self.settings.retrieval.understander == "plain" and not self.rerankers
-        if not self.settings.cache.enabled or (plain and hasattr(self.embedder, "core")):
+        understanding = self.settings.understanding
+        is_slow = self.rerankers or any(getattr(understanding, name) for name in MODEL_STEPS)
+        is_slow = is_slow or (self.embedder is not None and not hasattr(self.embedder, "core"))
+        if not (self.settings.cache.enabled and is_slow):
             return self._search(*asked.searched, lexical=asked.lexical, history=asked.history)
         opened = self.index.opened
         key = self._key(opened, "retrieval", asked)
@@ -694,10 +711,13 @@ class Pipeline:
     @_once
     def _answering(self) -> str:
         """What answers depend on besides question and generation."""
-        tables = {name: getattr(self.settings, name) for name in ANSWERING_TABLES}
         from clockify_rag import __version__
 
-        return msgspec.json.encode([__version__, tables, self.calibration], order="deterministic").decode()
+        tables = {name: getattr(self.settings, name) for name in ANSWERING_TABLES}
+        # A glossary that cannot be read is an error of understanding, which tells of it.
+        file = self.settings.understanding.glossary
+        glossary = Path(file).read_bytes() if file is not None and Path(file).is_file() else b""
+        return msgspec.json.encode([__version__, tables, self.calibration, glossary], order="deterministic").decode()
 
     @_once
     def answers(self) -> AnswerCache:
@@ -836,12 +856,21 @@ class Pipeline:
         return recorded if recorded.name == name else self.embedder_entry
 
     @_once
+    def classifier(self) -> Classifier:
+        """Tells what a question wants."""
+        classifier: Classifier = plugins.create("classifiers", self.settings.understanding.classifier)
+        return classifier
+
+    @_once
     def understander(self) -> Understander:
         """Turns questions into queries."""
-        table = self.settings.retrieval
-        understander: Understander = plugins.create(
-            "understanders", table.understander, default_language=table.default_language
-        )
+        table = self.settings.understanding
+        given: dict[str, Any] = {"default_language": table.default_language}
+        if table.understander != "plain":
+            given |= {name: getattr(table, name) for name in UNDERSTANDING_STEPS}
+            asks_a_model = any(getattr(table, name) for name in MODEL_STEPS)
+            given |= {"classifier": self.classifier, "completer": self.completer if asks_a_model else None}
+        understander: Understander = plugins.create("understanders", table.understander, table.arguments, **given)
         return understander
 
     @_once

@@ -159,6 +159,7 @@ class HybridRetriever:
             embedder=embedder,
             vector=vector,
             excluded_documents=query.excluded_documents,
+            **({"expansions": [(one.text, one.weight) for one in query.expansions]} if query.expansions else {}),
         )
         return found, embedded
 
