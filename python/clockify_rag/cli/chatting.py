@@ -29,6 +29,7 @@ INTERRUPTED: Final = 130
 """The exit status of a conversation that was interrupted at its prompt twice."""
 
 _DRAFT: Final = "~ "
+_ITEM: Final = re.compile(r"\s*(?:[-*]|\d{1,3}[.)])\s+")
 _LIKE_PROOF: Final = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d]|\\s*\\[\\d[\\d,; ]*\\]')
 
 HELP: Final = (
@@ -184,7 +185,9 @@ class _Chat:
                 printer.line(part, "dim")
         if answer.answer:
             for line in answer.answer.splitlines():
-                for part in tables.wrapped(line, indent=len(line) - len(line.lstrip())):
+                indent = len(line) - len(line.lstrip())
+                item = _ITEM.match(line)
+                for part in tables.wrapped(line, indent=indent, hanging=indent if item is None else item.end()):
                     printer.line(part)
         elif answer.hits:
             output.print_hits(printer, answer.hits)

@@ -267,4 +267,4 @@ def _cut(
 
 
 def _place(document: Document, chunk: Chunk) -> str:
-    return (document.url or document.path) + (f"#{chunk.anchor}" if chunk.anchor else "")
+    return document.path + (f"#{chunk.anchor}" if chunk.anchor else "")
