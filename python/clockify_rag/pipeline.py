@@ -84,7 +84,7 @@ from clockify_rag.index import (
     check_index_folder,
     decode_chunk,
 )
-from clockify_rag.retrieval import HybridRetriever
+from clockify_rag.retrieval import HybridRetriever, asked_words
 from clockify_rag.telemetry import failpoint, stage
 from clockify_rag.walking import UNREADABLE
 
@@ -744,7 +744,7 @@ class Pipeline:
         """A refusal: the sentence that says so, what was looked for, and the pages that come nearest."""
         from clockify_rag.generation import refusal_text
 
-        searched, nearest = asked_words(query), near_pages(found.hits)
+        searched, nearest = tuple(asked_words(query)), near_pages(found.hits)
         text = refusal_text(
             query.language,
             self.settings.generation.refusals,
@@ -1319,22 +1319,6 @@ def _steps(steps: tuple[Step, ...], name: str, component: str) -> tuple[Step, ..
 
 def _traced(answer: Answer, *steps: Step) -> Answer:
     return msgspec.structs.replace(answer, trace=(*answer.trace, *steps))
-
-
-def asked_words(query: Query) -> tuple[str, ...]:
-    """Return the words of a question that are looked for, each once, as they were typed."""
-    terms = set(_core.question_terms(query.text, query.language))
-    spans: list[tuple[int, int]] = []
-    for term, first, last, _ in sorted(_core.analyse(query.text, query.language), key=lambda found: found[1:3]):
-        if term not in terms:
-            continue
-        # The parts of an identifier are within it, and pairs of characters in scripts without spaces overlap.
-        if spans and first < spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
-        else:
-            spans.append((first, last))
-    words = {query.text[first:last].casefold(): query.text[first:last] for first, last in reversed(spans)}
-    return tuple(reversed(words.values()))
 
 
 def near_pages(hits: Sequence[Hit]) -> tuple[NearPage, ...]:

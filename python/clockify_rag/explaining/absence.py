@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from clockify_rag import _core
 from clockify_rag.calibration import refusal
 from clockify_rag.config import MAXIMUM_TOP_K
 from clockify_rag.contracts import Answer, Chunk, Document, Hit, Query, Scores, SearchResult
 from clockify_rag.explaining.rankings import Rankings
 from clockify_rag.index import decode_chunk, matching_documents, named_document, stored_documents
-from clockify_rag.pipeline import asked_words
-from clockify_rag.retrieval import EXCLUDED, excluded_values
+from clockify_rag.retrieval import EXCLUDED, asked_words, excluded_values
 
 if TYPE_CHECKING:
     from clockify_rag.index import OpenGeneration
@@ -284,8 +282,7 @@ class _WhyNot:
         terms = {term["term"] for term in self.rankings.bm25(chunk.id)["document"]["terms"]}
         held: list[str] = []
         missing: list[str] = []
-        for word in asked_words(self.query):
-            own = {found[0] for found in _core.analyse(word, self.query.language)}
+        for word, own in asked_words(self.query).items():
             (held if own & terms else missing).append(word)
         return tuple(held), tuple(missing)
 
