@@ -55,6 +55,8 @@ COMMANDS = (
     ("faq", "build"),
     ("config",),
     ("config", "show"),
+    ("glossary",),
+    ("glossary", "suggest"),
 )
 
 

@@ -28,6 +28,7 @@ STAGES: Final = {
     "fuse": "outranked",
     "repeat": "outranked by its own section",
     "diversity": "outranked for variety",
+    "prefer": "outranked by other wordings or the glossary",
     "rerank": "outranked by the reranker",
     "judge": "found, and the question refused",
     "pack": "found, not shown to the generator",
