@@ -35,8 +35,8 @@ def test_the_examples_run_in_order(
     assert again.startswith("True {'cache': ")
     assert again.endswith("} 0.5\n1\n")
     *hits, lost = explained.splitlines()
-    assert hits[0].endswith(" 1 1 True")
-    assert lost.startswith("pack it is hit ")
+    assert hits[0].endswith(" True")
+    assert " it is hit " in lost
     mean, p = map(float, evaluation.splitlines())
     assert 0 < mean <= 1
     assert p == 1.0  # of one question nothing can be said
