@@ -506,7 +506,10 @@ class Pipeline:
                 result = retriever.retrieve(query, top_k=pool)
             understood = _steps(query.steps, "understand", self.settings.understanding.understander)
             steps = (*understood, *_steps(result.steps, "retrieve", self.settings.retrieval.retriever))
-            result = msgspec.structs.replace(result, steps=steps)
+            # A model that is remembered to have been asked has seen the question too.
+            asked = any("model" in step.details for step in query.steps)
+            sent_to = tuple(getattr(self.completer, "sent_to", ())) if asked else ()
+            result = msgspec.structs.replace(result, steps=steps, sent_to=sent_to)
             for reranker in rerankers:
                 with stage("rerank", timings):
                     result = _reranked(result, reranker, query, count)
