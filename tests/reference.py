@@ -29,7 +29,9 @@ COMMANDS = (
     ("watch",),
     ("search",),
     ("ask",),
+    ("chat",),
     ("explain",),
+    ("why-not",),
     ("eval",),
     ("calibrate",),
     ("show",),
@@ -49,8 +51,12 @@ COMMANDS = (
     ("verify",),
     ("migrate",),
     ("doctor",),
+    ("faq",),
+    ("faq", "build"),
     ("config",),
     ("config", "show"),
+    ("glossary",),
+    ("glossary", "suggest"),
 )
 
 

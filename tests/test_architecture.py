@@ -20,6 +20,7 @@ from clockify_rag import config, errors
 ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "python" / "clockify_rag"
 CORE_USERS = {
+    "_onnx",
     "index",
     "generations",
     "retrieval",
@@ -29,7 +30,7 @@ CORE_USERS = {
     "loading",
     "chunking",
     "embedding",
-    "query",
+    "understanding",
     "crawling",
     "pipeline",
     "changing",

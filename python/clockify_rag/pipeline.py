@@ -33,22 +33,31 @@ from clockify_rag.contracts import (
     Answer,
     Chunk,
     Chunker,
+    Classifier,
+    Completer,
+    Context,
     Document,
+    Draft,
     Embedder,
     Failure,
     Generator,
+    Hit,
     LoadedDocument,
     Loader,
+    NearPage,
     Notice,
     Packer,
     Query,
     RefusalReason,
     Reranker,
+    Reranking,
     Retriever,
     SearchResult,
     Site,
     Skipped,
     Source,
+    Step,
+    Turn,
     Understander,
     Verifier,
     digest,
@@ -59,9 +68,11 @@ from clockify_rag.errors import (
     IndexIncompatible,
     IndexNotFound,
     InvalidSetting,
+    PluginConflict,
     QueryError,
     SourceError,
     SourceShrunk,
+    StoreError,
 )
 from clockify_rag.index import (
     EMBEDDED_AT_ONCE,
@@ -73,7 +84,7 @@ from clockify_rag.index import (
     check_index_folder,
     decode_chunk,
 )
-from clockify_rag.retrieval import HybridRetriever
+from clockify_rag.retrieval import HybridRetriever, asked_words
 from clockify_rag.telemetry import failpoint, stage
 from clockify_rag.walking import UNREADABLE
 
@@ -83,18 +94,41 @@ BATCH_DOCUMENTS = 256
 GUARDED_DOCUMENTS = 10
 """A source of fewer documents may lose any share of them."""
 
+NEAREST_PAGES = 3
+"""Pages that a refusal offers."""
+
 IN_CORE = ("mmr", "none")
 """The rerankers that need no pass over the hits here: the core diversifies on the way, or does not."""
 
 EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
 """The components of a pipeline that depend on ``[embedding]`` alone."""
 
+ANSWERING_TABLES = (
+    "embedding",
+    "understanding",
+    "retrieval",
+    "reranking",
+    "packing",
+    "generation",
+    "verification",
+    "calibration",
+)
+"""The settings that answers depend on."""
+
+MODEL_STEPS = ("rewriting", "multi_query", "decomposition", "hypothetical_answer")
+"""The settings of ``[understanding]`` that ask a model."""
+
+UNDERSTANDING_STEPS = (*MODEL_STEPS, "tickets", "glossary", "expansion_weight", "follow_ups", "seconds")
+"""The settings of ``[understanding]`` that its component is given."""
+
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
 
 if TYPE_CHECKING:
+    from clockify_rag.cache import RecentResults
     from clockify_rag.embedding import CachedEmbedder
     from clockify_rag.following import Follower
+    from clockify_rag.remembering import AnswerCache
 
 T = TypeVar("T")
 
@@ -126,6 +160,32 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[Notice, ...] = ()
     """What is to be known of the sources beside their documents."""
     timings_ms: Mapping[str, float] = {}
+
+
+class PreparedAnswers(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers that were made beforehand."""
+
+    generation: int
+    """The generation they are from, and good for."""
+    answers: int
+    refused: int
+    """Of these, how many say that the documentation does not answer."""
+    failed: Mapping[str, Failure] = {}
+    """For each question that has no whole answer, why."""
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """A question as it was asked."""
+
+    question: str
+    top_k: int
+    filters: Mapping[str, Sequence[str]]
+    lexical: bool
+    history: tuple[Turn, ...]
+
+    @property
+    def searched(self) -> tuple[str, int, Mapping[str, Sequence[str]]]:
+        return self.question, self.top_k, self.filters
 
 
 class _Missing:
@@ -378,12 +438,19 @@ class Pipeline:
         lexical: bool,
         opened: OpenGeneration | None = None,
         excluded_documents: Sequence[str] = (),
+        history: Sequence[Turn] = (),
     ) -> tuple[Query, SearchResult]:
         """Understand, retrieve and rerank; ``opened`` is the generation to search, by default the one that is open."""
 
         def search(opened: OpenGeneration) -> tuple[Query, SearchResult]:
-            return self._search_in(
-                opened, question, top_k, filters, lexical=lexical, excluded_documents=excluded_documents
+            return self.search_in(
+                opened,
+                question,
+                top_k,
+                filters,
+                lexical=lexical,
+                excluded_documents=excluded_documents,
+                history=history,
             )
 
         if opened is not None:
@@ -395,38 +462,59 @@ class Pipeline:
             self._adopt_embedder()
             return search(self.index.opened)
 
-    def _search_in(
+    def search_in(
         self,
         opened: OpenGeneration,
         question: str,
         top_k: int | None,
         filters: Mapping[str, Sequence[str]] | None,
         *,
-        lexical: bool,
-        excluded_documents: Sequence[str],
+        lexical: bool = False,
+        excluded_documents: Sequence[str] = (),
+        history: Sequence[Turn] = (),
     ) -> tuple[Query, SearchResult]:
-        """Understand, retrieve and rerank in one generation, whatever is published meanwhile."""
+        """Return how ``question`` was understood, and what was found in one generation, whatever is published meanwhile.
+
+        Args:
+            opened: the generation.
+            question: at most 2,000 characters.
+            top_k: hits at most; by default the configuration's.
+            filters: as for ``search``.
+            lexical: search by words only.
+            excluded_documents: as for ``search``.
+            history: the turns of the conversation before it, oldest first.
+
+        Raises:
+            QueryError: the question cannot be searched, or not for that many hits.
+            StoreError: the index cannot be read.
+        """
         timings: dict[str, float] = {}
         count = self.settings.retrieval.top_k if top_k is None else top_k
         if not 1 <= count <= MAXIMUM_TOP_K:
             raise QueryError(f"{count:,} hits cannot be asked for", hint=f"ask for 1 to {MAXIMUM_TOP_K:,}", top_k=count)
         with stage("search", timings):
-            query = self.understander.understand(question, filters=filters)
+            told = {"history": history} if history else {}
+            query = self.understander.understand(question, filters=filters, **told)
             if excluded_documents:
                 query = msgspec.structs.replace(query, excluded_documents=tuple(excluded_documents))
-            by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
-            retriever = self._lexical_retriever if by_words else self.retriever
+            retriever = self.retriever_of(query, lexical=lexical)
             rerankers = self._rerankers_over(opened)
             pool = max(count, self.settings.retrieval.candidates) if rerankers else count
             if isinstance(retriever, HybridRetriever):
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
                 result = retriever.retrieve(query, top_k=pool)
-            for number, reranker in enumerate(rerankers, 1):
+            understood = _steps(query.steps, "understand", self.settings.understanding.understander)
+            steps = (*understood, *_steps(result.steps, "retrieve", self.settings.retrieval.retriever))
+            # A model that is remembered to have been asked has seen the question too.
+            asked = any("model" in step.details for step in query.steps)
+            sent_to = tuple(getattr(self.completer, "sent_to", ())) if asked else ()
+            result = msgspec.structs.replace(result, steps=steps, sent_to=sent_to)
+            for reranker in rerankers:
                 with stage("rerank", timings):
-                    wanted = count if number == len(rerankers) else pool
-                    hits = tuple(reranker.rerank(query, result.hits, top_k=wanted))
-                result = msgspec.structs.replace(result, hits=hits)
+                    result = _reranked(result, reranker, query, count)
+            if rerankers:
+                result = msgspec.structs.replace(result, hits=result.hits[:count])
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
         confidence, threshold = self._confidence(result, opened)
@@ -437,6 +525,11 @@ class Pipeline:
             threshold=threshold,
             calibration="" if confidence is None else self.calibration.name,
         )
+
+    def retriever_of(self, query: Query, *, lexical: bool = False) -> Retriever:
+        """Return what finds candidates for ``query``: by words only where that is asked for, or vectors do not know the language."""
+        by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
+        return self._lexical_retriever if by_words else self.retriever
 
     def _confidence(self, result: SearchResult, opened: OpenGeneration) -> tuple[float | None, float]:
         """The probability that the documentation answers, and the threshold below which it does not count as answered."""
@@ -453,6 +546,9 @@ class Pipeline:
         *,
         generator: str | None = None,
         lexical: bool = False,
+        history: Sequence[Turn] = (),
+        written: Callable[[str], object] | None = None,
+        cached: bool = True,
     ) -> Answer:
         """Return the answer to ``question``, with citations, or a refusal.
 
@@ -464,6 +560,9 @@ class Pipeline:
             filters: as for ``search``.
             generator: the component that writes; by default the configuration's.
             lexical: search by words only.
+            history: the turns of the conversation before it, oldest first.
+            written: called with each piece of the text of a generator that streams, before anything of it is verified.
+            cached: whether an answer that was made of all the same may be given again.
 
         Raises:
             QueryError: the question cannot be searched.
@@ -472,7 +571,28 @@ class Pipeline:
         """
         name = generator or self.settings.generation.generator
         writer = self.generator(name)
-        query, result = self._search(question, top_k, filters, lexical=lexical)
+        opened = self.index.opened
+        count = self.settings.retrieval.top_k if top_k is None else top_k
+        asked = _Asked(question, count, filters or {}, lexical, tuple(history))
+        if not (cached and self.settings.cache.enabled):
+            return self._answer(asked, name, writer, written)
+        begin = time.perf_counter()
+        key = self._answer_key(opened, asked, name)
+        found = self.answers.get(key)
+        if found is not None:
+            elapsed = round(1000 * (time.perf_counter() - begin), 3)
+            return msgspec.structs.replace(found, timings_ms={"cache": elapsed, "total": elapsed})
+        answer = self._answer(asked, name, writer, written)
+        # What was made with less than there should be is not what would be made the next time.
+        is_whole = answer.failure is None and not answer.incomplete and not answer.degraded
+        if is_whole and answer.generation == opened.snapshot.generation:
+            self.answers.put(key, answer)
+        return answer
+
+    def _answer(self, asked: _Asked, name: str, writer: Generator, written: Callable[[str], object] | None) -> Answer:
+        """Retrieve, pack, generate, verify."""
+        question = asked.question
+        query, result = self._retrieved(asked)
         timings = dict(result.timings_ms)
         found = Answer(
             question=question,
@@ -483,110 +603,164 @@ class Pipeline:
             confidence=result.confidence,
             calibration=result.calibration,
             sent_to=self._asked(result),
+            trace=result.steps,
+            degraded=result.degraded,
             timings_ms=timings,
         )
-        if reason := refusal(result):
+        reason = refusal(result)
+        if result.confidence is not None:
+            judged = {"confidence": result.confidence, "threshold": result.threshold, "refused": reason}
+            found = _traced(found, Step(stage="judge", name=result.calibration, details=judged))
+        if reason is not None:
             return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
                 context = self.packer.pack(query, result.hits)
                 context = msgspec.structs.replace(context, generation=result.generation)
+            found = _traced(found, *_steps(context.steps, "pack", self.settings.packing.packer))
             with stage("generate", timings):
-                draft = writer.generate(query, context)
+                draft = _draft(writer, query, context, written)
         except BackendError as error:
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
             sent_to = dict.fromkeys((*found.sent_to, *getattr(writer, "sent_to", ())))
-            return msgspec.structs.replace(found, failure=failure, sent_to=tuple(sent_to))
+            failed = _traced(found, Step(stage="generate", name=name, details={"failure": error.code}))
+            return msgspec.structs.replace(failed, failure=failure, sent_to=tuple(sent_to))
+        found = _traced(found, *_steps(draft.steps, "generate", name))
         if not draft.text and draft.failure is None:
             return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
             verified = self.verifier.verify(query, context, draft)
+        found = _traced(found, *verified.steps)
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
         answered = msgspec.structs.replace(
             found,
             answer=verified.text,
             citations=verified.citations,
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
+            generator=draft.generator or name,
+            degraded=(*found.degraded, *draft.degraded),
             failure=draft.failure,
             quotations=verified.quotations,
             claims=verified.claims,
             groundedness=verified.groundedness,
             risk=verified.risk,
             addresses_removed=verified.addresses_removed,
+            incomplete=draft.incomplete,
         )
         return answered if verified.text or draft.failure else self._refused(answered, query, "unsupported")
 
-    def _refused(self, found: Answer, query: Query, reason: RefusalReason) -> Answer:
-        from clockify_rag.generation import refusal_text
+    def _retrieved(self, asked: _Asked) -> tuple[Query, SearchResult]:
+        """What was found for a question; found again only where that takes longer than to remember it.
 
-        text = refusal_text(query.language, self.settings.generation.refusals)
-        return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
+        The core searches in a fraction of a millisecond; embedders on a server, rerankers and models that understand do not.
+        """
+        understanding = self.settings.understanding
+        is_slow = self.rerankers or any(getattr(understanding, name) for name in MODEL_STEPS)
+        is_slow = is_slow or (self.embedder is not None and not hasattr(self.embedder, "core"))
+        if not (self.settings.cache.enabled and is_slow):
+            return self._search(*asked.searched, lexical=asked.lexical, history=asked.history)
+        opened = self.index.opened
+        key = self._key(opened, "retrieval", asked)
+        found = self._retrievals.get(key)
+        if found is None:
+            found = self._search(*asked.searched, lexical=asked.lexical, history=asked.history)
+            if not found[1].degraded and found[1].generation == opened.snapshot.generation:
+                self._retrievals.put(key, found)
+        return found
 
-    def explain(self, question: str, *chunk_ids: str) -> dict[str, Any]:
-        """Return how ``question`` was understood and why each hit stands where it stands, as JSON-ready values.
-
-        Everything is of one generation, whatever is published meanwhile.
+    def prepare_answers(self, questions: Sequence[str], *, progress: Progress | None = None) -> PreparedAnswers:
+        """Answer these questions now, and store the answers beside the index: ``ask`` gives them as long as nothing they depend on
+        changes, such as the generation. They replace those that were prepared before.
 
         Args:
-            question: at most 2,000 characters.
-            *chunk_ids: also explain these chunks, whether they were found or not.
+            questions: each as it will be asked.
+            progress: called as the work goes on.
 
         Raises:
-            QueryError: the question cannot be searched.
-            SourceError: there is no such chunk.
-            InvalidSetting: the retriever does not explain.
+            QueryError: a question cannot be searched; nothing is stored.
+            StoreError: the index cannot be read, or the answers cannot be written.
         """
-        retriever = self.retriever
-        if not isinstance(retriever, HybridRetriever):
-            name = self.settings.retrieval.retriever
-            raise InvalidSetting(f"the retriever {name} does not explain its ranking", hint="the retriever hybrid does")
+        name = self.settings.generation.generator
         opened = self.index.opened
-        for chunk_id in chunk_ids:
-            if opened.chunk(chunk_id) is None:
-                raise SourceError(
-                    f"the index has no chunk {chunk_id!r}", hint="clockify-rag search --json prints chunk ids"
-                )
-        query, result = self._search(question, None, None, lexical=False, opened=opened)
-        options = retriever.options(self.settings.retrieval.top_k)
-        explained = {
-            chunk_id: msgspec.json.decode(opened.snapshot.explain(query.text, query.language, options, chunk_id))
-            for chunk_id in dict.fromkeys((*(hit.chunk.id for hit in result.hits), *chunk_ids))
-        }
-        settings = self.settings.retrieval
-        return {
-            "question": question,
-            "language": query.language,
-            "terms": _core.question_terms(query.text, query.language),
-            "generation": result.generation,
-            "fusion": {
-                "rule": "bm25 / bm25_max + w * cos",
-                "dense_weight": None if result.lexical_only else retriever.dense_weight,
-                "document_weight": settings.document_weight,
-                "repeat_weight": settings.repeat_weight,
-                "candidates": settings.candidates,
-                "lexical_only": result.lexical_only,
-            },
-            "evidence": msgspec.to_builtins(result.evidence),
-            "confidence": result.confidence,
-            "threshold": result.threshold,
-            "calibration": result.calibration,
-            "refusal": refusal(result),
-            "hits": [
-                {
-                    "rank": hit.rank,
-                    "chunk_id": hit.chunk.id,
-                    "path": hit.document.path,
-                    "anchor": hit.chunk.anchor,
-                    "score": hit.score,
-                    "boost": hit.document.boost,
-                    "scores": msgspec.to_builtins(hit.scores),
-                    "bm25": explained[hit.chunk.id],
-                }
-                for hit in result.hits
-            ],
-            "chunks": [explained[chunk_id] for chunk_id in chunk_ids],
-            "timings_ms": dict(result.timings_ms),
-        }
+        answers: dict[str, Answer] = {}
+        failed: dict[str, Failure] = {}
+        for number, question in enumerate(dict.fromkeys(questions), 1):
+            answer = self.ask(question, cached=False)
+            failures = [failure for failure in (answer.failure, *answer.degraded) if failure is not None]
+            if failures:
+                failed[question] = failures[0]
+            elif answer.generation == opened.snapshot.generation:
+                asked = _Asked(question, self.settings.retrieval.top_k, {}, lexical=False, history=())
+                answers[self._answer_key(opened, asked, name)] = answer
+            if progress is not None:
+                progress("answer", number, len(questions))
+        try:
+            self.answers.prepare(answers)
+        except OSError as error:
+            raise StoreError(f"the answers cannot be stored: {error}", path=str(self.path)) from error
+        return PreparedAnswers(
+            generation=opened.snapshot.generation,
+            answers=len(answers),
+            refused=sum(answer.refused for answer in answers.values()),
+            failed=failed,
+        )
+
+    def _answer_key(self, opened: OpenGeneration, asked: _Asked, name: str) -> str:
+        writer = self.generator(name)
+        version = getattr(getattr(writer, "first", writer), "prompt_version", "")
+        return self._key(opened, "answer", asked, name, version)
+
+    def _key(self, opened: OpenGeneration, kind: str, asked: _Asked, *others: str) -> str:
+        """A hash of everything that what is made of a question depends on."""
+        encoded = msgspec.json.encode(asked, order="deterministic").decode()
+        return digest(f"{kind} 1", opened.snapshot.hash, self._answering, encoded, *others)
+
+    @_once
+    def _answering(self) -> str:
+        """What answers depend on besides question and generation."""
+        from clockify_rag import __version__
+
+        tables = {name: getattr(self.settings, name) for name in ANSWERING_TABLES}
+        # A glossary that cannot be read is an error of understanding, which tells of it.
+        file = self.settings.understanding.glossary
+        glossary = Path(file).read_bytes() if file is not None and Path(file).is_file() else b""
+        return msgspec.json.encode([__version__, tables, self.calibration, glossary], order="deterministic").decode()
+
+    @_once
+    def answers(self) -> AnswerCache:
+        """The answers that were given."""
+        from clockify_rag.remembering import AnswerCache
+
+        return AnswerCache(self.path / "cache", self.settings.cache, current=self._serves_current)
+
+    def _serves_current(self) -> bool:
+        return self.index.snapshot.is_current()
+
+    @_once
+    def _retrievals(self) -> RecentResults[tuple[Query, SearchResult]]:
+        from clockify_rag.cache import RecentResults
+
+        return RecentResults(self.settings.cache.entries, self.settings.cache.seconds)
+
+    def forget(self) -> None:
+        """Forget the answers and rankings that are kept in memory."""
+        self.answers.clear()
+        self._retrievals.clear()
+
+    def _refused(self, found: Answer, query: Query, reason: RefusalReason) -> Answer:
+        """A refusal: the sentence that says so, what was looked for, and the pages that come nearest."""
+        from clockify_rag.generation import refusal_text
+
+        searched, nearest = tuple(asked_words(query)), near_pages(found.hits)
+        text = refusal_text(
+            query.language,
+            self.settings.generation.refusals,
+            searched=searched,
+            nearest=[(page.title, page.url or page.path, page.anchor) for page in nearest],
+        )
+        return msgspec.structs.replace(
+            found, answer=text, refused=True, reason=reason, searched=searched, nearest=nearest
+        )
 
     # The components, each made once, when it is first needed.
 
@@ -689,12 +863,21 @@ class Pipeline:
         return recorded if recorded.name == name else self.embedder_entry
 
     @_once
+    def classifier(self) -> Classifier:
+        """Tells what a question wants."""
+        classifier: Classifier = plugins.create("classifiers", self.settings.understanding.classifier)
+        return classifier
+
+    @_once
     def understander(self) -> Understander:
         """Turns questions into queries."""
-        table = self.settings.retrieval
-        understander: Understander = plugins.create(
-            "understanders", table.understander, default_language=table.default_language
-        )
+        table = self.settings.understanding
+        given: dict[str, Any] = {"default_language": table.default_language}
+        if table.understander != "plain":
+            given |= {name: getattr(table, name) for name in UNDERSTANDING_STEPS}
+            asks_a_model = any(getattr(table, name) for name in MODEL_STEPS)
+            given |= {"classifier": self.classifier, "completer": self.completer if asks_a_model else None}
+        understander: Understander = plugins.create("understanders", table.understander, table.arguments, **given)
         return understander
 
     @_once
@@ -734,7 +917,11 @@ class Pipeline:
                     hint="reranking.mmr_lambda is its setting",
                 )
             return ()
-        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
+        given: dict[str, Any] = {"depth": table.depth, "seconds": table.seconds, "model": table.model}
+        if table.reranker == "llm":
+            given |= {"model": None, "completer": self.completer}
+        given = {name: value for name, value in given.items() if value is not None}
+        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments, **given)
         return (reranker,)
 
     def _rerankers_over(self, opened: OpenGeneration) -> tuple[Reranker, ...]:
@@ -778,30 +965,25 @@ class Pipeline:
         return {}
 
     def generator(self, name: str) -> Generator:
-        """Return the component of that name that writes answers."""
+        """Return the component of that name that writes answers; the configuration's has its fallbacks behind it."""
         with self.lock:
             if name not in self._generators:
-                table = self.settings.generation
-                given: dict[str, Any] = {}
-                if name != "extractive":
-                    given = {
-                        # Another generator's address is not this one's: it would get the pages and the key.
-                        "model": table.model if name == table.generator else None,
-                        "url": table.url if name == table.generator else None,
-                        "connect_seconds": table.connect_seconds,
-                        "first_token_seconds": table.first_token_seconds,
-                        "between_tokens_seconds": table.between_tokens_seconds,
-                        "total_seconds": table.total_seconds,
-                        "secret": self.index.secret,
-                    }
-                    given = {key: value for key, value in given.items() if value is not None}
-                arguments = table.arguments if name == table.generator else {}
-                self._generators[name] = plugins.create("generators", name, arguments, **given)
+                from clockify_rag.generation import choose
+
+                self._generators[name] = choose(self.settings.generation, name, lambda: self.index.secret)
             return self._generators[name]
 
+    @property
+    def completer(self) -> Completer | None:
+        """The language model for short texts: the configuration's generator, where that is one."""
+        generator = self.generator(self.settings.generation.generator)
+        first = getattr(generator, "first", generator)
+        return first if isinstance(first, Completer) else None
+
     def _asked(self, result: SearchResult) -> tuple[str, ...]:
-        """The hosts, other than this one, that embedded the question."""
-        return () if result.lexical_only else tuple(getattr(self.embedder, "sent_to", ()))
+        """The hosts, other than this one, that embedded the question or ordered its hits."""
+        embedded = () if result.lexical_only else tuple(getattr(self.embedder, "sent_to", ()))
+        return tuple(dict.fromkeys((*embedded, *result.sent_to)))
 
     def embeds(self, language: str) -> bool:
         """Whether the embedder knows the language; one that does not say knows all."""
@@ -1132,6 +1314,66 @@ class VectorMaker:
         if self._progress is not None:
             self._progress("embed", self._made, self._total)
         return rows
+
+
+def _draft(writer: Generator, query: Query, context: Context, written: Callable[[str], object] | None) -> Draft:
+    """Generate, telling of the text as it is written where the generator does."""
+    if written is not None and getattr(writer, "streams", False):
+        return writer.generate(query, context, written=written)  # type: ignore[call-arg]  # one that streams takes it
+    return writer.generate(query, context)
+
+
+def _steps(steps: tuple[Step, ...], name: str, component: str) -> tuple[Step, ...]:
+    """The steps of a stage; its name alone where its component tells none."""
+    return steps or (Step(stage=name, name=component),)
+
+
+def _traced(answer: Answer, *steps: Step) -> Answer:
+    return msgspec.structs.replace(answer, trace=(*answer.trace, *steps))
+
+
+def near_pages(hits: Sequence[Hit]) -> tuple[NearPage, ...]:
+    """Return the pages of the best hits, each by the best of its sections."""
+    pages: dict[str, NearPage] = {}
+    for hit in hits:
+        document = hit.document
+        if document.id not in pages and len(pages) < NEAREST_PAGES:
+            pages[document.id] = NearPage(
+                document_id=document.id,
+                title=document.title,
+                path=document.path,
+                url=document.url,
+                anchor=hit.chunk.anchor,
+            )
+    return tuple(pages.values())
+
+
+def _reranked(result: SearchResult, reranker: Reranker, query: Query, top_k: int) -> SearchResult:
+    """Order the hits of a result again, and add what there is to say of it."""
+    try:
+        made = reranker.rerank(query, result.hits, top_k=top_k)
+    except BackendError as error:
+        made = Reranking(hits=result.hits, failure=Failure(error.code, error.message, error.hint))
+    given = {hit.chunk.id: hit for hit in result.hits}
+    kept = {hit.chunk.id: hit for hit in made.hits if hit.chunk.id in given}
+    if len(kept) != len(made.hits):
+        name = type(reranker).__name__
+        raise PluginConflict(
+            f"the reranker {name} returned hits that it was not given, or one twice",
+            hint="clockify_rag.testing.check_reranker tells more",
+            name=name,
+        )
+    steps = made.steps
+    if forgotten := [hit for chunk_id, hit in given.items() if chunk_id not in kept]:
+        steps = (*steps, Step(stage="rerank", name="forgotten", details={"kept_behind": len(forgotten)}))
+    hits = (msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate((*made.hits, *forgotten), 1))
+    return msgspec.structs.replace(
+        result,
+        hits=tuple(hits),
+        steps=(*result.steps, *steps),
+        degraded=result.degraded if made.failure is None else (*result.degraded, made.failure),
+        sent_to=tuple(dict.fromkeys((*result.sent_to, *made.sent_to))),
+    )
 
 
 def _source(given: str) -> Source:

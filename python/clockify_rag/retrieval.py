@@ -7,11 +7,13 @@ fusion with the whole document's evidence, and MMR where it is the only reranker
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from clockify_rag import _core
-from clockify_rag.contracts import Evidence, Hit, Query, Scores, SearchResult
+from clockify_rag.contracts import Evidence, Hit, Query, Scores, SearchResult, Step
 from clockify_rag.index import EmbedderEntry, LocalIndex, OpenGeneration, check_compatible, decode_chunk
 
 if TYPE_CHECKING:
@@ -23,6 +25,15 @@ EXCLUDED = ("kind=hub",)
 
 DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.8, "minilm": 2.3}
 """The weight of the cosine in fusion, by embedder; 1 for those that were not measured."""
+
+FUSED_DEPTH = 50
+"""Hits of each text that rankings are fused from."""
+
+ALTERNATIVES_WEIGHT = 1.0
+"""What all alternatives together count beside the question."""
+
+RECIPROCAL_RANK_K = 60.0
+"""The constant of reciprocal rank fusion that its paper recommends (Cormack, Clarke and Büttcher 2009)."""
 
 
 class HybridRetriever:
@@ -59,18 +70,20 @@ class HybridRetriever:
             options = self._options[top_k] = self._make_options(top_k)
         return options
 
-    def _make_options(self, top_k: int) -> _core.SearchOptions:
+    def _make_options(
+        self, top_k: int, candidates: int | None = None, *, repeats: bool = True, diverse: bool = True
+    ) -> _core.SearchOptions:
         settings = self._settings
         return _core.SearchOptions(
             top_k=top_k,
-            candidates=max(settings.candidates, top_k),
+            candidates=max(settings.candidates, top_k) if candidates is None else candidates,
             k1=settings.k1,
             b=(settings.b, settings.b, settings.b),
             weights=(settings.title_weight, settings.heading_weight, settings.body_weight),
             dense_weight=self.dense_weight,
             document_weight=settings.document_weight,
-            repeat_weight=settings.repeat_weight,
-            mmr_lambda=self._mmr_lambda,
+            repeat_weight=settings.repeat_weight if repeats else 1.0,
+            mmr_lambda=self._mmr_lambda if diverse else None,
             dense=settings.dense,
         )
 
@@ -96,42 +109,188 @@ class HybridRetriever:
             IndexCorrupt: bytes that the question needs are not what was written.
         """
         opened = opened or self._index.opened
+        prefers = query.kind == "definition" and self._settings.glossary_boost > 1
+        depth = max(top_k, FUSED_DEPTH) if query.alternatives or prefers else top_k
+        found, embedded = self._search(query, self.options(depth), opened)
+        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
+        steps = [self._step(query, found, len(hits))]
+        if query.alternatives:
+            hits = self._fused(query, hits, depth, opened)
+            steps.append(Step(stage="retrieve", name="alternatives", details={"searched": len(query.alternatives)}))
+        if prefers:
+            hits = boosted(hits, "glossary", self._settings.glossary_boost)
+            steps.append(Step(stage="retrieve", name="glossary", details={"boost": self._settings.glossary_boost}))
+        hits = hits[:top_k]
+        timings = found.timings_ms if embedded is None else {**found.timings_ms, "embed": embedded}
+        return SearchResult(
+            question=query.question,
+            generation=opened.snapshot.generation,
+            hits=hits,
+            timings_ms=timings,
+            evidence=_evidence(found, opened.snapshot.documents),
+            lexical_only=not self._has_vectors(opened),
+            steps=tuple(steps),
+        )
+
+    def ranking(
+        self,
+        query: Query,
+        opened: OpenGeneration,
+        top_k: int,
+        candidates: int,
+        *,
+        repeats: bool = True,
+        diverse: bool = True,
+    ) -> Found:
+        """Return what the core finds with other limits, or before one of its steps: what explanations are made of.
+
+        Args:
+            query: what is asked.
+            opened: the generation to search.
+            top_k: hits at most.
+            candidates: taken from each retriever, at most.
+            repeats: whether a section's further chunks count less.
+            diverse: whether MMR orders the hits.
+        """
+        return self._search(query, self._make_options(top_k, candidates, repeats=repeats, diverse=diverse), opened)[0]
+
+    def _fused(self, query: Query, hits: tuple[Hit, ...], depth: int, opened: OpenGeneration) -> tuple[Hit, ...]:
+        """The hits of the question with those of its alternatives, each searched as a question of its own."""
+        rankings = [hits]
+        for text in query.alternatives:
+            other = msgspec.structs.replace(query, text=text, expansions=(), alternatives=())
+            found, _ = self._search(other, self.options(depth), opened)
+            rankings.append(tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1)))
+        weights = [1.0, *[ALTERNATIVES_WEIGHT / len(query.alternatives)] * len(query.alternatives)]
+        return fused(rankings, weights)
+
+    def _has_vectors(self, opened: OpenGeneration) -> bool:
+        return self._embedder is not None and opened.snapshot.embedder is not None
+
+    def _search(self, query: Query, options: _core.SearchOptions, opened: OpenGeneration) -> tuple[Found, float | None]:
+        """What the core finds, and the milliseconds that an embedder outside it took."""
         snapshot = opened.snapshot
         if self._compatible != snapshot.generation:
             check_compatible(snapshot, self._entry, lexical=self._embedder is None)
             self._compatible = snapshot.generation
-        started = time.perf_counter()
         embedder: _core.StaticEmbedder | None = None
-        vector = None
+        vector, embedded = None, None
         if self._embedder is not None and snapshot.embedder is not None:
             embedder = getattr(self._embedder, "core", None)
             if embedder is None:
+                started = time.perf_counter()
                 vector = self._embedder.embed_questions([query.text])[0]
-        embedded = time.perf_counter()
-        groups = [[f"{field}={value}" for value in values] for field, values in query.filters.items()]
-        excluded = [] if "kind" in query.filters else list(EXCLUDED)
+                embedded = round((time.perf_counter() - started) * 1000, 3)
         found = snapshot.search(
             query.text,
             query.language,
-            groups,
-            excluded,
-            self.options(top_k),
+            filter_groups(query),
+            excluded_values(query),
+            options,
             embedder=embedder,
             vector=vector,
             excluded_documents=query.excluded_documents,
+            expansions=weighted_texts(query),
         )
-        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
-        timings = found.timings_ms
-        if vector is not None:
-            timings["embed"] = round((embedded - started) * 1000, 3)
-        return SearchResult(
-            question=query.question,
-            generation=snapshot.generation,
-            hits=hits,
-            timings_ms=timings,
-            evidence=_evidence(found, snapshot.documents),
-            lexical_only=embedder is None and vector is None,
-        )
+        return found, embedded
+
+    def _step(self, query: Query, found: Found, hits: int) -> Step:
+        """What was searched, and how: a line of the trace."""
+        settings, is_dense = self._settings, found.dense_path is not None
+        details: dict[str, Any] = {
+            "filters": filter_groups(query),
+            "excluded": excluded_values(query),
+            "candidates": settings.candidates,
+            "dense": found.dense_path,
+            "dense_weight": self.dense_weight if is_dense else None,
+            "document_weight": settings.document_weight,
+            "repeat_weight": settings.repeat_weight,
+            "mmr_lambda": self._mmr_lambda if is_dense else None,
+            "hits": hits,
+        }
+        if query.excluded_documents:
+            details["excluded_documents"] = len(query.excluded_documents)
+        return Step(stage="retrieve", name="hybrid" if is_dense else "lexical", details=details)
+
+
+def searched_terms(query: Query) -> tuple[str, ...]:
+    """Return what is looked for: the words of a question as the index has them."""
+    return tuple(_core.question_terms(query.text, query.language))
+
+
+def asked_words(query: Query) -> dict[str, frozenset[str]]:
+    """Return the words of a question that are looked for, each once, as they were typed, and the terms that each is."""
+    terms = set(searched_terms(query))
+    spans: list[tuple[int, int, set[str]]] = []
+    for term, first, last, _ in sorted(_core.analyse(query.text, query.language), key=lambda found: found[1:3]):
+        if term not in terms:
+            continue
+        # The parts of an identifier are within it, and pairs of characters in scripts without spaces overlap.
+        if spans and first < spans[-1][1]:
+            start, end, own = spans[-1]
+            spans[-1] = (start, max(last, end), own | {term})
+        else:
+            spans.append((first, last, {term}))
+    words: dict[str, frozenset[str]] = {}
+    known: set[str] = set()
+    for first, last, own in spans:
+        word = query.text[first:last]
+        if word.casefold() not in known:
+            known.add(word.casefold())
+            words[word] = frozenset(own)
+    return words
+
+
+def fused(rankings: Sequence[Sequence[Hit]], weights: Sequence[float]) -> tuple[Hit, ...]:
+    """Return the hits of all rankings as one, by weighted reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
+
+    A chunk's relevance is the sum of ``weight / (60 + rank)`` over the rankings that have it. What it was ranked by stays with it, as
+    the first ranking that has it says.
+
+    Args:
+        rankings: best first, each chunk once.
+        weights: of each ranking.
+    """
+    relevance: dict[str, float] = {}
+    first: dict[str, Hit] = {}
+    for ranking, weight in zip(rankings, weights, strict=True):
+        for rank, hit in enumerate(ranking, 1):
+            relevance[hit.chunk.id] = relevance.get(hit.chunk.id, 0.0) + weight / (RECIPROCAL_RANK_K + rank)
+            first.setdefault(hit.chunk.id, hit)
+    order = sorted(first.values(), key=lambda hit: -relevance[hit.chunk.id])
+    return tuple(
+        msgspec.structs.replace(hit, rank=rank, score=relevance[hit.chunk.id]) for rank, hit in enumerate(order, 1)
+    )
+
+
+def boosted(hits: Sequence[Hit], kind: str, boost: float) -> tuple[Hit, ...]:
+    """Return ``hits`` with the relevance of chunks of one kind multiplied; others keep their order among themselves."""
+    weighed = [
+        msgspec.structs.replace(hit, score=hit.score * boost) if hit.chunk.kind == kind and hit.score > 0 else hit
+        for hit in hits
+    ]
+    preferred = sorted((hit for hit in weighed if hit.chunk.kind == kind), key=lambda hit: -hit.score)
+    ordered: list[Hit] = []
+    for hit in (one for one in weighed if one.chunk.kind != kind):
+        while preferred and preferred[0].score > hit.score:
+            ordered.append(preferred.pop(0))
+        ordered.append(hit)
+    return tuple(msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate([*ordered, *preferred], 1))
+
+
+def weighted_texts(query: Query) -> list[tuple[str, float]]:
+    """Return the texts that a query is expanded by, each with the weight of its words."""
+    return [(one.text, one.weight) for one in query.expansions]
+
+
+def filter_groups(query: Query) -> list[list[str]]:
+    """Return the values, as ``field=value``, of each group of which a chunk must have one."""
+    return [[f"{field}={value}" for value in values] for field, values in query.filters.items()]
+
+
+def excluded_values(query: Query) -> list[str]:
+    """Return the values, as ``field=value``, that a chunk must not have."""
+    return [] if "kind" in query.filters else list(EXCLUDED)
 
 
 def _evidence(found: Found, documents: int) -> Evidence:

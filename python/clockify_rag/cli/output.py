@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from clockify_rag.contracts import Answer, Citation, Document, Hit, SearchResult
+from clockify_rag.contracts import Answer, Citation, Document, Failure, Hit, SearchResult
 from clockify_rag.errors import ConfigError
 
 SCHEMA: Final = 1
@@ -45,6 +45,15 @@ def flat(text: str) -> str:
 def one_line(text: str) -> str:
     """Return ``text`` cleaned, on one line."""
     return " ".join(clean(text).split())
+
+
+def scalar(value: Any) -> str:
+    """Return a value of a record as people read it, on one line."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(scalar(item) for item in value)
+    return "-" if value is None else one_line(str(value))
 
 
 def json_line(value: Mapping[str, Any]) -> str:
@@ -92,14 +101,14 @@ class Printer:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line of text that may come from anywhere, in a style of rich where the output is a terminal."""
-        text = flat(text)
+        encoding = sys.stdout.encoding or "utf-8"
+        text = flat(text).encode(encoding, "backslashreplace").decode(encoding)
         if self._console is not None:
             from rich.text import Text
 
             self._console.print(Text(text, style=style))
         else:
-            encoding = sys.stdout.encoding or "utf-8"
-            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            sys.stdout.write(text + "\n")
 
 
 def note(text: str) -> None:
@@ -181,6 +190,9 @@ def search_fields(result: SearchResult) -> dict[str, Any]:
         "threshold": result.threshold,
         "calibration": result.calibration,
         "lexical_only": result.lexical_only,
+        "degraded": result.degraded,
+        "sent_to": result.sent_to,
+        "steps": result.steps,
         "timings_ms": result.timings_ms,
     }
 
@@ -204,9 +216,22 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "groundedness": answer.groundedness,
         "risk": answer.risk,
         "addresses_removed": answer.addresses_removed,
+        "incomplete": answer.incomplete,
+        "degraded": answer.degraded,
+        "searched": answer.searched,
+        "nearest": answer.nearest,
+        "trace": answer.trace,
         "sent_to": answer.sent_to,
         "timings_ms": answer.timings_ms,
     }
+
+
+def note_degraded(failures: Sequence[Failure]) -> None:
+    """Warn on standard error of what failed and was done without."""
+    for failure in failures:
+        note(f"warning: {failure.message}; that part was done without")
+        if failure.hint:
+            note(f"hint: {failure.hint}")
 
 
 def print_hits(printer: Printer, hits: Sequence[Hit]) -> None:

@@ -142,6 +142,7 @@ def _exact(context: Context, draft: Draft) -> Verified | None:
         citations=tuple(_citation(context, place, number) for place, number in numbers.items()),
         claims=tuple(proved),
         groundedness=1.0,
+        steps=(Step(stage="verify", name="quotations", details={"verified": len(places)}),),
     )
 
 
