@@ -630,7 +630,7 @@ class Pipeline:
             return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
             verified = self.verifier.verify(query, context, draft)
-        found = _traced(found, *verified.steps)
+        found = _traced(found, *_steps(verified.steps, "verify", self.settings.verification.verifier))
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
         answered = msgspec.structs.replace(
             found,
