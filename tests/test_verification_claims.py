@@ -104,6 +104,20 @@ def test_a_strict_policy_cuts_whole_lines_of_lists() -> None:
     )
 
 
+def test_what_a_strict_policy_leaves_has_no_gaps() -> None:
+    wrong = "Exports are kept for 60 days [1]."
+    text = f"{wrong} {wrong}\n\nThe Team plan has 20 seats [2]. {wrong}\n\n{wrong}\n\n{wrong} {wrong}\n\nThe Studio plan has 50 seats [2]. {wrong}"
+    found = verified(text, policy="strict")
+    assert found.text == "The Team plan has 20 seats [1].\n\nThe Studio plan has 50 seats [2]."
+    assert sum(claim.supported is False for claim in found.claims) == 7
+
+
+def test_a_sentence_of_another_passage_than_its_paragraph_has_its_own_marker() -> None:
+    found = verified("1. Exports are kept for 90 days.\n2. The Studio plan has 50 seats [2].")
+    assert found.text == "1. Exports are kept for 90 days. [1]\n2. The Studio plan has 50 seats [2]."
+    assert [citation.path for citation in found.citations] == ["page-1.md", "page-2.md"]
+
+
 def test_what_a_strict_policy_leaves_keeps_its_proof() -> None:
     found = verified("Exports are kept for 90 days. They cost 77 ducats each [1].", policy="strict")
     assert found.text == "Exports are kept for 90 days. [1]"

@@ -417,13 +417,12 @@ class _Verification:
         judged = []
         guessing = claims.guesses(plain)
         for row, one in enumerate(found):
-            verdict = _support(checked[row])
-            verdict = self._moved(statements[row], own[row], cited[row], verdict, language)
+            each = _Judged(one, statements[row], own[row], rested[row], _support(checked[row]))
+            self._moved(each, cited[row], language)
             sources = [self.context.texts[hit] for hit in cited[row] or self.citable]
-            guess = claims.speculation(statements[row], sources) if guessing else ""
-            if guess:
-                verdict.problems += (f"speculation: {guess}",)
-            judged.append(_Judged(one, statements[row], own[row], rested[row], verdict))
+            if guessing and (guess := claims.speculation(each.statement, sources)):
+                each.verdict.problems += (f"speculation: {guess}",)
+            judged.append(each)
         if self.verifier.policy == "strict":
             self._cut(judged)
         for each in judged:
@@ -455,23 +454,24 @@ class _Verification:
                 own[following].append(group)
         return own
 
-    def _moved(
-        self, statement: str, groups: Sequence[list[_Marker]], cited: list[int], verdict: _Verdict, language: str
-    ) -> _Verdict:
-        """Let the marker of a statement name the passage that says it, where the one that it names does not."""
-        free = [marker for group in groups for marker in group if marker.place is None]
-        if verdict.supported is not False or len(free) != 1 or len(cited) != 1:
-            return verdict
-        found = self._elsewhere(statement, free[0], language)
+    def _moved(self, one: _Judged, cited: list[int], language: str) -> None:
+        """Let the marker of a statement name the passage that says it, where the one that it names, or that it rests on, does not."""
+        free = [marker for group in one.own for marker in group if marker.place is None]
+        if one.verdict.supported is not False or len(cited) != 1 or len(free) != len(one.own):
+            return
+        found = self._elsewhere(one.statement, cited[0], language) if len(free) <= 1 else None
         if found is None:
-            return verdict
-        free[0].hit = cited[0] = found[0]
-        self.counts["markers moved"] += 1
-        return found[1]
+            return
+        cited[0], one.verdict = found
+        if free:
+            free[0].hit = found[0]
+            self.counts["markers moved"] += 1
+        else:
+            one.rested = ()
 
-    def _elsewhere(self, statement: str, marker: _Marker, language: str) -> tuple[int, _Verdict] | None:
-        """Return the passage that says a statement, best first, where the one that is cited does not."""
-        others = [hit for hit in self.citable if hit != marker.hit]
+    def _elsewhere(self, statement: str, cited: int, language: str) -> tuple[int, _Verdict] | None:
+        """Return the passage that says a statement best, where the one that is cited does not."""
+        others = [hit for hit in self.citable if hit != cited]
         facts = self.passages.check([(statement, [hit]) for hit in others], language)
         others = [hit for hit, (problems, _, _) in zip(others, facts, strict=True) if not problems]
         checked = self.passages.check([(statement, [hit]) for hit in others], language, self._table(language))
@@ -495,17 +495,22 @@ class _Verification:
                 marker.place = self._place(marker.hit, *claims.sentence_at(text, *support[4:]))
 
     def _cut(self, judged: Sequence[_Judged]) -> None:
-        """Cut the sentences that no passage says, with their markers."""
+        """Cut the sentences that no passage says, with their markers, and the lines of which nothing is left."""
+        start = end = 0
         for one in judged:
             if one.verdict.supported is not False:
                 continue
-            start, end = one.sentence.start, one.end
+            line = self.text.rfind("\n", 0, one.sentence.start) + 1
+            if start == end or self.text[end : one.sentence.start].strip():
+                is_first = not self.text[line : one.sentence.start].strip()
+                start = line if is_first else len(self.text[: one.sentence.start].rstrip(" \t"))
+            end = one.end
+            if not start or self.text[start - 1] == "\n":
+                end += len(self.text[end:]) - len(self.text[end:].lstrip("\n"))
+            self.edits.append(Edit(start, end, ""))
             for group in one.own:
                 self.groups.remove(group)
                 group.clear()
-            line = self.text.rfind("\n", 0, start) + 1
-            whole_line = not self.text[line:start].strip() and self.text[end : end + 1] == "\n"
-            self.edits.insert(0, Edit(line if whole_line else start, end + whole_line, ""))
 
     def _mark(self, one: _Judged) -> None:
         """Mark a sentence that no passage says, and give one that a passage says a marker where it rests on none."""
