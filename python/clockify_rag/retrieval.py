@@ -112,7 +112,7 @@ class HybridRetriever:
         prefers = query.kind == "definition" and self._settings.glossary_boost > 1
         depth = max(top_k, FUSED_DEPTH) if query.alternatives or prefers else top_k
         found, embedded = self._search(query, self.options(depth), opened)
-        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
+        hits = _hits(opened, found)
         steps = [self._step(query, found, len(hits))]
         if query.alternatives:
             hits = self._fused(query, hits, depth, opened)
@@ -160,7 +160,7 @@ class HybridRetriever:
         for text in query.alternatives:
             other = msgspec.structs.replace(query, text=text, expansions=(), alternatives=())
             found, _ = self._search(other, self.options(depth), opened)
-            rankings.append(tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1)))
+            rankings.append(_hits(opened, found))
         weights = [1.0, *[ALTERNATIVES_WEIGHT / len(query.alternatives)] * len(query.alternatives)]
         return fused(rankings, weights)
 
@@ -278,6 +278,10 @@ def _evidence(found: Found, documents: int) -> Evidence:
         documents=documents,
         dense_path=found.dense_path,
     )
+
+
+def _hits(opened: OpenGeneration, found: Found) -> tuple[Hit, ...]:
+    return tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
 
 
 def _hit(opened: OpenGeneration, rank: int, row: _FoundRow) -> Hit:
