@@ -18,7 +18,7 @@ from clockify_rag.contracts import Context, Draft, Failure, Query
 from clockify_rag.errors import BackendBadResponse, BackendError, BackendRejected
 from clockify_rag.generation import prompting
 from clockify_rag.generation.breaker import CircuitBreaker
-from clockify_rag.generation.thinking import ThinkingFilter
+from clockify_rag.generation.thinking import ThinkingFilter, after_thinking
 
 Messages = list[dict[str, str]]
 """A chat: for each message its ``role`` and its ``content``."""
@@ -118,7 +118,7 @@ class ChatGenerator:
             if not "".join(pieces).strip():
                 raise
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
-        text = "".join(pieces).strip()
+        text = after_thinking("".join(pieces)).strip()
         return Draft(text=text, incomplete=failure is not None, failure=failure, sent_to=self.sent_to)
 
     def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
@@ -135,7 +135,7 @@ class ChatGenerator:
         """
         deadlines = Deadlines(connect=seconds, first=seconds, between=seconds, total=seconds)
         messages = _chat(system, prompting.without_role_tokens(user))
-        return "".join(self._written(messages, maximum_tokens, deadlines)).strip()
+        return after_thinking("".join(self._written(messages, maximum_tokens, deadlines))).strip()
 
     def _written(self, messages: Messages, maximum_tokens: int, deadlines: Deadlines | None = None) -> Generating[str]:
         """Yield what is not thought; with deadlines of its own a text may be cut."""
