@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Generator as Generating
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from clockify_rag import prompts
@@ -118,7 +118,7 @@ class ChatGenerator:
             if not "".join(pieces).strip():
                 raise
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
-        text = after_thinking("".join(pieces)).strip()
+        text = _finished(pieces)
         return Draft(text=text, incomplete=failure is not None, failure=failure, sent_to=self.sent_to)
 
     def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
@@ -135,7 +135,7 @@ class ChatGenerator:
         """
         deadlines = Deadlines(connect=seconds, first=seconds, between=seconds, total=seconds)
         messages = _chat(system, prompting.without_role_tokens(user))
-        return after_thinking("".join(self._written(messages, maximum_tokens, deadlines))).strip()
+        return _finished(self._written(messages, maximum_tokens, deadlines))
 
     def _written(self, messages: Messages, maximum_tokens: int, deadlines: Deadlines | None = None) -> Generating[str]:
         """Yield what is not thought; with deadlines of its own a text may be cut."""
@@ -177,6 +177,11 @@ class ChatGenerator:
 
     def _rejected(self, reason: str, hint: str) -> BackendRejected:
         return BackendRejected(f"{self.described} stopped: {reason}", hint=hint, model=self.model)
+
+
+def _finished(pieces: Iterable[str]) -> str:
+    """Return a whole text as its model meant it: without a thought before it, and with role tokens as the passages have them."""
+    return prompting.with_role_tokens(after_thinking("".join(pieces))).strip()
 
 
 def _chat(system: str, user: str) -> Messages:
