@@ -248,7 +248,7 @@ class UnderstandingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fie
     expansion_weight: Annotated[
         float,
         Meta(ge=0, le=0.2, description="What a word that the glossary adds counts beside one of the question"),
-    ] = 0.2
+    ] = 0.1
     follow_ups: Annotated[
         bool, Meta(description="Let a question that points at the one before it gain that one's words")
     ] = True
@@ -294,6 +294,14 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     repeat_weight: Annotated[
         Share, Meta(description="What each further chunk of a section counts, as a share of the one before it")
     ] = 0.85
+    glossary_boost: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=100,
+            description="What relevance of glossary entries is multiplied by where a definition is asked for",
+        ),
+    ] = 1.0
     dense: Annotated[
         Literal["auto", "exact", "cascade"],
         Meta(

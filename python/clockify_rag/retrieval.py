@@ -7,8 +7,10 @@ fusion with the whole document's evidence, and MMR where it is the only reranker
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from clockify_rag import _core
 from clockify_rag.contracts import Evidence, Hit, Query, Scores, SearchResult, Step
@@ -23,6 +25,15 @@ EXCLUDED = ("kind=hub",)
 
 DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.8, "minilm": 2.3}
 """The weight of the cosine in fusion, by embedder; 1 for those that were not measured."""
+
+FUSED_DEPTH = 50
+"""Hits of each text that rankings are fused from."""
+
+ALTERNATIVES_WEIGHT = 1.0
+"""What all alternatives together count beside the question."""
+
+RECIPROCAL_RANK_K = 60.0
+"""The constant of reciprocal rank fusion that its paper recommends (Cormack, Clarke and Büttcher 2009)."""
 
 
 class HybridRetriever:
@@ -98,8 +109,18 @@ class HybridRetriever:
             IndexCorrupt: bytes that the question needs are not what was written.
         """
         opened = opened or self._index.opened
-        found, embedded = self._search(query, self.options(top_k), opened)
+        prefers = query.kind == "definition" and self._settings.glossary_boost > 1
+        depth = max(top_k, FUSED_DEPTH) if query.alternatives or prefers else top_k
+        found, embedded = self._search(query, self.options(depth), opened)
         hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
+        steps = [self._step(query, found, len(hits))]
+        if query.alternatives:
+            hits = self._fused(query, hits, depth, opened)
+            steps.append(Step(stage="retrieve", name="alternatives", details={"searched": len(query.alternatives)}))
+        if prefers:
+            hits = boosted(hits, "glossary", self._settings.glossary_boost)
+            steps.append(Step(stage="retrieve", name="glossary", details={"boost": self._settings.glossary_boost}))
+        hits = hits[:top_k]
         timings = found.timings_ms if embedded is None else {**found.timings_ms, "embed": embedded}
         return SearchResult(
             question=query.question,
@@ -108,7 +129,7 @@ class HybridRetriever:
             timings_ms=timings,
             evidence=_evidence(found, opened.snapshot.documents),
             lexical_only=not self._has_vectors(opened),
-            steps=(self._step(query, found, len(hits)),),
+            steps=tuple(steps),
         )
 
     def ranking(
@@ -132,6 +153,16 @@ class HybridRetriever:
             diverse: whether MMR orders the hits.
         """
         return self._search(query, self._make_options(top_k, candidates, repeats=repeats, diverse=diverse), opened)[0]
+
+    def _fused(self, query: Query, hits: tuple[Hit, ...], depth: int, opened: OpenGeneration) -> tuple[Hit, ...]:
+        """The hits of the question with those of its alternatives, each searched as a question of its own."""
+        rankings = [hits]
+        for text in query.alternatives:
+            other = msgspec.structs.replace(query, text=text, expansions=(), alternatives=())
+            found, _ = self._search(other, self.options(depth), opened)
+            rankings.append(tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1)))
+        weights = [1.0, *[ALTERNATIVES_WEIGHT / len(query.alternatives)] * len(query.alternatives)]
+        return fused(rankings, weights)
 
     def _has_vectors(self, opened: OpenGeneration) -> bool:
         return self._embedder is not None and opened.snapshot.embedder is not None
@@ -159,7 +190,7 @@ class HybridRetriever:
             embedder=embedder,
             vector=vector,
             excluded_documents=query.excluded_documents,
-            **({"expansions": [(one.text, one.weight) for one in query.expansions]} if query.expansions else {}),
+            expansions=weighted_texts(query),
         )
         return found, embedded
 
@@ -180,6 +211,48 @@ class HybridRetriever:
         if query.excluded_documents:
             details["excluded_documents"] = len(query.excluded_documents)
         return Step(stage="retrieve", name="hybrid" if is_dense else "lexical", details=details)
+
+
+def fused(rankings: Sequence[Sequence[Hit]], weights: Sequence[float]) -> tuple[Hit, ...]:
+    """Return the hits of all rankings as one, by weighted reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
+
+    A chunk's relevance is the sum of ``weight / (60 + rank)`` over the rankings that have it. What it was ranked by stays with it, as
+    the first ranking that has it says.
+
+    Args:
+        rankings: best first, each chunk once.
+        weights: of each ranking.
+    """
+    relevance: dict[str, float] = {}
+    first: dict[str, Hit] = {}
+    for ranking, weight in zip(rankings, weights, strict=True):
+        for rank, hit in enumerate(ranking, 1):
+            relevance[hit.chunk.id] = relevance.get(hit.chunk.id, 0.0) + weight / (RECIPROCAL_RANK_K + rank)
+            first.setdefault(hit.chunk.id, hit)
+    order = sorted(first.values(), key=lambda hit: -relevance[hit.chunk.id])
+    return tuple(
+        msgspec.structs.replace(hit, rank=rank, score=relevance[hit.chunk.id]) for rank, hit in enumerate(order, 1)
+    )
+
+
+def boosted(hits: Sequence[Hit], kind: str, boost: float) -> tuple[Hit, ...]:
+    """Return ``hits`` with the relevance of chunks of one kind multiplied; others keep their order among themselves."""
+    weighed = [
+        msgspec.structs.replace(hit, score=hit.score * boost) if hit.chunk.kind == kind and hit.score > 0 else hit
+        for hit in hits
+    ]
+    preferred = sorted((hit for hit in weighed if hit.chunk.kind == kind), key=lambda hit: -hit.score)
+    ordered: list[Hit] = []
+    for hit in (one for one in weighed if one.chunk.kind != kind):
+        while preferred and preferred[0].score > hit.score:
+            ordered.append(preferred.pop(0))
+        ordered.append(hit)
+    return tuple(msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate([*ordered, *preferred], 1))
+
+
+def weighted_texts(query: Query) -> list[tuple[str, float]]:
+    """Return the texts that a query is expanded by, each with the weight of its words."""
+    return [(one.text, one.weight) for one in query.expansions]
 
 
 def filter_groups(query: Query) -> list[list[str]]:
