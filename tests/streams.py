@@ -1,5 +1,7 @@
 """Every way in which a model's stream goes wrong, at every byte of it: ``python tests/streams.py``, or a sample in ``make test``.
 
+``python tests/streams.py openai "half a line"`` runs the cases whose names those are.
+
 A reference stream of forty lines is cut at each of its bytes, and there one of twelve misbehaviours happens. Whatever comes, asking ends
 within its deadline and a second, with a draft or a typed error; a draft whose text is not the whole one is marked; and no text is shown
 that the model did not write. What goes wrong before a stream begins (nothing listens, nothing answers, busy) meets a generator that has a
@@ -11,7 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, Final, Literal, NamedTuple
 
@@ -165,9 +167,11 @@ def _sweep_all(case: tuple[Protocol, str]) -> list[tuple[int, Outcome]]:
     return sweep(protocol, misbehaviour, range(len(BODIES[protocol]) + 1))
 
 
-def main() -> int:
-    """Run every case and print the counts; return the exit status."""
-    cases: list[tuple[Protocol, str]] = [(protocol, name) for protocol in BODIES for name in MISBEHAVIOURS]
+def main(wanted: Collection[str] = ()) -> int:
+    """Run every case, or those whose protocol and misbehaviour are wanted, and print the counts; return the exit status."""
+    protocols = [name for name in BODIES if name in wanted] or BODIES
+    misbehaviours = [name for name in MISBEHAVIOURS if name in wanted] or MISBEHAVIOURS
+    cases: list[tuple[Protocol, str]] = [(protocol, name) for protocol in protocols for name in misbehaviours]
     total = 0
     violations: list[str] = []
     with ProcessPoolExecutor(2) as pool:
@@ -191,4 +195,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
