@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Generating
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from clockify_rag import prompts
@@ -44,6 +44,8 @@ class ChatGenerator:
 
     component: ClassVar[str]
     """The name by which it is chosen."""
+    streams: ClassVar[bool] = True
+    """Whether ``generate`` tells of the text as it is written."""
 
     def __init__(
         self,
@@ -104,8 +106,13 @@ class ChatGenerator:
         """
         yield from self._written(self.messages(query, context), self.max_tokens)
 
-    def generate(self, query: Query, context: Context) -> Draft:
+    def generate(self, query: Query, context: Context, *, written: Callable[[str], object] | None = None) -> Draft:
         """Return the whole answer, or what there is of it when the stream breaks off after its beginning.
+
+        Args:
+            query: what is asked.
+            context: the passages.
+            written: called with each piece of the text as it comes, before anything of it is verified.
 
         Raises:
             BackendError: the model failed before it wrote anything.
@@ -113,7 +120,10 @@ class ChatGenerator:
         pieces: list[str] = []
         failure: Failure | None = None
         try:
-            pieces.extend(self.stream(query, context))
+            for piece in self.stream(query, context):
+                pieces.append(piece)
+                if written is not None:
+                    written(piece)
         except BackendError as error:
             if not "".join(pieces).strip():
                 raise
