@@ -213,6 +213,34 @@ class HybridRetriever:
         return Step(stage="retrieve", name="hybrid" if is_dense else "lexical", details=details)
 
 
+def searched_terms(query: Query) -> tuple[str, ...]:
+    """Return what is looked for: the words of a question as the index has them."""
+    return tuple(_core.question_terms(query.text, query.language))
+
+
+def asked_words(query: Query) -> dict[str, frozenset[str]]:
+    """Return the words of a question that are looked for, each once, as they were typed, and the terms that each is."""
+    terms = set(searched_terms(query))
+    spans: list[tuple[int, int, set[str]]] = []
+    for term, first, last, _ in sorted(_core.analyse(query.text, query.language), key=lambda found: found[1:3]):
+        if term not in terms:
+            continue
+        # The parts of an identifier are within it, and pairs of characters in scripts without spaces overlap.
+        if spans and first < spans[-1][1]:
+            start, end, own = spans[-1]
+            spans[-1] = (start, max(last, end), own | {term})
+        else:
+            spans.append((first, last, {term}))
+    words: dict[str, frozenset[str]] = {}
+    known: set[str] = set()
+    for first, last, own in spans:
+        word = query.text[first:last]
+        if word.casefold() not in known:
+            known.add(word.casefold())
+            words[word] = frozenset(own)
+    return words
+
+
 def fused(rankings: Sequence[Sequence[Hit]], weights: Sequence[float]) -> tuple[Hit, ...]:
     """Return the hits of all rankings as one, by weighted reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
 
