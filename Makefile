@@ -90,6 +90,11 @@ test-python: build ## Tests of the built wheel, with branch coverage
 faults: build ## Kill, tear, fail, flip and lose power at every point there is, with counts (about half an hour on two cores)
 	PYTHONPATH=tests $(BIN)/python -m faults
 
+.PHONY: fuzz
+fuzz: build ## Look for bytes that break a reader, a million runs of each, with the edges reached
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.campaign
+
 .PHONY: bench
 bench: build ## Measure speed, on both sides of the border
 	cargo bench
