@@ -300,24 +300,23 @@ class Sweep:
             self.known[operation.name] = before, after, calls
 
 
-def points_of(sweep: Sweep, operation: Operation, writes: frozenset[int], compound: int, seed: int) -> Iterator[Point]:
+def points_of(sweep: Sweep, operation: Operation, writes: frozenset[int], share: Share) -> Iterator[Point]:
     """All points of an operation.
 
     Args:
         sweep: what knows how many calls there are.
         operation: the operation.
         writes: the numbers of its calls that write more than one byte.
-        compound: how many pairs of a kill and a kill of the recovery.
-        seed: of the choice of those.
+        share: how many of them are wanted.
     """
     calls = sweep.learn(operation)
-    chance = random.Random(seed)
+    chance = random.Random(share.seed)
     for action in (*KILLS, *FAILURES):
-        step = RARELY if action in ALIKE else 1
+        step = (RARELY if action in ALIKE else 1) * (1 if action in KILLS else share.step)
         for call in range(1 + chance.randrange(step), calls + 1, step):
             if action not in HALVED or call in writes:
                 yield Point(operation.name, action, call)
-    for _ in range(compound):
+    for _ in range(share.compound):
         action = chance.choice(KILLS[:2])
         # What a build recovers from early it takes about as many calls for as a build takes.
         second = (chance.choice(("kill-before", "kill-after", "eio", "enospc-sticky")), chance.randint(1, calls))
@@ -352,6 +351,8 @@ class Share(msgspec.Struct, frozen=True):
     """Points of each operation, chosen at random; 0: all."""
     compound: int = 0
     """Pairs of faults of each operation."""
+    step: int = 1
+    """Of so many calls one fails in each way; every one is one at which the process is killed."""
     operations: tuple[str, ...] = ()
     """Their names; none: all."""
     failpoints: bool = False
@@ -419,7 +420,7 @@ def main() -> None:
             if share.operations and operation.name not in share.operations:
                 continue
             writes = writes_of(sweep, operation)
-            points = list(points_of(sweep, operation, writes, share.compound, share.seed))
+            points = list(points_of(sweep, operation, writes, share))
             chosen = sampled(points, share, sweep.learn(operation))[share.number :: share.workers]
             print(json.dumps(swept(sweep, operation.name, chosen)), flush=True)
 
