@@ -89,9 +89,9 @@ def _shows_defect(done: Outcome) -> bool:
 
 
 class Sweep:
-    """The operations' states, prepared once, and the oracle."""
+    """The operations' states, prepared once, and the oracle; of the operations that are named, or of all."""
 
-    def __init__(self, root: Path, runner: Runner) -> None:
+    def __init__(self, root: Path, runner: Runner, names: Container[str] = ()) -> None:
         self.folders = Folders(root)
         self.runner = runner
         self.known: dict[str, tuple[str | None, str, int]] = {}
@@ -104,13 +104,14 @@ class Sweep:
         for name, texts in SOURCES.items():
             indexes.pages(self.folders.source(name), texts)
         known = app.command().commands
-        for name, commands in STATES.items():
-            if runnable(commands, known):
-                self._prepare(root / "states" / name, commands)
-        self._warm(known)
         self.operations = tuple(
-            operation for operation in OPERATIONS if runnable((*STATES[operation.state], operation.command), known)
+            operation
+            for operation in OPERATIONS
+            if (not names or operation.name in names) and runnable((*STATES[operation.state], operation.command), known)
         )
+        for name in dict.fromkeys(operation.state for operation in self.operations):
+            self._prepare(root / "states" / name, STATES[name])
+        self._warm()
 
     def _prepare(self, state: Path, commands: Sequence[Command]) -> None:
         shutil.rmtree(self.folders.work, ignore_errors=True)
@@ -124,12 +125,11 @@ class Sweep:
                 self.succeed(self.folders.filled(command))
         shutil.copytree(self.folders.work, state)
 
-    def _warm(self, known: Container[str]) -> None:
+    def _warm(self) -> None:
         """Run each command in the process that is forked for all of them."""
-        for operation in OPERATIONS:
-            if runnable((*STATES[operation.state], operation.command), known):
-                self.reset(operation)
-                self.runner.run(self.folders.filled(operation.command), here=True)
+        for operation in self.operations:
+            self.reset(operation)
+            self.runner.run(self.folders.filled(operation.command), here=True)
 
     def succeed(self, arguments: Sequence[str]) -> Outcome:
         """Run a command that must succeed."""
@@ -412,13 +412,11 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root,
         Runner(share.sweeper, Path(root) / "output") as runner,
     ):
-        sweep = Sweep(Path(root), runner)
+        sweep = Sweep(Path(root), runner, share.operations)
         if share.failpoints:
             print(json.dumps(swept(sweep, "failpoints", failpoints_of(share)[share.number :: share.workers])))
             return
         for operation in sweep.operations:
-            if share.operations and operation.name not in share.operations:
-                continue
             writes = writes_of(sweep, operation)
             points = list(points_of(sweep, operation, writes, share))
             chosen = sampled(points, share, sweep.learn(operation))[share.number :: share.workers]
