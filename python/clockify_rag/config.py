@@ -255,6 +255,13 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     repeat_weight: Annotated[
         Share, Meta(description="What each further chunk of a section counts, as a share of the one before it")
     ] = 0.85
+    fold_duplicates: Annotated[
+        bool, Meta(description="Return what several pages say once; the hit names the other pages")
+    ] = True
+    per_document: Annotated[
+        int,
+        Meta(ge=0, le=1000, description="Hits of one page before those of all other pages come; 0 is no bound"),
+    ] = 0
     dense: Annotated[
         Literal["auto", "exact", "cascade"],
         Meta(

@@ -205,6 +205,16 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """What a model gave that read question and chunk together, 0 to 1."""
 
 
+class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
+    """Another place where the same is said."""
+
+    chunk_id: str
+    document_id: str
+    path: str
+    url: str | None
+    anchor: str | None
+
+
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """One retrieved chunk with its document and its place in the ranking."""
 
@@ -216,6 +226,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     chunk: Chunk
     document: Document
     scores: Scores
+    duplicates: tuple[Duplicate, ...] = ()
+    """Where else the same is said, of what was found."""
 
 
 class Reranking(msgspec.Struct, frozen=True, kw_only=True):

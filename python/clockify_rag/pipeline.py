@@ -78,6 +78,7 @@ from clockify_rag.index import (
     decode_chunk,
 )
 from clockify_rag.retrieval import HybridRetriever
+from clockify_rag.retrieval.shaping import numbered, share
 from clockify_rag.telemetry import failpoint, stage
 from clockify_rag.walking import UNREADABLE
 
@@ -430,7 +431,8 @@ class Pipeline:
                 with stage("rerank", timings):
                     result = _reranked(result, reranker, query, count)
             if rerankers:
-                result = msgspec.structs.replace(result, hits=result.hits[:count])
+                within, beyond = share(result.hits, self.settings.retrieval.per_document)
+                result = msgspec.structs.replace(result, hits=numbered([*within, *beyond][:count]))
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
         confidence, threshold = self._confidence(result, opened)
@@ -1159,10 +1161,9 @@ def _reranked(result: SearchResult, reranker: Reranker, query: Query, top_k: int
     steps = made.steps
     if forgotten := [hit for chunk_id, hit in given.items() if chunk_id not in kept]:
         steps = (*steps, Step(stage="rerank", name="forgotten", details={"kept_behind": len(forgotten)}))
-    hits = (msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate((*made.hits, *forgotten), 1))
     return msgspec.structs.replace(
         result,
-        hits=tuple(hits),
+        hits=numbered((*made.hits, *forgotten)),
         steps=(*result.steps, *steps),
         degraded=result.degraded if made.failure is None else (*result.degraded, made.failure),
         sent_to=tuple(dict.fromkeys((*result.sent_to, *made.sent_to))),
