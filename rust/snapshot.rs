@@ -29,6 +29,8 @@ use crate::records::{Id, Records};
 use crate::segment::{SegmentReader, Tombstones};
 use crate::storage::Generation;
 
+pub mod standing;
+
 /// How many of the best hits evidence is looked for in.
 const EVIDENCE_HITS: usize = 3;
 

@@ -323,6 +323,17 @@ class GenerationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields
     first_token_seconds: Annotated[Seconds, Meta(description="Longest wait for the first token, in seconds")] = 60.0
     between_tokens_seconds: Annotated[Seconds, Meta(description="Longest wait between two tokens, in seconds")] = 20.0
     total_seconds: Annotated[Seconds, Meta(description="Longest time for one answer, in seconds")] = 300.0
+    fallbacks: Annotated[
+        tuple[str, ...],
+        Meta(description='Generators that are asked where it fails, in order: a name, or `"ollama:MODEL"`'),
+    ] = ()
+    prompt: Annotated[
+        str | None, Meta(description="File with the rules that a model is given; relative to this file")
+    ] = None
+    pause_after_failures: Annotated[
+        int, Meta(ge=1, le=1000, description="Failures in a row after which a model's server is left alone for a while")
+    ] = 3
+    pause_seconds: Annotated[Seconds, Meta(description="How long it is left alone, in seconds")] = 30.0
     refusals: Annotated[
         dict[str, str],
         Meta(description="Sentence that refuses an answer, by ISO 639-1 code of the question's language"),
@@ -767,12 +778,15 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
     if "crawling.ca_bundle" in merged.origins:
         table = merged.tables["crawling"]
         table["ca_bundle"] = str(folder / Path(table["ca_bundle"]).expanduser())
-    for name, component in (("embedding", "embedder"), ("reranking", "reranker")):
+    if "generation.prompt" in merged.origins:
+        table = merged.tables["generation"]
+        table["prompt"] = str(folder / Path(table["prompt"]).expanduser())
+    for name, component in (("embedding", "embedder"), ("reranking", "reranker"), ("generation", "generator")):
         if f"{name}.model" not in merged.origins:
             continue
         table = merged.tables[name]
         model = str(table["model"])
-        if table.get(component) == "onnx" or model.startswith(("./", "../", "~/")):
+        if table.get(component) in ("onnx", "llama") or model.startswith(("./", "../", "~/")):
             table["model"] = str(folder / Path(model).expanduser())
 
 

@@ -186,6 +186,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
     excluded_documents: tuple[str, ...] = ()
     """Ids of documents that are searched as if they were not there."""
+    steps: tuple[Step, ...] = ()
+    """How it was understood."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -254,6 +256,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """How many hits did not fit."""
     generation: int = 0
     """The generation the hits are from; what marks them off in a prompt is derived from it."""
+    steps: tuple[Step, ...] = ()
+    """How they were chosen."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,6 +271,12 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     """Why it broke off."""
     sent_to: tuple[str, ...] = ()
+    generator: str = ""
+    """Which generator wrote it, where that is not the one that was asked first."""
+    degraded: tuple[Failure, ...] = ()
+    """What failed before another generator took over."""
+    steps: tuple[Step, ...] = ()
+    """How it was written."""
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
@@ -295,6 +305,16 @@ class Failure(msgspec.Struct, frozen=True):
     hint: str
 
 
+class NearPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that a refusal offers, by the best of its sections."""
+
+    document_id: str
+    title: str
+    path: str
+    url: str | None
+    anchor: str | None
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one question, with what proves it; or a refusal, which is a result and not an error."""
 
@@ -315,9 +335,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     degraded: tuple[Failure, ...] = ()
     """What failed on the way and was done without: the answer is one that was made with less."""
     failure: Failure | None = None
-    """Why no answer was generated, where generation failed."""
+    """Why no answer was generated, where generation failed, or why it broke off."""
+    incomplete: bool = False
+    """Whether the answer broke off before its end: what there is of it is proved as any, and never remembered."""
     quotes_removed: int = 0
     """Quotations of the generator that stand in no given source and lost their quotation marks."""
+    searched: tuple[str, ...] = ()
+    """Of a refusal: the question's words that were looked for, as they were typed."""
+    nearest: tuple[NearPage, ...] = ()
+    """Of a refusal: the pages that come nearest, best first."""
+    trace: tuple[Step, ...] = ()
+    """What happened on the way, in order; the same on every run."""
     timings_ms: Mapping[str, float] = {}
 
 

@@ -55,6 +55,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "extractive": "clockify_rag.generation.extractive:ExtractiveGenerator",
         "ollama": "clockify_rag.generation.ollama:OllamaGenerator",
         "openai": "clockify_rag.generation.openai:OpenAIGenerator",
+        "llama": "clockify_rag.generation.llama:LlamaGenerator",
     },
     "verifiers": {"quotes": "clockify_rag.verification:QuoteVerifier"},
 }

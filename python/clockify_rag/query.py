@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from clockify_rag import _core
-from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Query
+from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Query, Step
 from clockify_rag.errors import EmptyQuery, QueryError, QueryTooLong
 
 FILTER_FIELDS = ("source", "language", "kind", "tags", "version")
@@ -57,11 +57,14 @@ class PlainUnderstander:
         text = clean(asked)
         if not _has_words(text):
             raise EmptyQuery("the question has no letter or digit to search for", hint="ask in words")
+        language = _core.detect_language(text, self.default_language)
+        terms = _core.question_terms(text, language)
         return Query(
             question=_without_surrogates(question),
             text=text,
-            language=_core.detect_language(text, self.default_language),
+            language=language,
             filters=_checked(filters or {}),
+            steps=(Step(stage="understand", name="plain", details={"language": language, "terms": terms}),),
         )
 
 

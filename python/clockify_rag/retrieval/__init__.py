@@ -8,7 +8,7 @@ to fold those that say the same (``shaping``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clockify_rag import _core
@@ -58,28 +58,29 @@ class HybridRetriever:
         self._settings = settings
         self._mmr_lambda = mmr_lambda
         self._compatible: int | None = None
-        self._options: dict[tuple[int, int], _core.SearchOptions] = {}
+        self._options: dict[int, _core.SearchOptions] = {}
 
-    def options(self, top_k: int, candidates: int | None = None) -> _core.SearchOptions:
-        """Return how the core searches for ``top_k`` hits with these settings, by default among as many as are configured."""
-        pool = max(self._settings.candidates, top_k) if candidates is None else candidates
-        options = self._options.get((top_k, pool))
+    def options(self, top_k: int) -> _core.SearchOptions:
+        """Return how the core searches for ``top_k`` hits with these settings."""
+        options = self._options.get(top_k)
         if options is None:
-            options = self._options[top_k, pool] = self._make_options(top_k, pool)
+            options = self._options[top_k] = self._make_options(top_k)
         return options
 
-    def _make_options(self, top_k: int, candidates: int) -> _core.SearchOptions:
+    def _make_options(
+        self, top_k: int, candidates: int | None = None, *, repeats: bool = True, diverse: bool = True
+    ) -> _core.SearchOptions:
         settings = self._settings
         return _core.SearchOptions(
             top_k=top_k,
-            candidates=candidates,
+            candidates=max(settings.candidates, top_k) if candidates is None else candidates,
             k1=settings.k1,
             b=(settings.b, settings.b, settings.b),
             weights=(settings.title_weight, settings.heading_weight, settings.body_weight),
             dense_weight=self.dense_weight,
             document_weight=settings.document_weight,
-            repeat_weight=settings.repeat_weight,
-            mmr_lambda=self._mmr_lambda,
+            repeat_weight=settings.repeat_weight if repeats else 1.0,
+            mmr_lambda=self._mmr_lambda if diverse else None,
             dense=settings.dense,
         )
 
@@ -105,57 +106,30 @@ class HybridRetriever:
             IndexCorrupt: bytes that the question needs are not what was written.
         """
         opened = opened or self._index.opened
-        snapshot = opened.snapshot
-        if self._compatible != snapshot.generation:
-            check_compatible(snapshot, self._entry, lexical=self._embedder is None)
-            self._compatible = snapshot.generation
-        started = time.perf_counter()
-        embedder: _core.StaticEmbedder | None = None
-        vector = None
-        if self._embedder is not None and snapshot.embedder is not None:
-            embedder = getattr(self._embedder, "core", None)
-            if embedder is None:
-                vector = self._embedder.embed_questions([query.text])[0]
-        embedded = time.perf_counter()
-        groups = [[f"{field}={value}" for value in values] for field, values in query.filters.items()]
-        excluded = [] if "kind" in query.filters else list(EXCLUDED)
-
-        def search(options: _core.SearchOptions) -> Found:
-            return snapshot.search(
-                query.text,
-                query.language,
-                groups,
-                excluded,
-                options,
-                embedder=embedder,
-                vector=vector,
-                excluded_documents=query.excluded_documents,
-            )
-
-        found, hits, steps = self._shaped(search, opened, top_k)
-        timings = found.timings_ms
-        if vector is not None:
-            timings["embed"] = round((embedded - started) * 1000, 3)
+        found, hits, shaped, embedded = self._shaped(query, opened, top_k)
+        timings = found.timings_ms if embedded is None else {**found.timings_ms, "embed": embedded}
         return SearchResult(
             question=query.question,
-            generation=snapshot.generation,
+            generation=opened.snapshot.generation,
             hits=hits,
             timings_ms=timings,
-            steps=steps,
-            evidence=_evidence(found, snapshot.documents),
-            lexical_only=embedder is None and vector is None,
+            evidence=_evidence(found, opened.snapshot.documents),
+            lexical_only=not self._has_vectors(opened),
+            steps=(self._step(query, found, len(hits)), *shaped),
         )
 
     def _shaped(
-        self, search: Callable[[_core.SearchOptions], Found], opened: OpenGeneration, top_k: int
-    ) -> tuple[Found, tuple[Hit, ...], tuple[Step, ...]]:
+        self, query: Query, opened: OpenGeneration, top_k: int
+    ) -> tuple[Found, tuple[Hit, ...], tuple[Step, ...], float | None]:
         """Search, fold what says the same and bound what one page has, until there are enough hits or no more.
 
-        Returns what the core found at first, which the evidence is from, the hits, and what was done.
+        Returns what the core found at first, which the evidence is from, the hits, what was done, and the milliseconds that an
+        embedder outside the core took.
         """
         fold, per_document = self._settings.fold_duplicates, self._settings.per_document
         asked, pool = top_k, max(self._settings.candidates, top_k)
-        first = found = search(self.options(asked, pool))
+        vector, embedded = self._vector(query, opened)
+        first = found = self._search(query, self.options(asked), opened, vector)
         while True:
             hits = [_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1)]
             kept = folded(hits) if fold else hits
@@ -164,14 +138,102 @@ class HybridRetriever:
                 break
             asked = min(asked * MORE_HITS, MAXIMUM_POOL)
             pool = max(pool, asked)
-            found = search(self.options(asked, pool))
+            found = self._search(query, self._make_options(asked, pool), opened, vector)
         returned = [*within, *beyond][:top_k]
         steps = []
         if duplicates := sum(len(hit.duplicates) for hit in returned):
-            steps.append(Step(stage="retrieve", name="fold", details={"duplicates": duplicates}))
+            steps.append(Step(stage="retrieve", name="fold_duplicates", details={"duplicates": duplicates}))
         if behind := sum(hit.rank < returned[-1].rank for hit in beyond) if returned else 0:
             steps.append(Step(stage="retrieve", name="per_document", details={"behind": behind}))
-        return first, numbered(returned), tuple(steps)
+        return first, numbered(returned), tuple(steps), embedded
+
+    def ranking(
+        self,
+        query: Query,
+        opened: OpenGeneration,
+        top_k: int,
+        candidates: int,
+        *,
+        repeats: bool = True,
+        diverse: bool = True,
+    ) -> Found:
+        """Return what the core finds with other limits, or before one of its steps: what explanations are made of.
+
+        Args:
+            query: what is asked.
+            opened: the generation to search.
+            top_k: hits at most.
+            candidates: taken from each retriever, at most.
+            repeats: whether a section's further chunks count less.
+            diverse: whether MMR orders the hits.
+        """
+        options = self._make_options(top_k, candidates, repeats=repeats, diverse=diverse)
+        return self._search(query, options, opened, self._vector(query, opened)[0])
+
+    def _has_vectors(self, opened: OpenGeneration) -> bool:
+        return self._embedder is not None and opened.snapshot.embedder is not None
+
+    def _vector(self, query: Query, opened: OpenGeneration) -> tuple[Any, float | None]:
+        """The question's vector where an embedder outside the core makes it, and the milliseconds that took.
+
+        The index must have been made as questions are searched, which is looked at once for each generation.
+        """
+        snapshot = opened.snapshot
+        if self._compatible != snapshot.generation:
+            check_compatible(snapshot, self._entry, lexical=self._embedder is None)
+            self._compatible = snapshot.generation
+        if not self._has_vectors(opened) or self._core_embedder is not None:
+            return None, None
+        started = time.perf_counter()
+        vector = self._embedder.embed_questions([query.text])[0]  # type: ignore[union-attr]
+        return vector, round((time.perf_counter() - started) * 1000, 3)
+
+    @property
+    def _core_embedder(self) -> _core.StaticEmbedder | None:
+        embedder: _core.StaticEmbedder | None = getattr(self._embedder, "core", None)
+        return embedder
+
+    def _search(self, query: Query, options: _core.SearchOptions, opened: OpenGeneration, vector: Any) -> Found:
+        snapshot = opened.snapshot
+        return snapshot.search(
+            query.text,
+            query.language,
+            filter_groups(query),
+            excluded_values(query),
+            options,
+            embedder=self._core_embedder if self._has_vectors(opened) else None,
+            vector=vector,
+            excluded_documents=query.excluded_documents,
+            **({"expansions": [(one.text, one.weight) for one in query.expansions]} if query.expansions else {}),
+        )
+
+    def _step(self, query: Query, found: Found, hits: int) -> Step:
+        """What was searched, and how: a line of the trace."""
+        settings, is_dense = self._settings, found.dense_path is not None
+        details: dict[str, Any] = {
+            "filters": filter_groups(query),
+            "excluded": excluded_values(query),
+            "candidates": settings.candidates,
+            "dense": found.dense_path,
+            "dense_weight": self.dense_weight if is_dense else None,
+            "document_weight": settings.document_weight,
+            "repeat_weight": settings.repeat_weight,
+            "mmr_lambda": self._mmr_lambda if is_dense else None,
+            "hits": hits,
+        }
+        if query.excluded_documents:
+            details["excluded_documents"] = len(query.excluded_documents)
+        return Step(stage="retrieve", name="hybrid" if is_dense else "lexical", details=details)
+
+
+def filter_groups(query: Query) -> list[list[str]]:
+    """Return the values, as ``field=value``, of each group of which a chunk must have one."""
+    return [[f"{field}={value}" for value in values] for field, values in query.filters.items()]
+
+
+def excluded_values(query: Query) -> list[str]:
+    """Return the values, as ``field=value``, that a chunk must not have."""
+    return [] if "kind" in query.filters else list(EXCLUDED)
 
 
 def _evidence(found: Found, documents: int) -> Evidence:
