@@ -27,7 +27,11 @@ Span = tuple[int, int]
 """A half-open range of code points."""
 
 MAXIMUM_QUESTION_CHARACTERS = 2000
-"""The longest question that is searched."""
+"""The longest question that is searched. What a ticket has beside its question does not count."""
+
+QuestionKind = Literal["how-to", "troubleshooting", "definition", "comparison", "limits", "yes-no", "fact", "topic"]
+"""What a question wants: steps, a remedy, what a thing is, how things differ, a limit or a permission, yes or no, something else
+that it asks for; ``topic`` for words that ask nothing."""
 
 
 def digest(*parts: str) -> str:
@@ -174,6 +178,21 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """JSON-ready values; the same on every run, so no times."""
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """A question of a conversation, and what was answered to it."""
+
+    question: str
+    answer: str
+
+
+class Expansion(msgspec.Struct, frozen=True):
+    """Words that are searched for besides, because they mean what the question says."""
+
+    text: str
+    weight: float
+    """What a word of it counts beside one of the question, above 0 and at most 0.2."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A question as it was understood."""
 
@@ -182,6 +201,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """What is searched."""
     language: str = ""
+    kind: str = ""
+    """A ``QuestionKind``, or what another package's classifier says; empty where it was not looked for."""
+    expansions: tuple[Expansion, ...] = ()
+    """Searched by words alone, and no part of the evidence."""
+    alternatives: tuple[str, ...] = ()
+    """Texts that are searched besides, each as a question of its own; their rankings are fused with that of ``text``."""
+    parts: tuple[str, ...] = ()
+    """The questions that it was taken apart into, which are among ``alternatives``: its answer is made of theirs."""
     filters: Mapping[str, tuple[str, ...]] = {}
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
     excluded_documents: tuple[str, ...] = ()
@@ -550,8 +577,21 @@ class Completer(Protocol):
 class Understander(Protocol):
     """Turns a question into a query (``clockify_rag.understanders``)."""
 
-    def understand(self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Query:
-        """Return the query; raises ``QueryError`` for a question that cannot be searched."""
+    def understand(
+        self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None, history: Sequence[Turn] = ()
+    ) -> Query:
+        """Return the query; raises ``QueryError`` for a question that cannot be searched.
+
+        ``history`` are the turns of the conversation before it, oldest first.
+        """
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Tells what a question wants (``clockify_rag.classifiers``)."""
+
+    def classify(self, question: str, language: str) -> str:
+        """Return the kind of ``question``, a ``QuestionKind`` or one of its own; the same on every run."""
 
 
 @runtime_checkable

@@ -33,6 +33,7 @@ from clockify_rag.contracts import (
     Answer,
     Chunk,
     Chunker,
+    Classifier,
     Completer,
     Document,
     Embedder,
@@ -98,6 +99,12 @@ IN_CORE = ("mmr", "none")
 
 EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
 """The components of a pipeline that depend on ``[embedding]`` alone."""
+
+MODEL_STEPS = ("rewriting", "multi_query", "decomposition", "hypothetical_answer")
+"""The settings of ``[understanding]`` that ask a model."""
+
+UNDERSTANDING_STEPS = (*MODEL_STEPS, "tickets", "glossary", "expansion_weight", "follow_ups", "seconds")
+"""The settings of ``[understanding]`` that its component is given."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
@@ -444,9 +451,8 @@ class Pipeline:
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
                 result = retriever.retrieve(query, top_k=pool)
-            table = self.settings.retrieval
-            understood = _steps(query.steps, "understand", table.understander)
-            steps = (*understood, *_steps(result.steps, "retrieve", table.retriever))
+            understood = _steps(query.steps, "understand", self.settings.understanding.understander)
+            steps = (*understood, *_steps(result.steps, "retrieve", self.settings.retrieval.retriever))
             result = msgspec.structs.replace(result, steps=steps)
             for reranker in rerankers:
                 with stage("rerank", timings):
@@ -673,12 +679,21 @@ class Pipeline:
         return recorded if recorded.name == name else self.embedder_entry
 
     @_once
+    def classifier(self) -> Classifier:
+        """Tells what a question wants."""
+        classifier: Classifier = plugins.create("classifiers", self.settings.understanding.classifier)
+        return classifier
+
+    @_once
     def understander(self) -> Understander:
         """Turns questions into queries."""
-        table = self.settings.retrieval
-        understander: Understander = plugins.create(
-            "understanders", table.understander, default_language=table.default_language
-        )
+        table = self.settings.understanding
+        given: dict[str, Any] = {"default_language": table.default_language}
+        if table.understander != "plain":
+            given |= {name: getattr(table, name) for name in UNDERSTANDING_STEPS}
+            asks_a_model = any(getattr(table, name) for name in MODEL_STEPS)
+            given |= {"classifier": self.classifier, "completer": self.completer if asks_a_model else None}
+        understander: Understander = plugins.create("understanders", table.understander, table.arguments, **given)
         return understander
 
     @_once

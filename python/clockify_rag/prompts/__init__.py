@@ -29,7 +29,11 @@ class Variables(msgspec.Struct, frozen=True):
 
 PURPOSES: Final[Mapping[str, Variables]] = {
     "answer": Variables(required=("mark",), optional=("words", "form")),
+    "follow-up": Variables(),
+    "hypothetical-answer": Variables(),
+    "parts": Variables(),
     "rerank": Variables(optional=("count",)),
+    "wordings": Variables(),
 }
 """The purposes that a model is asked for, each with the variables of its prompt."""
 
