@@ -35,6 +35,7 @@ from clockify_rag.contracts import (
     Chunker,
     Classifier,
     Completer,
+    Context,
     Document,
     Embedder,
     Failure,
@@ -533,7 +534,7 @@ class Pipeline:
             return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
-                context = self.packer.pack(query, result.hits)
+                context = self._packed(query, result, writer)
                 context = msgspec.structs.replace(context, generation=result.generation)
             found = _traced(found, *_steps(context.steps, "pack", self.settings.packing.packer))
             with stage("generate", timings):
@@ -761,9 +762,22 @@ class Pipeline:
         """Chooses the generator's context."""
         table = self.settings.packing
         packer: Packer = plugins.create(
-            "packers", table.packer, table.arguments, budget_tokens=table.budget_tokens, pack_top=table.pack_top
+            "packers",
+            table.packer,
+            table.arguments,
+            budget_tokens=table.budget_tokens,
+            pack_top=table.pack_top,
+            neighbours=table.neighbours,
+            whole_articles=table.whole_articles,
         )
         return packer
+
+    def _packed(self, query: Query, result: SearchResult, writer: Generator) -> Context:
+        """What ``writer`` is shown, counted as it counts. Pages are read only of the generation that the hits are from."""
+        opened = self.index.opened
+        same = opened.snapshot.generation == result.generation
+        count = getattr(getattr(writer, "first", writer), "count", None)
+        return self.packer.pack(query, result.hits, chunks_of=opened.chunks if same else None, count=count)
 
     @_once
     def verifier(self) -> Verifier:
