@@ -90,7 +90,7 @@ class ChatGenerator:
         ids = [hit.chunk.id for hit in context.hits]
         texts = [query.question, *context.texts, *(prompting.where(hit) for hit in context.hits)]
         code = prompting.mark(self._secret, context.generation, query.question, ids, texts)
-        form = prompting.form(getattr(query, "kind", ""))
+        form = prompting.form(query.kind)
         rules = self._rules.fill(mark=code, words=str(self.maximum_words), form=form)
         return _chat(rules, prompting.prompt(query, context, code))
 
