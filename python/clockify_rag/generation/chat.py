@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Generator as Generating
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from clockify_rag import prompts
@@ -36,6 +36,7 @@ class ChatGenerator:
         maximum_words: what the model is told not to exceed.
         max_tokens: after which the model is stopped.
         options: further fields of the request's options, of the server's own kind; ``None`` leaves a field out.
+        omit: fields of the request's options to leave out, where a server does not take them.
         prompt: a file with the rules, in place of the package's ``prompts/answer.txt``.
         starts_thinking: whether the model's text begins within a thinking part, without the tag that opens it.
         breaker: what keeps from asking a server that failed several times in a row; by default one of this generator's own.
@@ -52,6 +53,7 @@ class ChatGenerator:
         maximum_words: int = 200,
         max_tokens: int = 1024,
         options: Mapping[str, Any] | None = None,
+        omit: Sequence[str] = (),
         prompt: str | None = None,
         starts_thinking: bool = False,
         breaker: CircuitBreaker | None = None,
@@ -59,7 +61,7 @@ class ChatGenerator:
         self.model = model
         self.maximum_words = maximum_words
         self.max_tokens = max_tokens
-        self.options = dict(options or {})
+        self.options = {**(options or {}), **dict.fromkeys(omit)}
         self.starts_thinking = starts_thinking
         self.breaker = CircuitBreaker(self.described) if breaker is None else breaker
         self._rules = prompts.read("answer", prompt)
