@@ -52,6 +52,8 @@ COMMANDS = (
     ("doctor",),
     ("config",),
     ("config", "show"),
+    ("glossary",),
+    ("glossary", "suggest"),
 )
 
 

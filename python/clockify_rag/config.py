@@ -248,7 +248,7 @@ class UnderstandingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fie
     expansion_weight: Annotated[
         float,
         Meta(ge=0, le=0.2, description="What a word that the glossary adds counts beside one of the question"),
-    ] = 0.2
+    ] = 0.1
     follow_ups: Annotated[
         bool, Meta(description="Let a question that points at the one before it gain that one's words")
     ] = True
@@ -301,6 +301,14 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         Meta(ge=0, le=1000, description="Hits of one page before those of all other pages come; 0 is no bound"),
     ] = 0
+    glossary_boost: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=100,
+            description="What relevance of glossary entries is multiplied by where a definition is asked for",
+        ),
+    ] = 1.0
     dense: Annotated[
         Literal["auto", "exact", "cascade"],
         Meta(

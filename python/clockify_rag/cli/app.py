@@ -92,6 +92,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(cls=PlainGroup, help="Show settings.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+glossary_app = typer.Typer(cls=PlainGroup, help="Work on the glossary.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(glossary_app, name="glossary")
 
 
 def command() -> Any:
@@ -766,6 +768,24 @@ def config_show(
     from clockify_rag.cli import configuring
 
     configuring.show(origin=origin, as_json=as_json)
+
+
+@glossary_app.callback()
+def glossary() -> None:
+    """Work on the glossary."""
+
+
+@glossary_app.command("suggest", cls=PlainCommand)
+def glossary_suggest(
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Terms at most. [default: 100]")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a glossary, once it is weeded.")] = False,
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Suggest terms that the pages of the index seem to have."""
+    from clockify_rag.cli import suggesting
+
+    suggesting.suggest(limit=limit, index=index, as_csv=as_csv, as_json=as_json)
 
 
 def _convert(parameter: Any, context: typer.Context, value: Any) -> Any:

@@ -11,7 +11,7 @@ import msgspec
 from clockify_rag.contracts import Context
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.index import decode_chunk
-from clockify_rag.retrieval import HybridRetriever
+from clockify_rag.retrieval import HybridRetriever, weighted_texts
 
 if TYPE_CHECKING:
     from clockify_rag._core import Found
@@ -76,7 +76,11 @@ class Rankings:
     def bm25(self, chunk_id: str) -> Mapping[str, Any]:
         """BM25F of a chunk and its page in the textbook's letters."""
         explained = self.opened.snapshot.explain(
-            self.query.text, self.query.language, self.retriever.options(self.top_k), chunk_id
+            self.query.text,
+            self.query.language,
+            self.retriever.options(self.top_k),
+            chunk_id,
+            weighted_texts(self.query),
         )
         decoded: Mapping[str, Any] = msgspec.json.decode(explained)
         return decoded

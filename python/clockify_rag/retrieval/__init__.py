@@ -8,8 +8,10 @@ to fold those that say the same (``shaping``).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from clockify_rag import _core
 from clockify_rag.contracts import Evidence, Hit, Query, Scores, SearchResult, Step
@@ -31,6 +33,15 @@ MAXIMUM_POOL = 10_000
 
 DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.8, "minilm": 2.3}
 """The weight of the cosine in fusion, by embedder; 1 for those that were not measured."""
+
+FUSED_DEPTH = 50
+"""Hits of each text that rankings are fused from."""
+
+ALTERNATIVES_WEIGHT = 1.0
+"""What all alternatives together count beside the question."""
+
+RECIPROCAL_RANK_K = 60.0
+"""The constant of reciprocal rank fusion that its paper recommends (Cormack, Clarke and Büttcher 2009)."""
 
 
 class HybridRetriever:
@@ -106,7 +117,8 @@ class HybridRetriever:
             IndexCorrupt: bytes that the question needs are not what was written.
         """
         opened = opened or self._index.opened
-        found, hits, shaped, embedded = self._shaped(query, opened, top_k)
+        vector, embedded = self._vector(query.text, opened)
+        found, hits, steps = self._shaped(query, opened, top_k, vector)
         timings = found.timings_ms if embedded is None else {**found.timings_ms, "embed": embedded}
         return SearchResult(
             question=query.question,
@@ -115,37 +127,52 @@ class HybridRetriever:
             timings_ms=timings,
             evidence=_evidence(found, opened.snapshot.documents),
             lexical_only=not self._has_vectors(opened),
-            steps=(self._step(query, found, len(hits)), *shaped),
+            steps=steps,
         )
 
     def _shaped(
-        self, query: Query, opened: OpenGeneration, top_k: int
-    ) -> tuple[Found, tuple[Hit, ...], tuple[Step, ...], float | None]:
+        self, query: Query, opened: OpenGeneration, top_k: int, vector: Any
+    ) -> tuple[Found, tuple[Hit, ...], tuple[Step, ...]]:
         """Search, fold what says the same and bound what one page has, until there are enough hits or no more.
 
-        Returns what the core found at first, which the evidence is from, the hits, what was done, and the milliseconds that an
-        embedder outside the core took.
+        Returns what the core found at first, which the evidence is from, the hits, and what was done.
         """
         fold, per_document = self._settings.fold_duplicates, self._settings.per_document
-        asked, pool = top_k, max(self._settings.candidates, top_k)
-        vector, embedded = self._vector(query, opened)
-        first = found = self._search(query, self.options(asked), opened, vector)
+        asked = max(top_k, FUSED_DEPTH) if query.alternatives or self._prefers_glossary(query) else top_k
+        pool = max(self._settings.candidates, asked)
+        first, hits, steps = self._ranked(query, opened, self.options(asked), asked, vector)
         while True:
-            hits = [_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1)]
-            kept = folded(hits) if fold else hits
+            kept = folded(hits) if fold else list(hits)
             within, beyond = share(kept, per_document)
             if len(within) >= top_k or len(hits) < min(asked, pool) or asked >= MAXIMUM_POOL:
                 break
             asked = min(asked * MORE_HITS, MAXIMUM_POOL)
             pool = max(pool, asked)
-            found = self._search(query, self._make_options(asked, pool), opened, vector)
+            _, hits, _ = self._ranked(query, opened, self._make_options(asked, pool), asked, vector)
         returned = [*within, *beyond][:top_k]
-        steps = []
         if duplicates := sum(len(hit.duplicates) for hit in returned):
             steps.append(Step(stage="retrieve", name="fold_duplicates", details={"duplicates": duplicates}))
         if behind := sum(hit.rank < returned[-1].rank for hit in beyond) if returned else 0:
             steps.append(Step(stage="retrieve", name="per_document", details={"behind": behind}))
-        return first, numbered(returned), tuple(steps), embedded
+        return first, numbered(returned), tuple(steps)
+
+    def _ranked(
+        self, query: Query, opened: OpenGeneration, options: _core.SearchOptions, depth: int, vector: Any
+    ) -> tuple[Found, tuple[Hit, ...], list[Step]]:
+        """What the core finds, the hits with those of other texts and what a kind of question prefers, and what was done."""
+        found = self._search(query, options, opened, vector)
+        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
+        steps = [self._step(query, found, len(hits))]
+        if query.alternatives:
+            hits = self._fused(query, hits, depth, opened)
+            steps.append(Step(stage="retrieve", name="alternatives", details={"searched": len(query.alternatives)}))
+        if self._prefers_glossary(query):
+            hits = boosted(hits, "glossary", self._settings.glossary_boost)
+            steps.append(Step(stage="retrieve", name="glossary", details={"boost": self._settings.glossary_boost}))
+        return found, hits, steps
+
+    def _prefers_glossary(self, query: Query) -> bool:
+        return query.kind == "definition" and self._settings.glossary_boost > 1
 
     def ranking(
         self,
@@ -168,13 +195,23 @@ class HybridRetriever:
             diverse: whether MMR orders the hits.
         """
         options = self._make_options(top_k, candidates, repeats=repeats, diverse=diverse)
-        return self._search(query, options, opened, self._vector(query, opened)[0])
+        return self._search(query, options, opened, self._vector(query.text, opened)[0])
+
+    def _fused(self, query: Query, hits: tuple[Hit, ...], depth: int, opened: OpenGeneration) -> tuple[Hit, ...]:
+        """The hits of the question with those of its alternatives, each searched as a question of its own."""
+        rankings = [hits]
+        for text in query.alternatives:
+            other = msgspec.structs.replace(query, text=text, expansions=(), alternatives=())
+            found = self._search(other, self.options(depth), opened, self._vector(text, opened)[0])
+            rankings.append(tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1)))
+        weights = [1.0, *[ALTERNATIVES_WEIGHT / len(query.alternatives)] * len(query.alternatives)]
+        return fused(rankings, weights)
 
     def _has_vectors(self, opened: OpenGeneration) -> bool:
         return self._embedder is not None and opened.snapshot.embedder is not None
 
-    def _vector(self, query: Query, opened: OpenGeneration) -> tuple[Any, float | None]:
-        """The question's vector where an embedder outside the core makes it, and the milliseconds that took.
+    def _vector(self, text: str, opened: OpenGeneration) -> tuple[Any, float | None]:
+        """The vector of a question where an embedder outside the core makes it, and the milliseconds that took.
 
         The index must have been made as questions are searched, which is looked at once for each generation.
         """
@@ -185,7 +222,7 @@ class HybridRetriever:
         if not self._has_vectors(opened) or self._core_embedder is not None:
             return None, None
         started = time.perf_counter()
-        vector = self._embedder.embed_questions([query.text])[0]  # type: ignore[union-attr]
+        vector = self._embedder.embed_questions([text])[0]  # type: ignore[union-attr]
         return vector, round((time.perf_counter() - started) * 1000, 3)
 
     @property
@@ -204,7 +241,7 @@ class HybridRetriever:
             embedder=self._core_embedder if self._has_vectors(opened) else None,
             vector=vector,
             excluded_documents=query.excluded_documents,
-            **({"expansions": [(one.text, one.weight) for one in query.expansions]} if query.expansions else {}),
+            expansions=weighted_texts(query),
         )
 
     def _step(self, query: Query, found: Found, hits: int) -> Step:
@@ -224,6 +261,48 @@ class HybridRetriever:
         if query.excluded_documents:
             details["excluded_documents"] = len(query.excluded_documents)
         return Step(stage="retrieve", name="hybrid" if is_dense else "lexical", details=details)
+
+
+def fused(rankings: Sequence[Sequence[Hit]], weights: Sequence[float]) -> tuple[Hit, ...]:
+    """Return the hits of all rankings as one, by weighted reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).
+
+    A chunk's relevance is the sum of ``weight / (60 + rank)`` over the rankings that have it. What it was ranked by stays with it, as
+    the first ranking that has it says.
+
+    Args:
+        rankings: best first, each chunk once.
+        weights: of each ranking.
+    """
+    relevance: dict[str, float] = {}
+    first: dict[str, Hit] = {}
+    for ranking, weight in zip(rankings, weights, strict=True):
+        for rank, hit in enumerate(ranking, 1):
+            relevance[hit.chunk.id] = relevance.get(hit.chunk.id, 0.0) + weight / (RECIPROCAL_RANK_K + rank)
+            first.setdefault(hit.chunk.id, hit)
+    order = sorted(first.values(), key=lambda hit: -relevance[hit.chunk.id])
+    return tuple(
+        msgspec.structs.replace(hit, rank=rank, score=relevance[hit.chunk.id]) for rank, hit in enumerate(order, 1)
+    )
+
+
+def boosted(hits: Sequence[Hit], kind: str, boost: float) -> tuple[Hit, ...]:
+    """Return ``hits`` with the relevance of chunks of one kind multiplied; others keep their order among themselves."""
+    weighed = [
+        msgspec.structs.replace(hit, score=hit.score * boost) if hit.chunk.kind == kind and hit.score > 0 else hit
+        for hit in hits
+    ]
+    preferred = sorted((hit for hit in weighed if hit.chunk.kind == kind), key=lambda hit: -hit.score)
+    ordered: list[Hit] = []
+    for hit in (one for one in weighed if one.chunk.kind != kind):
+        while preferred and preferred[0].score > hit.score:
+            ordered.append(preferred.pop(0))
+        ordered.append(hit)
+    return tuple(msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate([*ordered, *preferred], 1))
+
+
+def weighted_texts(query: Query) -> list[tuple[str, float]]:
+    """Return the texts that a query is expanded by, each with the weight of its words."""
+    return [(one.text, one.weight) for one in query.expansions]
 
 
 def filter_groups(query: Query) -> list[list[str]]:

@@ -52,7 +52,7 @@ class StepsUnderstander:
         tickets: bool = True,
         classifier: Classifier | None = None,
         glossary: str | None = None,
-        expansion_weight: float = 0.2,
+        expansion_weight: float = 0.1,
         follow_ups: bool = True,
         completer: Completer | None = None,
         rewriting: bool = False,

@@ -255,7 +255,7 @@ def _without_greeting(lines: _Lines) -> _Lines:
 
 
 def _without_pleasantries(lines: _Lines) -> _Lines:
-    """Take away sentences that hope, thank and look forward."""
+    """Take away sentences that hope, thank, look forward and bid farewell."""
     left: _Lines = []
     for line in lines:
         spans = sentences.units(line)
@@ -268,7 +268,9 @@ def _without_pleasantries(lines: _Lines) -> _Lines:
 
 
 def _is_pleasantry(sentence: str) -> bool:
-    return len(sentence) < _LINE and "?" not in sentence and bool(_PLEASANTRY.fullmatch(sentence.rstrip(".!, ")))
+    if len(sentence) >= _LINE or "?" in sentence:
+        return False
+    return _PLEASANTRY.fullmatch(sentence.rstrip(".!, ")) is not None or _FAREWELL.match(sentence) is not None
 
 
 def _paragraphs(lines: _Lines) -> Iterator[_Lines]:
