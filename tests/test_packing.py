@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clockify_rag.contracts import Chunk, Context, Hit, Packer
@@ -108,6 +108,7 @@ pages = st.builds(
 
 
 @pytest.mark.parametrize("packer", PACKERS)
+@settings(deadline=None)
 @given(st.data(), pages, st.integers(1, 60), st.integers(1, 6))
 def test_nothing_is_shown_twice_and_all_of_it_is_the_pages(
     packer: type[RelevancePacker], data: st.DataObject, pages: Pages, budget: int, pack_top: int

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clockify_rag.contracts import Hit
@@ -92,6 +92,7 @@ words = st.sampled_from(["gate", "key", "fern", "7", "12"])
 texts = st.lists(words, min_size=1, max_size=90).map(" ".join)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(texts, st.sampled_from("abc"), st.sampled_from([None, "x", "y"])), max_size=12))
 def test_every_hit_is_kept_or_named_once(found: list[tuple[str, str, str | None]]) -> None:
     hits = [hit(text, rank, document_id=name, url=url) for rank, (text, name, url) in enumerate(found, 1)]
@@ -107,6 +108,7 @@ def test_every_hit_is_kept_or_named_once(found: list[tuple[str, str, str | None]
 # What one page has.
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), max_size=20), st.integers(0, 4))
 def test_a_page_has_its_share_and_the_rest_is_behind(names: list[str], per_document: int) -> None:
     hits = [hit(str(rank), rank, document_id=name) for rank, name in enumerate(names, 1)]
