@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clockify_rag import testing
-from clockify_rag.contracts import Query, Turn
+from clockify_rag.contracts import Context, Draft, Query, Turn
 from clockify_rag.errors import BackendTimeout, BackendUnavailable
 from clockify_rag.retrieval import boosted, fused
 from clockify_rag.understanding.follow_ups import carried_over, is_follow_up
@@ -266,3 +266,41 @@ def test_a_german_question_finds_german_pages_or_is_refused_in_german(tmp_path: 
     refused = pipeline.ask("Wie wird das Wetter morgen in der Stadt?")
     assert refused.refused
     assert refused.answer.startswith("Die Dokumentation")
+
+
+class Elsewhere:
+    """A generator whose model is on another host, and is asked for short texts."""
+
+    name = "elsewhere"
+    sent_to = ("model.example",)
+
+    def generate(self, query: Query, context: Context) -> Draft:
+        return Draft(text="", sent_to=self.sent_to)
+
+    def stream(self, query: Query, context: Context) -> Iterator[str]:
+        yield from ()
+
+    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
+        return "When is the heap turned?\nHow is compost made?"
+
+
+def test_a_model_is_asked_only_where_a_step_says_so_and_its_host_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, text in GARDEN.items():
+        (docs / name).write_text(text)
+    pipeline_of(tmp_path / "index").build([docs])
+    offer(monkeypatch, "generators", elsewhere=Elsewhere)
+    generation = {"generator": "elsewhere"}
+    without = pipeline_of(tmp_path / "index", generation=generation)
+    assert without.search("compost").sent_to == ()
+    reworded = pipeline_of(tmp_path / "index", generation=generation, understanding={"multi_query": True})
+    result = reworded.search("compost")
+    assert result.sent_to == ("model.example",)
+    (step,) = [step for step in result.steps if step.name == "wordings"]
+    assert step.details["texts"] == ["When is the heap turned?", "How is compost made?"]
+    assert "model.example" in reworded.ask("compost").sent_to
+    plain = pipeline_of(tmp_path / "index", understanding={"multi_query": True})
+    assert not [step for step in plain.search("compost").steps if step.name == "wordings"]

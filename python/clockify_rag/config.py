@@ -428,6 +428,21 @@ class CalibrationSettings(Table, frozen=True, kw_only=True, forbid_unknown_field
     ] = None
 
 
+class CacheSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[cache]``: answers and rankings that are given again."""
+
+    enabled: Annotated[bool, Meta(description="Give an answer again that was made of all the same")] = True
+    entries: Annotated[int, Meta(ge=1, le=1_000_000, description="Answers that are kept, those used last")] = 100
+    seconds: Annotated[float, Meta(gt=0, le=31_536_000, description="How long an answer is kept, in seconds")] = 3600.0
+    persist: Annotated[
+        bool,
+        Meta(
+            description="Keep answers, and the questions in them, in a file in the folder of the index too, which only its "
+            "owner can read"
+        ),
+    ] = False
+
+
 class WatchingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[watching]``: following sources."""
 
@@ -464,6 +479,7 @@ class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     generation: GenerationSettings = GenerationSettings()
     verification: VerificationSettings = VerificationSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    cache: CacheSettings = CacheSettings()
     watching: WatchingSettings = WatchingSettings()
     execution: ExecutionSettings = ExecutionSettings()
 

@@ -101,14 +101,14 @@ class Printer:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line of text that may come from anywhere, in a style of rich where the output is a terminal."""
-        text = flat(text)
+        encoding = sys.stdout.encoding or "utf-8"
+        text = flat(text).encode(encoding, "backslashreplace").decode(encoding)
         if self._console is not None:
             from rich.text import Text
 
             self._console.print(Text(text, style=style))
         else:
-            encoding = sys.stdout.encoding or "utf-8"
-            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            sys.stdout.write(text + "\n")
 
 
 def note(text: str) -> None:

@@ -161,7 +161,7 @@ class HybridRetriever:
     ) -> tuple[Found, tuple[Hit, ...], list[Step]]:
         """What the core finds, the hits with those of other texts and what a kind of question prefers, and what was done."""
         found = self._search(query, options, opened, vector)
-        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
+        hits = _hits(opened, found)
         steps = [self._step(query, found, len(hits))]
         if query.alternatives:
             hits = self._fused(query, hits, depth, opened)
@@ -203,7 +203,7 @@ class HybridRetriever:
         for text in query.alternatives:
             other = msgspec.structs.replace(query, text=text, expansions=(), alternatives=())
             found = self._search(other, self.options(depth), opened, self._vector(text, opened)[0])
-            rankings.append(tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1)))
+            rankings.append(_hits(opened, found))
         weights = [1.0, *[ALTERNATIVES_WEIGHT / len(query.alternatives)] * len(query.alternatives)]
         return fused(rankings, weights)
 
@@ -261,6 +261,34 @@ class HybridRetriever:
         if query.excluded_documents:
             details["excluded_documents"] = len(query.excluded_documents)
         return Step(stage="retrieve", name="hybrid" if is_dense else "lexical", details=details)
+
+
+def searched_terms(query: Query) -> tuple[str, ...]:
+    """Return what is looked for: the words of a question as the index has them."""
+    return tuple(_core.question_terms(query.text, query.language))
+
+
+def asked_words(query: Query) -> dict[str, frozenset[str]]:
+    """Return the words of a question that are looked for, each once, as they were typed, and the terms that each is."""
+    terms = set(searched_terms(query))
+    spans: list[tuple[int, int, set[str]]] = []
+    for term, first, last, _ in sorted(_core.analyse(query.text, query.language), key=lambda found: found[1:3]):
+        if term not in terms:
+            continue
+        # The parts of an identifier are within it, and pairs of characters in scripts without spaces overlap.
+        if spans and first < spans[-1][1]:
+            start, end, own = spans[-1]
+            spans[-1] = (start, max(last, end), own | {term})
+        else:
+            spans.append((first, last, {term}))
+    words: dict[str, frozenset[str]] = {}
+    known: set[str] = set()
+    for first, last, own in spans:
+        word = query.text[first:last]
+        if word.casefold() not in known:
+            known.add(word.casefold())
+            words[word] = frozenset(own)
+    return words
 
 
 def fused(rankings: Sequence[Sequence[Hit]], weights: Sequence[float]) -> tuple[Hit, ...]:
@@ -328,6 +356,10 @@ def _evidence(found: Found, documents: int) -> Evidence:
         documents=documents,
         dense_path=found.dense_path,
     )
+
+
+def _hits(opened: OpenGeneration, found: Found) -> tuple[Hit, ...]:
+    return tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
 
 
 def _hit(opened: OpenGeneration, rank: int, row: _FoundRow) -> Hit:
