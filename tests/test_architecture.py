@@ -30,10 +30,11 @@ CORE_USERS = {
     "loading",
     "chunking",
     "embedding",
-    "query",
+    "understanding",
     "crawling",
     "pipeline",
     "changing",
+    "explaining",
 }
 """The only modules that may import the compiled core: stages that compute, the pipeline that sets its threads, and what writes an
 index anew from what is stored."""

@@ -262,6 +262,12 @@ def test_a_fallback_that_answers_is_told(folder: Path, capfd: pytest.CaptureFixt
     )
 
 
+def test_doctor_names_the_servers_of_fallbacks(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(folder, {"clockify-rag.toml": '[generation]\nfallbacks = ["ollama:llama3.2"]\n'})
+    assert run(["doctor"]) == 0
+    assert "fallback ollama asks its default address" in capfd.readouterr().out
+
+
 def test_asking_twice_tells_whether_the_answers_differ(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["ask", QUESTION, "--check-determinism"]) == 0
     assert capfd.readouterr().err == "asked twice: the answers are equal\n"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fake_server as fake
 from clockify_rag import prompts
-from clockify_rag.contracts import Context
+from clockify_rag.contracts import Context, QuestionKind
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.generation import OllamaGenerator, mark, parse_prompt, prompt, prompting
 from passages import ask, context_of
@@ -75,6 +77,9 @@ def test_the_kind_of_a_question_chooses_the_form_of_its_answer(kind: str) -> Non
     assert text.startswith("\n- ")
     assert "{" not in text
     assert prompting.form("") == prompting.form("another") == ""
+    assert kind in get_args(QuestionKind)
+    query = msgspec.structs.replace(ask("?"), kind=kind)
+    assert OllamaGenerator("m").messages(query, CONTEXT)[0]["content"].endswith(text)
 
 
 # Prompts of the user's.

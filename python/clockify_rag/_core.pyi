@@ -314,11 +314,13 @@ class Snapshot:
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
         excluded_documents: Sequence[str] = ...,
+        expansions: Sequence[tuple[str, float]] = ...,
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
         A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``, and is of none of
-        ``excluded_documents``, which are ids.
+        ``excluded_documents``, which are ids. ``expansions`` are texts whose words are searched for as well, each with what a
+        word of it counts beside one of the question; they rank, and are no part of the evidence.
         """
     def explain(
         self,
@@ -326,6 +328,7 @@ class Snapshot:
         language: str,
         options: SearchOptions,
         chunk_id: str,
+        expansions: Sequence[tuple[str, float]] = ...,
     ) -> str:
         """BM25F of one chunk and of its document in the textbook's letters, as JSON."""
     def verify(self) -> None:

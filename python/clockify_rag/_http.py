@@ -145,7 +145,11 @@ class Clock:
 
     def wait(self, seconds: float) -> bool:
         """Sleep if the first byte could still come in time afterwards, and say whether it did."""
-        if seconds >= self.remaining():
+        try:
+            left = self.remaining()
+        except TimeoutError:
+            return False
+        if seconds >= left:
             return False
         time.sleep(seconds)
         return True

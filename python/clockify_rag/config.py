@@ -226,14 +226,53 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 
-class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[retrieval]``: finding chunks."""
+class UnderstandingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[understanding]``: turning a question into a query."""
 
-    understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
+    understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "steps"
     default_language: Annotated[
         str,
         Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs"),
     ] = "en"
+    tickets: Annotated[
+        bool, Meta(description="Take greetings, signatures, quoted mails, headers and attachments out of a ticket")
+    ] = True
+    classifier: Annotated[
+        str,
+        Meta(description="Component that tells what a question wants, such as steps or a definition; `none` for none"),
+    ] = "rules"
+    glossary: Annotated[
+        str | None,
+        Meta(description="File of terms and their aliases, Markdown or CSV; relative to this file"),
+    ] = None
+    expansion_weight: Annotated[
+        float,
+        Meta(ge=0, le=0.2, description="What a word that the glossary adds counts beside one of the question"),
+    ] = 0.1
+    follow_ups: Annotated[
+        bool, Meta(description="Let a question that points at the one before it gain that one's words")
+    ] = True
+    rewriting: Annotated[
+        bool, Meta(description="Let the generator's model rewrite a question of a conversation so that it stands alone")
+    ] = False
+    multi_query: Annotated[
+        bool, Meta(description="Let the generator's model word the question otherwise, and search that too")
+    ] = False
+    decomposition: Annotated[
+        bool, Meta(description="Let the generator's model take the question apart, and search the parts too")
+    ] = False
+    hypothetical_answer: Annotated[
+        bool, Meta(description="Let the generator's model write an answer, and search what resembles it too")
+    ] = False
+    seconds: Annotated[
+        Seconds, Meta(description="Longest time for all that a model does to understand one question, in seconds")
+    ] = 5.0
+    arguments: Annotated[Arguments, Meta(description="Arguments of the understander")] = {}
+
+
+class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[retrieval]``: finding chunks."""
+
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
     top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
     candidates: Annotated[
@@ -255,6 +294,21 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     repeat_weight: Annotated[
         Share, Meta(description="What each further chunk of a section counts, as a share of the one before it")
     ] = 0.85
+    fold_duplicates: Annotated[
+        bool, Meta(description="Return what several pages say once; the hit names the other pages")
+    ] = True
+    per_document: Annotated[
+        int,
+        Meta(ge=0, le=1000, description="Hits of one page before those of all other pages come; 0 is no bound"),
+    ] = 0
+    glossary_boost: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=100,
+            description="What relevance of glossary entries is multiplied by where a definition is asked for",
+        ),
+    ] = 1.0
     dense: Annotated[
         Literal["auto", "exact", "cascade"],
         Meta(
@@ -298,11 +352,29 @@ class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 class PackingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[packing]``: choosing what a generator is shown."""
 
-    packer: Annotated[str, Meta(description="Component that chooses the generator's context")] = "by-relevance"
+    packer: Annotated[
+        str,
+        Meta(
+            description="Component that chooses the generator's context: `by-relevance`, `by-document`, `diverse`, `clustered`, or "
+            "another package's"
+        ),
+    ] = "by-relevance"
     pack_top: Annotated[int, Meta(ge=1, le=1000, description="Hits that a generator is shown at most")] = 6
     budget_tokens: Annotated[
         int, Meta(ge=16, le=10_000_000, description="Tokens that a generator is shown at most")
     ] = 3000
+    neighbours: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="Chunks before and after a hit, of its section, that are shown besides where they fit",
+        ),
+    ] = 0
+    whole_articles: Annotated[
+        Literal["never", "how-to", "always"],
+        Meta(description="For which kind of questions the best hit's whole page is shown where it fits"),
+    ] = "never"
     arguments: Annotated[Arguments, Meta(description="Arguments of the packer")] = {}
 
 
@@ -356,6 +428,21 @@ class CalibrationSettings(Table, frozen=True, kw_only=True, forbid_unknown_field
     ] = None
 
 
+class CacheSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[cache]``: answers and rankings that are given again."""
+
+    enabled: Annotated[bool, Meta(description="Give an answer again that was made of all the same")] = True
+    entries: Annotated[int, Meta(ge=1, le=1_000_000, description="Answers that are kept, those used last")] = 100
+    seconds: Annotated[float, Meta(gt=0, le=31_536_000, description="How long an answer is kept, in seconds")] = 3600.0
+    persist: Annotated[
+        bool,
+        Meta(
+            description="Keep answers, and the questions in them, in a file in the folder of the index too, which only its "
+            "owner can read"
+        ),
+    ] = False
+
+
 class WatchingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[watching]``: following sources."""
 
@@ -385,12 +472,14 @@ class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     crawling: CrawlingSettings = CrawlingSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    understanding: UnderstandingSettings = UnderstandingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     reranking: RerankingSettings = RerankingSettings()
     packing: PackingSettings = PackingSettings()
     generation: GenerationSettings = GenerationSettings()
     verification: VerificationSettings = VerificationSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    cache: CacheSettings = CacheSettings()
     watching: WatchingSettings = WatchingSettings()
     execution: ExecutionSettings = ExecutionSettings()
 
@@ -643,7 +732,12 @@ class _Merged:
         if len(path) > LEVELS:
             _unknown(path, 2, {}, origin)
         converted = _convert(path, value, kind, origin, strict=strict)
-        if path[1] in COMPONENTS.values() and path[1] in table and table[path[1]] != converted:
+        if (
+            path[1] in COMPONENTS.values()
+            and path[1] != "classifier"
+            and path[1] in table
+            and table[path[1]] != converted
+        ):
             self._forget_component(path[0], origin.layer)
         table[path[1]] = converted
         self.origins[".".join(path)] = origin
@@ -702,6 +796,7 @@ COMPONENTS: Final[Mapping[str, str]] = {
     "chunkers": "chunker",
     "embedders": "embedder",
     "understanders": "understander",
+    "classifiers": "classifier",
     "retrievers": "retriever",
     "rerankers": "reranker",
     "packers": "packer",
@@ -761,6 +856,9 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
         merged.tables["index"]["path"] = str(folder / Path(merged.tables["index"]["path"]).expanduser())
     if "calibration.file" in merged.origins:
         merged.tables["calibration"]["file"] = str(folder / Path(merged.tables["calibration"]["file"]).expanduser())
+    if "understanding.glossary" in merged.origins:
+        table = merged.tables["understanding"]
+        table["glossary"] = str(folder / Path(table["glossary"]).expanduser())
     if "sources" in merged.origins:
         merged.tables["sources"] = tuple(
             source

@@ -12,7 +12,7 @@ Spans are half-open ranges ``(start, end)`` in Unicode code points of a document
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -27,7 +27,11 @@ Span = tuple[int, int]
 """A half-open range of code points."""
 
 MAXIMUM_QUESTION_CHARACTERS = 2000
-"""The longest question that is searched."""
+"""The longest question that is searched. What a ticket has beside its question does not count."""
+
+QuestionKind = Literal["how-to", "troubleshooting", "definition", "comparison", "limits", "yes-no", "fact", "topic"]
+"""What a question wants: steps, a remedy, what a thing is, how things differ, a limit or a permission, yes or no, something else
+that it asks for; ``topic`` for words that ask nothing."""
 
 
 def digest(*parts: str) -> str:
@@ -174,6 +178,21 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """JSON-ready values; the same on every run, so no times."""
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """A question of a conversation, and what was answered to it."""
+
+    question: str
+    answer: str
+
+
+class Expansion(msgspec.Struct, frozen=True):
+    """Words that are searched for besides, because they mean what the question says."""
+
+    text: str
+    weight: float
+    """What a word of it counts beside one of the question, above 0 and at most 0.2."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A question as it was understood."""
 
@@ -182,6 +201,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """What is searched."""
     language: str = ""
+    kind: str = ""
+    """A ``QuestionKind``, or what another package's classifier says; empty where it was not looked for."""
+    expansions: tuple[Expansion, ...] = ()
+    """Searched by words alone, and no part of the evidence."""
+    alternatives: tuple[str, ...] = ()
+    """Texts that are searched besides, each as a question of its own; their rankings are fused with that of ``text``."""
+    parts: tuple[str, ...] = ()
+    """The questions that it was taken apart into, which are among ``alternatives``: its answer is made of theirs."""
     filters: Mapping[str, tuple[str, ...]] = {}
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
     excluded_documents: tuple[str, ...] = ()
@@ -207,6 +234,16 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """What a model gave that read question and chunk together, 0 to 1."""
 
 
+class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
+    """Another place where the same is said."""
+
+    chunk_id: str
+    document_id: str
+    path: str
+    url: str | None
+    anchor: str | None
+
+
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """One retrieved chunk with its document and its place in the ranking."""
 
@@ -218,6 +255,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     chunk: Chunk
     document: Document
     scores: Scores
+    duplicates: tuple[Duplicate, ...] = ()
+    """Where else the same is said, of what was found."""
 
 
 class Reranking(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,8 +276,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What a generator is given: hits in the order in which they are shown to it, within its budget."""
 
     hits: tuple[Hit, ...]
+    """The best hit of each section that is shown. Its chunk has the spans and the text of all that is shown of the section, which may
+    be more than was found or, beside another section that has the same, less; its id and hash are those it has in the index."""
     texts: tuple[str, ...]
-    """For each hit the text it is shown with: the chunk's, or its beginning where that alone exceeded the budget."""
+    """For each hit the text it is shown with: its chunk's, or the beginning of that where it alone exceeded the budget."""
     tokens: int
     dropped: int = 0
     """How many hits did not fit."""
@@ -538,8 +579,21 @@ class Completer(Protocol):
 class Understander(Protocol):
     """Turns a question into a query (``clockify_rag.understanders``)."""
 
-    def understand(self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Query:
-        """Return the query; raises ``QueryError`` for a question that cannot be searched."""
+    def understand(
+        self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None, history: Sequence[Turn] = ()
+    ) -> Query:
+        """Return the query; raises ``QueryError`` for a question that cannot be searched.
+
+        ``history`` are the turns of the conversation before it, oldest first.
+        """
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Tells what a question wants (``clockify_rag.classifiers``)."""
+
+    def classify(self, question: str, language: str) -> str:
+        """Return the kind of ``question``, a ``QuestionKind`` or one of its own; the same on every run."""
 
 
 @runtime_checkable
@@ -566,8 +620,19 @@ class Reranker(Protocol):
 class Packer(Protocol):
     """Chooses what a generator is shown (``clockify_rag.packers``)."""
 
-    def pack(self, query: Query, hits: Sequence[Hit]) -> Context:
-        """Return a context within the budget; the best hit is always in it."""
+    def pack(
+        self,
+        query: Query,
+        hits: Sequence[Hit],
+        *,
+        chunks_of: Callable[[str], Sequence[Chunk]] | None = None,
+        count: Callable[[Sequence[str]], Sequence[int]] | None = None,
+    ) -> Context:
+        """Return a context within the budget; the best hit is always in it.
+
+        ``chunks_of`` returns the chunks of the document with an id, in reading order, of the generation that the hits are from;
+        ``count`` the number of the generator's tokens in each text. Either is absent where that cannot be told.
+        """
 
 
 @runtime_checkable

@@ -17,11 +17,11 @@ from typing import Any, Final, Literal
 import msgspec
 
 from clockify_rag.config import MAXIMUM_TOP_K, RetrievalSettings, Settings, masked
-from clockify_rag.contracts import Hit
+from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Hit
 from clockify_rag.errors import EvaluationError, LabelsInvalid, RunsDiffer
 from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge, searching
 from clockify_rag.metrics import Difference, Figure, Metric, differences, figures, measure, metric
-from clockify_rag.pipeline import Pipeline
+from clockify_rag.pipeline import MODEL_STEPS, Pipeline
 
 DEFAULT_METRICS: Final = ("ndcg@10", "mrr@10", "recall@5", "hit@5")
 """What is measured when nothing is named; the first is what tables of one column show."""
@@ -111,7 +111,7 @@ class Searched(msgspec.Struct, frozen=True, kw_only=True):
     by_words: int
     """Questions that were searched without vectors."""
     settings: Mapping[str, Any]
-    """Dotted keys of ``[retrieval]`` and ``[reranking]`` to their values."""
+    """Dotted keys of ``[understanding]``, ``[retrieval]`` and ``[reranking]`` to their values."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,7 +279,10 @@ def _rankings(
 def _ablation(pipeline: Pipeline, measuring: _Measuring, configured: _Run) -> Iterator[Variant]:
     """Yield each stage, and the ranking without each option."""
     vectors = configured.by_words < len(measuring.asked)
+    longest = max(len(question.question) for question in measuring.asked)
     for name, changes, stage in _variants(pipeline.settings, vectors=vectors):
+        if changes.get("understanding.tickets") is False and longest > MAXIMUM_QUESTION_CHARACTERS:
+            continue  # Not one of them could be searched as it is.
         other = pipeline.with_settings(changed(pipeline.settings, changes))
         run = measuring.run(other, name) if changes else configured
         yield Variant(
@@ -299,6 +302,8 @@ def _variants(settings: Settings, *, vectors: bool) -> Iterator[tuple[str, dict[
     yield f"{stages[-1][0]} (as configured)", {}, True
     for name, value in _options(settings.retrieval):
         yield f"{name} = {msgspec.json.encode(value).decode()}", {f"retrieval.{name}": value}, False
+    for name, value in _steps(settings):
+        yield f"{name} = {msgspec.json.encode(value).decode()}", {f"understanding.{name}": value}, False
 
 
 def _stages(settings: Settings, *, vectors: bool) -> list[tuple[str, dict[str, Any]]]:
@@ -331,11 +336,23 @@ def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
             kind = kind.type
         if isinstance(kind, inspect.BoolType) and field.name != "lexical":
             yield field.name, not value
-        elif isinstance(kind, inspect.FloatType) and kind.ge == 0:
+        elif isinstance(kind, inspect.FloatType) and kind.ge in (0, 1):
             # A share of what came before does nothing when it is whole.
-            off = 1 if field.name == "repeat_weight" else 0
+            off = 1 if field.name in ("repeat_weight", "glossary_boost") else 0
             if value != off:
                 yield field.name, off
+
+
+def _steps(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Yield the steps of understanding that change a ranking here, with the value that they do not have."""
+    table = settings.understanding
+    yield "tickets", not table.tickets
+    if table.classifier != "none":
+        yield "classifier", "none"
+    if table.glossary is not None and table.expansion_weight:
+        yield "expansion_weight", 0
+    if settings.generation.generator != Settings().generation.generator:
+        yield from ((name, not getattr(table, name)) for name in MODEL_STEPS if name != "rewriting")
 
 
 def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -432,7 +449,7 @@ def _searched(pipeline: Pipeline, depth: int, by_words: int) -> Searched:
     snapshot = pipeline.index.snapshot
     settings = {
         f"{table}.{name}": value
-        for table in ("retrieval", "reranking")
+        for table in ("understanding", "retrieval", "reranking")
         for name, value in msgspec.structs.asdict(getattr(pipeline.settings, table)).items()
         if name != "top_k"
     }

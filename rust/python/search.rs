@@ -395,7 +395,7 @@ impl Snapshot {
         Ok(PyBytes::new(py, &rows))
     }
 
-    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None, excluded_documents = Vec::new()))]
+    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None, excluded_documents = Vec::new(), expansions = Vec::new()))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
     fn search(
         &self,
@@ -408,6 +408,7 @@ impl Snapshot {
         embedder: Option<&StaticEmbedder>,
         vector: Option<PyReadonlyArray1<'_, f32>>,
         excluded_documents: Vec<String>,
+        expansions: Vec<(String, f32)>,
     ) -> PyResult<Found> {
         let options = options.0;
         let excluded_documents = excluded_documents.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
@@ -427,6 +428,7 @@ impl Snapshot {
                 text: question,
                 language,
                 vector: vector.as_deref(),
+                expansions: &expansions,
                 filters: &filters,
                 excluded: &excluded,
                 excluded_documents: &excluded_documents,
@@ -447,6 +449,8 @@ impl Snapshot {
         })
     }
 
+    #[pyo3(signature = (question, language, options, chunk_id, expansions = Vec::new()))]
+    #[allow(clippy::needless_pass_by_value)]
     fn explain(
         &self,
         py: Python<'_>,
@@ -454,6 +458,7 @@ impl Snapshot {
         language: &str,
         options: &SearchOptions,
         chunk_id: &str,
+        expansions: Vec<(String, f32)>,
     ) -> PyResult<String> {
         let id = parse_id(chunk_id)?;
         let options = options.0;
@@ -465,6 +470,7 @@ impl Snapshot {
                 text: question,
                 language,
                 vector: None,
+                expansions: &expansions,
                 filters: &[],
                 excluded: &[],
                 excluded_documents: &[],
