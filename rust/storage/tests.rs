@@ -37,6 +37,7 @@ fn index(fills: &[u8]) -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
+#[allow(clippy::used_underscore_binding, reason = "a lock is held and never read, but here")]
 fn a_lock_ends_with_its_holder_although_a_forked_child_has_the_file_open() {
     let (_folder, root) = index(&[1]);
     // What a child of this moment would have, and keep for as long as it lives.
