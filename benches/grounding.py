@@ -7,7 +7,8 @@ are sentences of a passage, reworded in ways that keep what they say (words left
 questions of a thread against its answer, which has the same question in other words. Sentences that are not said are those of other
 passages, compared with the passages that a search for them finds once their own document is left out: the nearest there are.
 
-The logistic regressions are fitted on documents of even number and every figure is of those of odd number. The bar is .5. A second
+The logistic regressions are fitted on documents of even number (``FITTED``) and every figure is of those of odd number. The bar is .5.
+The share of words that stand anywhere in the passage was tried as a third measure and got a coefficient below 0. A second
 table counts the changed sentences of which the facts alone tell: a figure, a unit, a name or an identifier exchanged for another of the
 collection, a negation put in or taken out.
 """
@@ -37,11 +38,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from quality import COLLECTIONS, data_folder, rows, settings_with
 
 SEED = 20
-SENTENCES = 1500
+SENTENCES = 400
 """Of each collection."""
 LONGEST, SHORTEST = 40, 6
 """Words of a sentence."""
-RIDGE = 1e-3
+RIDGE = 1.0
+FITTED = ("a question in other words", "of the nearest other document", "words left out")
+"""What the regressions are fitted on."""
 
 
 class Pair(NamedTuple):
@@ -157,21 +160,19 @@ def asked_otherwise(data: Path, pipeline: Pipeline) -> Iterator[Pair]:
         hits = pipeline.search(row["text"], top_k=20).hits
         known = relevant.get(row["_id"], set())
         odd = int(digest("half", min(known, default=""))[0], 16) % 2 == 1
-        right = [hit for hit in hits if hit.document.path.rpartition("#")[2] in known or hit.document.path in known][:1]
-        wrong = [
-            hit for hit in hits if hit.document.path.rpartition("#")[2] not in known and hit.document.path not in known
-        ][:1]
+        right = [hit for hit in hits if hit.document.path.rpartition("/")[2] in known][:1]
+        wrong = [hit for hit in hits if hit.document.path.rpartition("/")[2] not in known][:1]
         for hit, said in [*((hit, True) for hit in right), *((hit, False) for hit in wrong)]:
             yield Pair("stackfaq", "a question in other words", odd, row["text"], passage_of(hit), said=said)
 
 
-def measured(found: Sequence[Pair]) -> list[tuple[float, float, float] | None]:
-    """Return window, whole and cosine of each pair; ``None`` where the core found nothing to measure."""
+def measured(found: Sequence[Pair]) -> list[tuple[float, float] | None]:
+    """Return window and cosine of each pair; ``None`` where the core found nothing to measure."""
     table = _core.StaticEmbedder(shipped_model())
-    measures: list[tuple[float, float, float] | None] = []
+    measures: list[tuple[float, float] | None] = []
     for pair in found:
         ((_, support, _),) = _core.Passages([pair.passage]).check([(pair.sentence, [0])], "en", table)
-        measures.append(None if support is None else (support[0], support[1], support[2] or 0.0))
+        measures.append(None if support is None else (support[0], support[2] or 0.0))
     return measures
 
 
@@ -243,11 +244,11 @@ def main() -> None:
     found = list(pairs(data_folder()))
     measures = measured(found)
     usable = [(pair, values) for pair, values in zip(found, measures, strict=True) if values is not None]
-    even = [(pair, values) for pair, values in usable if not pair.odd]
+    even = [(pair, values) for pair, values in usable if not pair.odd and pair.kind in FITTED]
     said = [pair.said for pair, _ in even]
     report: dict[str, Any] = {
         "with_vectors": fitted([values for _, values in even], said),
-        "by_words": fitted([values[:2] for _, values in even], said),
+        "by_words": fitted([values[:1] for _, values in even], said),
         "shipped": {"with_vectors": claims.WITH_VECTORS, "by_words": claims.BY_WORDS, "bar": claims.BAR},
         "supported": {},
     }
@@ -255,7 +256,7 @@ def main() -> None:
         counts: dict[str, list[int]] = {}
         for pair, values in zip(found, measures, strict=True):
             if pair.odd:
-                used = (1.0, *(values or (0.0, 0.0, 0.0)))[: len(weights)]
+                used = (1.0, *(values or (0.0, 0.0)))[: len(weights)]
                 above = values is not None and sum(w * v for w, v in zip(weights, used, strict=True)) >= 0
                 key = f"{pair.collection}, {pair.kind}, {'said' if pair.said else 'not said'}"
                 counts.setdefault(key, []).append(above)

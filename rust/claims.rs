@@ -389,7 +389,8 @@ fn negation(stated: &Stated, passages: &[Passage], places: &[Place]) -> Vec<Prob
         return vec![Problem { kind: Kind::Negation, words: word.clone() }];
     }
     let Some(taken) = nearest else { return Vec::new() };
-    let theirs = found(taken, taken.run.start.saturating_sub(1)..taken.run.end, Polarity::Negates);
+    let beside = passages.get(taken.passage).map_or(taken.run.clone(), |passage| taken.near(passage, 1));
+    let theirs = found(taken, beside, Polarity::Negates);
     let enough = if own.is_empty() { TAKEN } else { VERBATIM };
     match theirs.first() {
         Some(word) if taken.taken >= enough && theirs.len() > own.len() => {

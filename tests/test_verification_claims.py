@@ -43,7 +43,7 @@ def only(text: str, **given: Any) -> Claim:
     "text",
     [
         "Exports are kept for 90 days [1].",
-        "An export stays available for 90 days before it is deleted. [1]",
+        "Your exports are kept for 90 days. [1]",
         "Members cannot delete an export [1].",
         "The Studio plan has 50 seats [2].",
         "The Studio plan costs 12 dollars a month for each person [2].",
@@ -68,7 +68,7 @@ def test_what_the_passage_says_is_supported(text: str) -> None:
         ("Exports are kept for 60 days [1].", "number: 60 days"),
         ("Exports are kept for 90 weeks [1].", "unit: 90 weeks"),
         ("Exports are not kept for 90 days [1].", "negation: not"),
-        ("Members can delete an export at any time, but members can [1].", "negation: cannot"),
+        ("Admins can delete an export at any time, but members can [1].", "negation: cannot"),
         ("The Studio plan has 20 seats [2].", "name: Studio"),
         ("The Gold plan has 50 seats [2].", "name: Gold"),
         ("Exports are kept for 90 days as a PDF [1].", "identifier: PDF"),
@@ -80,7 +80,7 @@ def test_what_it_does_not_say_is_marked_and_named(text: str, problem: str) -> No
     found = verified(text)
     (claim,) = found.claims
     assert (claim.supported, problem in claim.problems) == (False, True), claim
-    assert found.text == f"{text} {UNSUPPORTED}"
+    assert found.text == f"{text.replace('[2]', '[1]')} {UNSUPPORTED}"
     assert (found.groundedness, found.risk) == (0.0, 1.0)
 
 

@@ -37,7 +37,7 @@ fn what_does_not_stand_there_is_named() {
         ("Exports are kept for 60 days.", Kind::Number, "60 days"),
         ("Exports are kept for 90 hours.", Kind::Unit, "90 hours"),
         ("Exports are not kept for 90 days.", Kind::Negation, "not"),
-        ("Members can delete an export, but members at any time.", Kind::Negation, "cannot"),
+        ("Admins can delete an export at any time, but members can.", Kind::Negation, "cannot"),
         ("The Studio plan has 1,500 projects.", Kind::Unit, "1,500"),
         ("The file is a PDF of at most 20 MB.", Kind::Identifier, "PDF"),
         ("Open Settings > Billing and choose it.", Kind::Name, "Billing"),

@@ -559,7 +559,7 @@ def _support(checked: _Checked) -> _Verdict:
     problems = tuple(f"{kind}: {words}" for kind, words in facts)
     if not comparable:
         return _Verdict(None, False if problems else None, problems, None)
-    probability = 0.0 if support is None else round(claims.probability(*support[:3]), 4)
+    probability = 0.0 if support is None else round(claims.probability(support[0], support[2]), 4)
     said = probability >= claims.BAR
     problems = problems if said else (*problems, "words: too few of them stand there")
     return _Verdict(probability, said and not problems, problems, None if support is None else support[3])

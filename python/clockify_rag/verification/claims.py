@@ -23,10 +23,10 @@ T = TypeVar("T")
 BAR = 0.5
 """The support from which a sentence counts as said by its passages."""
 
-WITH_VECTORS = (-6.0, 4.0, 3.0, 3.0)
-"""Constant, and coefficients of window, whole and cosine, of the logistic regression that ``benches/grounding.py`` fits."""
+WITH_VECTORS = (-4.055, 5.353, 1.049)
+"""Constant, and coefficients of window and cosine, of the logistic regression that ``benches/grounding.py`` fits."""
 
-BY_WORDS = (-5.0, 5.0, 3.0)
+BY_WORDS = (-3.774, 5.868)
 """The same without the cosine."""
 
 _LIST = re.compile(r"^\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•#>]+)\s*")
@@ -117,13 +117,17 @@ def resting(found: Sequence[Sentence], own: Sequence[Sequence[T]]) -> list[Seque
     return rested
 
 
-def probability(window: float, whole: float, cosine: float | None) -> float:
-    """Return the probability that a sentence is said, from the three measures of the core."""
+def probability(window: float, cosine: float | None) -> float:
+    """Return the probability that a sentence is said.
+
+    Args:
+        window: the share of its informative words that stand in one place of a passage.
+        cosine: of its vector and that place's; ``None`` where there are none.
+    """
     if cosine is None:
-        constant, *weights = BY_WORDS
+        total = BY_WORDS[0] + BY_WORDS[1] * window
     else:
-        constant, *weights = WITH_VECTORS
-    total = constant + sum(w * measure for w, measure in zip(weights, (window, whole, cosine or 0.0), strict=False))
+        total = WITH_VECTORS[0] + WITH_VECTORS[1] * window + WITH_VECTORS[2] * cosine
     return 1 / (1 + math.exp(-total))
 
 
