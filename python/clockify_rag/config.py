@@ -294,6 +294,13 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     repeat_weight: Annotated[
         Share, Meta(description="What each further chunk of a section counts, as a share of the one before it")
     ] = 0.85
+    fold_duplicates: Annotated[
+        bool, Meta(description="Return what several pages say once; the hit names the other pages")
+    ] = True
+    per_document: Annotated[
+        int,
+        Meta(ge=0, le=1000, description="Hits of one page before those of all other pages come; 0 is no bound"),
+    ] = 0
     glossary_boost: Annotated[
         float,
         Meta(
@@ -345,11 +352,29 @@ class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 class PackingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[packing]``: choosing what a generator is shown."""
 
-    packer: Annotated[str, Meta(description="Component that chooses the generator's context")] = "by-relevance"
+    packer: Annotated[
+        str,
+        Meta(
+            description="Component that chooses the generator's context: `by-relevance`, `by-document`, `diverse`, `clustered`, or "
+            "another package's"
+        ),
+    ] = "by-relevance"
     pack_top: Annotated[int, Meta(ge=1, le=1000, description="Hits that a generator is shown at most")] = 6
     budget_tokens: Annotated[
         int, Meta(ge=16, le=10_000_000, description="Tokens that a generator is shown at most")
     ] = 3000
+    neighbours: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="Chunks before and after a hit, of its section, that are shown besides where they fit",
+        ),
+    ] = 0
+    whole_articles: Annotated[
+        Literal["never", "how-to", "always"],
+        Meta(description="For which kind of questions the best hit's whole page is shown where it fits"),
+    ] = "never"
     arguments: Annotated[Arguments, Meta(description="Arguments of the packer")] = {}
 
 

@@ -85,6 +85,7 @@ from clockify_rag.index import (
     decode_chunk,
 )
 from clockify_rag.retrieval import HybridRetriever, asked_words
+from clockify_rag.retrieval.shaping import numbered, share
 from clockify_rag.telemetry import failpoint, stage
 from clockify_rag.walking import UNREADABLE
 
@@ -509,12 +510,14 @@ class Pipeline:
             # A model that is remembered to have been asked has seen the question too.
             asked = any("model" in step.details for step in query.steps)
             sent_to = tuple(getattr(self.completer, "sent_to", ())) if asked else ()
-            result = msgspec.structs.replace(result, steps=steps, sent_to=sent_to)
+            degraded = (*query.degraded, *result.degraded)
+            result = msgspec.structs.replace(result, steps=steps, sent_to=sent_to, degraded=degraded)
             for reranker in rerankers:
                 with stage("rerank", timings):
                     result = _reranked(result, reranker, query, count)
             if rerankers:
-                result = msgspec.structs.replace(result, hits=result.hits[:count])
+                within, beyond = share(result.hits, self.settings.retrieval.per_document)
+                result = msgspec.structs.replace(result, hits=numbered([*within, *beyond][:count]))
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
         confidence, threshold = self._confidence(result, opened)
@@ -615,7 +618,7 @@ class Pipeline:
             return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
-                context = self.packer.pack(query, result.hits)
+                context = self._packed(query, result, writer)
                 context = msgspec.structs.replace(context, generation=result.generation)
             found = _traced(found, *_steps(context.steps, "pack", self.settings.packing.packer))
             with stage("generate", timings):
@@ -941,9 +944,22 @@ class Pipeline:
         """Chooses the generator's context."""
         table = self.settings.packing
         packer: Packer = plugins.create(
-            "packers", table.packer, table.arguments, budget_tokens=table.budget_tokens, pack_top=table.pack_top
+            "packers",
+            table.packer,
+            table.arguments,
+            budget_tokens=table.budget_tokens,
+            pack_top=table.pack_top,
+            neighbours=table.neighbours,
+            whole_articles=table.whole_articles,
         )
         return packer
+
+    def _packed(self, query: Query, result: SearchResult, writer: Generator) -> Context:
+        """What ``writer`` is shown, counted as it counts. Pages are read only of the generation that the hits are from."""
+        opened = self.index.opened
+        same = opened.snapshot.generation == result.generation
+        count = getattr(getattr(writer, "first", writer), "count", None)
+        return self.packer.pack(query, result.hits, chunks_of=opened.chunks if same else None, count=count)
 
     @_once
     def verifier(self) -> Verifier:
@@ -1358,10 +1374,9 @@ def _reranked(result: SearchResult, reranker: Reranker, query: Query, top_k: int
     steps = made.steps
     if forgotten := [hit for chunk_id, hit in given.items() if chunk_id not in kept]:
         steps = (*steps, Step(stage="rerank", name="forgotten", details={"kept_behind": len(forgotten)}))
-    hits = (msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate((*made.hits, *forgotten), 1))
     return msgspec.structs.replace(
         result,
-        hits=tuple(hits),
+        hits=numbered((*made.hits, *forgotten)),
         steps=(*result.steps, *steps),
         degraded=result.degraded if made.failure is None else (*result.degraded, made.failure),
         sent_to=tuple(dict.fromkeys((*result.sent_to, *made.sent_to))),

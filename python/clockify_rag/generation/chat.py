@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Generating
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ from clockify_rag.contracts import Context, Draft, Failure, Query
 from clockify_rag.errors import BackendBadResponse, BackendError, BackendRejected
 from clockify_rag.generation import prompting
 from clockify_rag.generation.breaker import CircuitBreaker
-from clockify_rag.generation.thinking import ThinkingFilter
+from clockify_rag.generation.thinking import ThinkingFilter, after_thinking
 
 Messages = list[dict[str, str]]
 """A chat: for each message its ``role`` and its ``content``."""
@@ -128,7 +128,7 @@ class ChatGenerator:
             if not "".join(pieces).strip():
                 raise
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
-        text = "".join(pieces).strip()
+        text = _finished(pieces)
         return Draft(text=text, incomplete=failure is not None, failure=failure, sent_to=self.sent_to)
 
     def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
@@ -145,7 +145,7 @@ class ChatGenerator:
         """
         deadlines = Deadlines(connect=seconds, first=seconds, between=seconds, total=seconds)
         messages = _chat(system, prompting.without_role_tokens(user))
-        return "".join(self._written(messages, maximum_tokens, deadlines)).strip()
+        return _finished(self._written(messages, maximum_tokens, deadlines))
 
     def _written(self, messages: Messages, maximum_tokens: int, deadlines: Deadlines | None = None) -> Generating[str]:
         """Yield what is not thought; with deadlines of its own a text may be cut."""
@@ -187,6 +187,11 @@ class ChatGenerator:
 
     def _rejected(self, reason: str, hint: str) -> BackendRejected:
         return BackendRejected(f"{self.described} stopped: {reason}", hint=hint, model=self.model)
+
+
+def _finished(pieces: Iterable[str]) -> str:
+    """Return a whole text as its model meant it: without a thought before it, and with role tokens as the passages have them."""
+    return prompting.with_role_tokens(after_thinking("".join(pieces))).strip()
 
 
 def _chat(system: str, user: str) -> Messages:
