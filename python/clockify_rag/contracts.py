@@ -215,6 +215,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of documents that are searched as if they were not there."""
     steps: tuple[Step, ...] = ()
     """How it was understood."""
+    degraded: tuple[Failure, ...] = ()
+    """What a model should have made of it and did not, so that it is searched with less."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):

@@ -510,7 +510,8 @@ class Pipeline:
             # A model that is remembered to have been asked has seen the question too.
             asked = any("model" in step.details for step in query.steps)
             sent_to = tuple(getattr(self.completer, "sent_to", ())) if asked else ()
-            result = msgspec.structs.replace(result, steps=steps, sent_to=sent_to)
+            degraded = (*query.degraded, *result.degraded)
+            result = msgspec.structs.replace(result, steps=steps, sent_to=sent_to, degraded=degraded)
             for reranker in rerankers:
                 with stage("rerank", timings):
                     result = _reranked(result, reranker, query, count)
