@@ -38,6 +38,9 @@ MANY_AT_ONCE = ("lexical", "hybrid")
 """The tasks whose throughput is measured."""
 
 WARM_UP = 30
+READ_QUESTIONS = 50
+"""Questions after which what one reads of files is known: looking costs a few milliseconds each."""
+
 SECONDS = 1.5
 """How long a throughput is measured."""
 
@@ -108,8 +111,9 @@ class Run:
             base = opened.pop("base")
             process.do("pass", task=task, questions=self.count(name))
             now = process.do("memory")
+            read = process.do("read", task=task, questions=min(self.count(name), READ_QUESTIONS))
         held = {f"{kind}_mb": now[kind] - base[kind] for kind in ("anonymous", "file")}
-        return {**opened, **held, "held_mb": sum(held.values())}
+        return {**opened, **held, "held_mb": sum(held.values()), **read}
 
     def tasks(self, name: str) -> list[str]:
         """Return a contender's tasks, asked of it once."""
