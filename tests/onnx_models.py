@@ -15,12 +15,20 @@ from typing import Any
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "gate", "key", "fern", "water", "report", "##s", ":", "query", ".")
 FLOAT, INT64 = 1, 7
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 TEMPLATE = {
     "type": "TemplateProcessing",
     "single": [
         {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
         {"Sequence": {"id": "A", "type_id": 0}},
         {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
+    ],
+    "pair": [
+        {"SpecialToken": {"id": "[CLS]", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "[SEP]", "type_id": 0}},
+        {"Sequence": {"id": "B", "type_id": 1}},
+        {"SpecialToken": {"id": "[SEP]", "type_id": 1}},
     ],
     "special_tokens": {
         "[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
@@ -48,9 +56,17 @@ def folder(
     path.mkdir(parents=True)
     table = [vector(token, width) for token in range(len(WORDS))] if rows is None else rows
     (path / "model.onnx").write_bytes(_model(table, inputs, output))
-    tokenizer = {
+    for name, content in {"tokenizer": tokenizer(WORDS, processor), **files}.items():
+        (path / f"{name}.json").parent.mkdir(exist_ok=True)
+        (path / f"{name}.json").write_text(json.dumps(content))
+    return path
+
+
+def tokenizer(words: Sequence[str], processor: Any) -> dict[str, Any]:
+    """Return a ``tokenizer.json`` whose first four words are special tokens."""
+    return {
         "added_tokens": [
-            {"id": token, "special": True, "content": WORDS[token], "normalized": False} for token in range(4)
+            {"id": token, "content": words[token], "special": True, **dict.fromkeys(FLAGS, False)} for token in range(4)
         ],
         "normalizer": {"type": "BertNormalizer", "lowercase": True},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
@@ -60,33 +76,35 @@ def folder(
             "unk_token": "[UNK]",
             "continuing_subword_prefix": "##",
             "max_input_chars_per_word": 100,
-            "vocab": {word: number for number, word in enumerate(WORDS)},
+            "vocab": {word: number for number, word in enumerate(words)},
         },
     }
-    for name, content in {"tokenizer": tokenizer, **files}.items():
-        (path / f"{name}.json").parent.mkdir(exist_ok=True)
-        (path / f"{name}.json").write_text(json.dumps(content))
-    return path
 
 
 def _model(table: Sequence[Sequence[float]], inputs: Sequence[str], output: str) -> bytes:
     width = len(table[0])
     flat = struct.pack(f"<{len(table) * width}f", *(number for row in table for number in row))
-    weights = _number(1, len(table)) + _number(1, width) + _number(2, FLOAT) + _text(8, "table") + _bytes(9, flat)
-    gather = _text(1, "table") + _text(1, "input_ids") + _text(2, output) + _text(4, "Gather")
-    graph = _bytes(1, gather) + _text(2, "tiny") + _bytes(5, weights)
-    graph += b"".join(_bytes(11, _value(name, INT64, "texts", "tokens")) for name in inputs)
-    graph += _bytes(12, _value(output, FLOAT, "texts", "tokens", width))
-    return _number(1, 8) + _bytes(7, graph) + _bytes(8, _text(1, "") + _number(2, 17))
+    weights = (
+        number_field(1, len(table))
+        + number_field(1, width)
+        + number_field(2, FLOAT)
+        + text_field(8, "table")
+        + bytes_field(9, flat)
+    )
+    gather = text_field(1, "table") + text_field(1, "input_ids") + text_field(2, output) + text_field(4, "Gather")
+    graph = bytes_field(1, gather) + text_field(2, "tiny") + bytes_field(5, weights)
+    graph += b"".join(bytes_field(11, value(name, INT64, "texts", "tokens")) for name in inputs)
+    graph += bytes_field(12, value(output, FLOAT, "texts", "tokens", width))
+    return number_field(1, 8) + bytes_field(7, graph) + bytes_field(8, text_field(1, "") + number_field(2, 17))
 
 
-def _value(name: str, kind: int, *shape: str | int) -> bytes:
-    sizes = (_text(2, size) if isinstance(size, str) else _number(1, size) for size in shape)
-    tensor = _number(1, kind) + _bytes(2, b"".join(_bytes(1, size) for size in sizes))
-    return _text(1, name) + _bytes(2, _bytes(1, tensor))
+def value(name: str, kind: int, *shape: str | int) -> bytes:
+    sizes = (text_field(2, size) if isinstance(size, str) else number_field(1, size) for size in shape)
+    tensor = number_field(1, kind) + bytes_field(2, b"".join(bytes_field(1, size) for size in sizes))
+    return text_field(1, name) + bytes_field(2, bytes_field(1, tensor))
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
     low = bytearray()
     while number > 127:
         low.append(number & 127 | 128)
@@ -94,13 +112,13 @@ def _varint(number: int) -> bytes:
     return bytes([*low, number])
 
 
-def _number(field: int, number: int) -> bytes:
-    return _varint(field << 3) + _varint(number)
+def number_field(field: int, number: int) -> bytes:
+    return varint(field << 3) + varint(number)
 
 
-def _bytes(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
+def bytes_field(field: int, content: bytes) -> bytes:
+    return varint(field << 3 | 2) + varint(len(content)) + content
 
 
-def _text(field: int, content: str) -> bytes:
-    return _bytes(field, content.encode())
+def text_field(field: int, content: str) -> bytes:
+    return bytes_field(field, content.encode())

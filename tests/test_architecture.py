@@ -20,6 +20,7 @@ from clockify_rag import config, errors
 ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "python" / "clockify_rag"
 CORE_USERS = {
+    "_onnx",
     "index",
     "generations",
     "retrieval",

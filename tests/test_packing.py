@@ -1,19 +1,17 @@
-"""What a generator is shown, and hits in another order."""
+"""What a generator is shown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clockify_rag.contracts import Hit, Packer, Reranker
+from clockify_rag.contracts import Hit, Packer
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.packing import RelevancePacker
-from clockify_rag.reranking import MmrReranker, NoReranker
 from passages import ask, chunk_of, hit_of
 
 
@@ -85,30 +83,3 @@ def test_the_budget_holds_and_the_best_is_always_there(texts: list[str], budget:
 def test_impossible_numbers_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidSetting):
         RelevancePacker(**options)
-
-
-def test_no_reranker_only_cuts() -> None:
-    hits = hits_of("a", "b", "c")
-    assert NoReranker().rerank(ask("?"), hits, top_k=2) == hits[:2]
-    assert isinstance(NoReranker(), Reranker)
-    assert isinstance(MmrReranker(), Reranker)
-
-
-def test_mmr_prefers_what_is_new() -> None:
-    hits = hits_of("a", "a too", "b")
-    rows = {"a": [1, 0], "a too": [1, 0], "b": [0, 1]}
-    texts = {hit.chunk.id: hit.chunk.text for hit in hits}
-
-    def vectors(ids: Sequence[str]) -> Any:
-        return np.array([rows[texts[id_]] for id_ in ids], dtype=np.float32)
-
-    mixed = MmrReranker(0.5, vectors=vectors).rerank(ask("?"), hits, top_k=3)
-    assert [(hit.rank, hit.chunk.text) for hit in mixed] == [(1, "a"), (2, "b"), (3, "a too")]
-    for same in (MmrReranker(1.0, vectors=vectors), MmrReranker(0.5)):
-        assert [hit.chunk.text for hit in same.rerank(ask("?"), hits, top_k=2)] == ["a", "a too"]
-    assert MmrReranker(0.5, vectors=vectors).rerank(ask("?"), [], top_k=2) == []
-
-
-def test_lambda_is_a_share() -> None:
-    with pytest.raises(InvalidSetting):
-        MmrReranker(1.5)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from clockify_rag import _core
 from clockify_rag.calibration import refusal
-from clockify_rag.contracts import Draft, Evidence, Hit, Scores, SearchResult, Source
+from clockify_rag.contracts import Draft, Evidence, Hit, Reranking, Scores, SearchResult, Source
 from clockify_rag.errors import (
     BackendUnavailable,
     ConfigError,
@@ -543,8 +543,7 @@ def test_a_reranker_of_another_package_orders_the_pool(
     class Backwards:
         def rerank(self, query: Any, hits: Any, *, top_k: int) -> Any:
             given.append(len(hits))
-            turned = list(reversed(hits))[:top_k]
-            return [msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate(turned, 1)]
+            return Reranking(hits=tuple(reversed(hits)))
 
     offer(monkeypatch, "rerankers", backwards=Backwards)
     plain = Pipeline(built.path, settings_of(reranking={"reranker": "none"}))
@@ -559,7 +558,7 @@ def test_a_reranker_of_another_package_orders_the_pool(
 def test_diversity_comes_after_another_reranker(built: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     class Unmoved:
         def rerank(self, query: Any, hits: Any, *, top_k: int) -> Any:
-            return list(hits)[:top_k]
+            return Reranking(hits=tuple(hits))
 
     offer(monkeypatch, "rerankers", unmoved=Unmoved)
     for mmr_lambda in (0.9, 0.3):

@@ -13,7 +13,7 @@ import pytest
 
 from clockify_rag import plugins, telemetry, testing
 from clockify_rag.chunking import StructureChunker
-from clockify_rag.contracts import Citation, Context, Draft, Hit, SearchResult
+from clockify_rag.contracts import Citation, Context, Draft, Hit, Reranking, SearchResult
 from clockify_rag.embedding import StaticEmbedder
 from clockify_rag.errors import EmptyQuery, PluginConflict
 from clockify_rag.generation import ExtractiveGenerator
@@ -97,17 +97,17 @@ class Scripted:
         self.__dict__.update(methods)
 
 
-def renumbered(hits: list[Hit], top_k: int) -> list[Hit]:
-    return [msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate(hits[:top_k], 1)]
+def reranked(*hits: Hit) -> Reranking:
+    return Reranking(hits=tuple(msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)))
 
 
 @pytest.mark.parametrize(
     ("rerank", "message"),
     [
-        (lambda query, hits, top_k: list(hits), "more than top_k"),
-        (lambda query, hits, top_k: hits[:top_k][::-1], "does not number the ranks|not"),
-        (lambda query, hits, top_k: renumbered([hits[0], hits[0]], top_k) if hits else [], "one chunk twice"),
-        (lambda query, hits, top_k: renumbered(testing.sample_hits(20)[12:], top_k), "was not given"),
+        (lambda query, hits, top_k: list(hits), "returns list, not Reranking"),
+        (lambda query, hits, top_k: reranked(*hits[:top_k]), "drops a hit"),
+        (lambda query, hits, top_k: reranked(*hits[1:], *hits[1:2]), "one chunk twice"),
+        (lambda query, hits, top_k: reranked(*testing.sample_hits(20)[12:]), "was not given"),
     ],
 )
 def test_a_reranker_that_is_wrong_is_told_how(rerank: Callable[..., Any], message: str) -> None:
@@ -144,7 +144,7 @@ def test_a_retriever(monkeypatch: pytest.MonkeyPatch) -> None:
     testing.check_retriever(Scripted(retrieve=lambda query, top_k: result(testing.sample_hits(top_k))))  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="more than one hit"):
         testing.check_retriever(Scripted(retrieve=lambda query, top_k: result(testing.sample_hits(5))))  # type: ignore[arg-type]
-    worst_first = renumbered(testing.sample_hits(5)[::-1], 5)
+    worst_first = reranked(*testing.sample_hits(5)[::-1]).hits
     with pytest.raises(AssertionError, match="not ordered by score"):
         testing.check_retriever(Scripted(retrieve=lambda query, top_k: result(worst_first)))  # type: ignore[arg-type]
 

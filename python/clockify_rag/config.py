@@ -268,7 +268,27 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[reranking]``: ordering hits again."""
 
-    reranker: Annotated[str, Meta(description="Component that orders hits again")] = "mmr"
+    reranker: Annotated[
+        str,
+        Meta(
+            description="Component that orders hits again: `mmr`, `cross-encoder`, `llm`, `none`, or another package's"
+        ),
+    ] = "mmr"
+    model: Annotated[
+        str | None,
+        Meta(description="Model of the cross-encoder: a name, or a folder; by default `ms-marco-MiniLM-L6-v2`"),
+    ] = None
+    depth: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)] | None,
+        Meta(description="Hits that a model reads; by default 20 for `cross-encoder`, 10 for `llm`"),
+    ] = None
+    seconds: Annotated[
+        Seconds | None,
+        Meta(
+            description="Longest time that a model may take, in seconds, before the order stays as it is; by default 2 for "
+            "`cross-encoder`, 20 for `llm`"
+        ),
+    ] = None
     mmr_lambda: Annotated[
         Share, Meta(description="Maximal marginal relevance: 1 is relevance only, less is more variety")
     ] = 0.98
@@ -740,10 +760,12 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
     if "crawling.ca_bundle" in merged.origins:
         table = merged.tables["crawling"]
         table["ca_bundle"] = str(folder / Path(table["ca_bundle"]).expanduser())
-    if "embedding.model" in merged.origins:
-        table = merged.tables["embedding"]
+    for name, component in (("embedding", "embedder"), ("reranking", "reranker")):
+        if f"{name}.model" not in merged.origins:
+            continue
+        table = merged.tables[name]
         model = str(table["model"])
-        if table.get("embedder") == "onnx" or model.startswith(("./", "../", "~/")):
+        if table.get(component) == "onnx" or model.startswith(("./", "../", "~/")):
             table["model"] = str(folder / Path(model).expanduser())
 
 

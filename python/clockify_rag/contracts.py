@@ -201,6 +201,8 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """Cosine of the question's vector and the document's."""
     fused: float = 0.0
     """The relevance that the parts were fused to."""
+    reranked: float | None = None
+    """What a model gave that read question and chunk together, 0 to 1."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,6 +216,19 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     chunk: Chunk
     document: Document
     scores: Scores
+
+
+class Reranking(msgspec.Struct, frozen=True, kw_only=True):
+    """Hits in another order."""
+
+    hits: tuple[Hit, ...]
+    """Every hit that was given, once, best first. Their ranks need not follow: whoever asked numbers them anew."""
+    steps: tuple[Step, ...] = ()
+    """What was done."""
+    failure: Failure | None = None
+    """Why the order is the one that was given."""
+    sent_to: tuple[str, ...] = ()
+    """Hosts other than this one that saw question and hits."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,6 +300,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     generator: str = ""
     sent_to: tuple[str, ...] = ()
     """Hosts other than this one that saw the question."""
+    degraded: tuple[Failure, ...] = ()
+    """What failed on the way and was done without: the answer is one that was made with less."""
     failure: Failure | None = None
     """Why no answer was generated, where generation failed."""
     quotes_removed: int = 0
@@ -299,6 +316,12 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     hits: tuple[Hit, ...]
     timings_ms: Mapping[str, float] = {}
+    steps: tuple[Step, ...] = ()
+    """How the hits were found and ordered, and before that how the question was understood."""
+    degraded: tuple[Failure, ...] = ()
+    """What failed on the way and was done without, such as a reranker that was late."""
+    sent_to: tuple[str, ...] = ()
+    """Hosts other than this one that saw the question."""
     evidence: Evidence
     lexical_only: bool = False
     """Whether vectors were not used although the index has them."""
@@ -503,8 +526,12 @@ class Retriever(Protocol):
 class Reranker(Protocol):
     """Orders hits again (``clockify_rag.rerankers``)."""
 
-    def rerank(self, query: Query, hits: Sequence[Hit], *, top_k: int) -> list[Hit]:
-        """Return at most ``top_k`` of ``hits``, best first, ranks renumbered."""
+    def rerank(self, query: Query, hits: Sequence[Hit], *, top_k: int) -> Reranking:
+        """Return all ``hits``, best first, of which the first ``top_k`` are going to be used.
+
+        None is dropped: what was not looked at stands behind, in the order given. A model that fails, is late or answers what
+        cannot be used leaves the order as it was, and that is told by ``failure``.
+        """
 
 
 @runtime_checkable

@@ -312,8 +312,11 @@ def _stages(settings: Settings, *, vectors: bool) -> list[tuple[str, dict[str, A
         stages.append(("+ document evidence", plain))
     if settings.retrieval.repeat_weight < 1:
         stages.append(("+ repeats discounted", {"reranking.reranker": "none"}))
-    if settings.reranking.reranker != "none":
-        stages.append((f"+ {settings.reranking.reranker}", {}))
+    reranking = settings.reranking
+    if reranking.reranker not in ("mmr", "none"):
+        stages.append((f"+ {reranking.reranker}", {"reranking.mmr_lambda": 1.0}))
+    if reranking.reranker != "none" and (reranking.mmr_lambda < 1 or reranking.reranker == "mmr"):
+        stages.append(("+ mmr", {}))
     return stages
 
 

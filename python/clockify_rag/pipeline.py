@@ -33,6 +33,7 @@ from clockify_rag.contracts import (
     Answer,
     Chunk,
     Chunker,
+    Completer,
     Document,
     Embedder,
     Failure,
@@ -44,11 +45,13 @@ from clockify_rag.contracts import (
     Query,
     RefusalReason,
     Reranker,
+    Reranking,
     Retriever,
     SearchResult,
     Site,
     Skipped,
     Source,
+    Step,
     Understander,
     Verifier,
     digest,
@@ -59,6 +62,7 @@ from clockify_rag.errors import (
     IndexIncompatible,
     IndexNotFound,
     InvalidSetting,
+    PluginConflict,
     QueryError,
     SourceError,
     SourceShrunk,
@@ -422,11 +426,11 @@ class Pipeline:
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
                 result = retriever.retrieve(query, top_k=pool)
-            for number, reranker in enumerate(rerankers, 1):
+            for reranker in rerankers:
                 with stage("rerank", timings):
-                    wanted = count if number == len(rerankers) else pool
-                    hits = tuple(reranker.rerank(query, result.hits, top_k=wanted))
-                result = msgspec.structs.replace(result, hits=hits)
+                    result = _reranked(result, reranker, query, count)
+            if rerankers:
+                result = msgspec.structs.replace(result, hits=result.hits[:count])
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
         confidence, threshold = self._confidence(result, opened)
@@ -483,6 +487,7 @@ class Pipeline:
             confidence=result.confidence,
             calibration=result.calibration,
             sent_to=self._asked(result),
+            degraded=result.degraded,
             timings_ms=timings,
         )
         if reason := refusal(result):
@@ -729,7 +734,11 @@ class Pipeline:
                     hint="reranking.mmr_lambda is its setting",
                 )
             return ()
-        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments)
+        given: dict[str, Any] = {"depth": table.depth, "seconds": table.seconds, "model": table.model}
+        if table.reranker == "llm":
+            given |= {"model": None, "completer": self.completer}
+        given = {name: value for name, value in given.items() if value is not None}
+        reranker: Reranker = plugins.create("rerankers", table.reranker, table.arguments, **given)
         return (reranker,)
 
     def _rerankers_over(self, opened: OpenGeneration) -> tuple[Reranker, ...]:
@@ -739,6 +748,12 @@ class Pipeline:
         from clockify_rag.reranking import MmrReranker
 
         return *self.rerankers, MmrReranker(self.settings.reranking.mmr_lambda, vectors=opened.vectors)
+
+    @property
+    def completer(self) -> Completer | None:
+        """The configured generator, where it is a model that also writes short texts."""
+        generator = self.generator(self.settings.generation.generator)
+        return generator if isinstance(generator, Completer) else None
 
     @_once
     def calibration(self) -> Calibration:
@@ -791,8 +806,9 @@ class Pipeline:
             return self._generators[name]
 
     def _asked(self, result: SearchResult) -> tuple[str, ...]:
-        """The hosts, other than this one, that embedded the question."""
-        return () if result.lexical_only else tuple(getattr(self.embedder, "sent_to", ()))
+        """The hosts, other than this one, that embedded the question or ordered its hits."""
+        embedded = () if result.lexical_only else tuple(getattr(self.embedder, "sent_to", ()))
+        return tuple(dict.fromkeys((*embedded, *result.sent_to)))
 
     def embeds(self, language: str) -> bool:
         """Whether the embedder knows the language; one that does not say knows all."""
@@ -1123,6 +1139,34 @@ class VectorMaker:
         if self._progress is not None:
             self._progress("embed", self._made, self._total)
         return rows
+
+
+def _reranked(result: SearchResult, reranker: Reranker, query: Query, top_k: int) -> SearchResult:
+    """Order the hits of a result again, and add what there is to say of it."""
+    try:
+        made = reranker.rerank(query, result.hits, top_k=top_k)
+    except BackendError as error:
+        made = Reranking(hits=result.hits, failure=Failure(error.code, error.message, error.hint))
+    given = {hit.chunk.id: hit for hit in result.hits}
+    kept = {hit.chunk.id: hit for hit in made.hits if hit.chunk.id in given}
+    if len(kept) != len(made.hits):
+        name = type(reranker).__name__
+        raise PluginConflict(
+            f"the reranker {name} returned hits that it was not given, or one twice",
+            hint="clockify_rag.testing.check_reranker tells more",
+            name=name,
+        )
+    steps = made.steps
+    if forgotten := [hit for chunk_id, hit in given.items() if chunk_id not in kept]:
+        steps = (*steps, Step(stage="rerank", name="forgotten", details={"kept_behind": len(forgotten)}))
+    hits = (msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate((*made.hits, *forgotten), 1))
+    return msgspec.structs.replace(
+        result,
+        hits=tuple(hits),
+        steps=(*result.steps, *steps),
+        degraded=result.degraded if made.failure is None else (*result.degraded, made.failure),
+        sent_to=tuple(dict.fromkeys((*result.sent_to, *made.sent_to))),
+    )
 
 
 def _source(given: str) -> Source:

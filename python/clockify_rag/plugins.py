@@ -44,12 +44,17 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "understanders": {"plain": "clockify_rag.query:PlainUnderstander"},
     "retrievers": {"hybrid": "clockify_rag.retrieval:HybridRetriever"},
-    "rerankers": {"mmr": "clockify_rag.reranking:MmrReranker", "none": "clockify_rag.reranking:NoReranker"},
+    "rerankers": {
+        "mmr": "clockify_rag.reranking:MmrReranker",
+        "cross-encoder": "clockify_rag.reranking.cross_encoder:CrossEncoderReranker",
+        "llm": "clockify_rag.reranking.llm:LlmReranker",
+        "none": "clockify_rag.reranking:NoReranker",
+    },
     "packers": {"by-relevance": "clockify_rag.packing:RelevancePacker"},
     "generators": {
-        "extractive": "clockify_rag.generation:ExtractiveGenerator",
-        "ollama": "clockify_rag.generation:OllamaGenerator",
-        "openai": "clockify_rag.generation:OpenAIGenerator",
+        "extractive": "clockify_rag.generation.extractive:ExtractiveGenerator",
+        "ollama": "clockify_rag.generation.ollama:OllamaGenerator",
+        "openai": "clockify_rag.generation.openai:OpenAIGenerator",
     },
     "verifiers": {"quotes": "clockify_rag.verification:QuoteVerifier"},
 }
@@ -151,6 +156,25 @@ def members(protocol: type) -> tuple[str, ...]:
 def names(group: str) -> list[str]:
     """Return the names of all components of ``group``, of this package and of others."""
     return sorted({*BUILT_IN[group], *(point.name for point in _installed(group))})
+
+
+def of_extra(extra: str, module: str) -> Any:
+    """Return a module of an extra of this package.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"the package {module} is not installed, which the extra {extra} brings",
+            hint=f'pip install "clockify-rag[{extra}]"',
+            extra=extra,
+            package=module,
+        ) from error
 
 
 def conflicts() -> list[str]:

@@ -38,6 +38,7 @@ from clockify_rag.contracts import (
     Packer,
     Query,
     Reranker,
+    Reranking,
     Retriever,
     Scores,
     SearchResult,
@@ -192,14 +193,17 @@ def check_retriever(retriever: Retriever, query: Query | None = None) -> None:
 
 
 def check_reranker(reranker: Reranker) -> None:
-    """Check that a reranker returns hits it was given, at most ``top_k``, renumbered."""
+    """Check that a reranker returns every hit that it was given, once."""
     _check_members("rerankers", reranker)
     hits = sample_hits(8)
     for top_k in (1, 5, 100):
-        ranked = reranker.rerank(sample_query(), hits, top_k=top_k)
-        _check_ranking("rerank()", ranked, top_k, by_score=False)
-        _require(set(_ids(ranked)) <= set(_ids(hits)), "rerank() returns a hit that it was not given")
-    _require(list(reranker.rerank(sample_query(), [], top_k=5)) == [], "rerank() of no hits is not []")
+        made = reranker.rerank(sample_query(), hits, top_k=top_k)
+        _require(isinstance(made, Reranking), f"rerank() returns {type(made).__name__}, not Reranking")
+        found = _ids(made.hits)
+        _require(len(set(found)) == len(found), "rerank() returns one chunk twice")
+        _require(set(found) <= set(_ids(hits)), "rerank() returns a hit that it was not given")
+        _require(len(found) == len(hits), "rerank() drops a hit that it was given")
+    _require(reranker.rerank(sample_query(), [], top_k=5).hits == (), "rerank() of no hits has hits")
 
 
 def check_packer(packer: Packer) -> None:
@@ -319,13 +323,12 @@ def _check_vectors(what: str, vectors: Any, rows: int, dimension: int) -> None:
     _require(not rows or math.isfinite(float(abs(vectors).max())), f"{what} contains an infinite number")
 
 
-def _check_ranking(what: str, hits: Sequence[Hit], top_k: int, *, by_score: bool = True) -> None:
+def _check_ranking(what: str, hits: Sequence[Hit], top_k: int) -> None:
     _require(len(hits) <= top_k, f"{what} returns {len(hits)} hits, more than top_k, {top_k}")
     _require([hit.rank for hit in hits] == list(range(1, len(hits) + 1)), f"{what} does not number the ranks from 1")
     _require(len(set(_ids(hits))) == len(hits), f"{what} returns one chunk twice")
-    if by_score:
-        scores = [hit.score for hit in hits]
-        _require(scores == sorted(scores, reverse=True), f"{what} is not ordered by score")
+    scores = [hit.score for hit in hits]
+    _require(scores == sorted(scores, reverse=True), f"{what} is not ordered by score")
 
 
 def _ids(hits: Iterable[Hit]) -> list[str]:

@@ -32,6 +32,12 @@ Generation = Annotated[
     typer.Argument(metavar="[GENERATION|TAG]", help="Number or tag. [default: the one served]", show_default=False),
 ]
 Lexical = Annotated[bool, typer.Option("--lexical", help="Search words only, without vectors.")]
+Reranker = Annotated[
+    str | None,
+    typer.Option(
+        "--reranker", metavar="NAME", help="What orders the hits again: mmr, cross-encoder, llm, none. [default: mmr]"
+    ),
+]
 
 
 class PipeClosedError(Exception):
@@ -292,12 +298,21 @@ def search(
     top_k: TopK = None,
     filters: Filters = None,
     lexical: Lexical = False,
+    reranker: Reranker = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the sections that a question is about."""
     from clockify_rag.cli import asking
 
-    asking.search(question, index=index, top_k=top_k, filters=filters or [], lexical=lexical, as_json=as_json)
+    asking.search(
+        question,
+        index=index,
+        top_k=top_k,
+        filters=filters or [],
+        lexical=lexical,
+        reranker=reranker,
+        as_json=as_json,
+    )
 
 
 @app.command(cls=PlainCommand)
@@ -307,6 +322,7 @@ def ask(
     top_k: TopK = None,
     filters: Filters = None,
     lexical: Lexical = False,
+    reranker: Reranker = None,
     generator: Annotated[
         str | None, typer.Option("--generator", metavar="NAME", help="Component that writes. [default: extractive]")
     ] = None,
@@ -326,6 +342,7 @@ def ask(
             top_k=top_k,
             filters=filters or [],
             lexical=lexical,
+            reranker=reranker,
             generator=generator,
             model=model,
             fail_on_refusal=fail_on_refusal,

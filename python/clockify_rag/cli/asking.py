@@ -21,7 +21,14 @@ REFUSED: Final = 7
 
 
 def search(
-    question: str, *, index: str | None, top_k: int | None, filters: Sequence[str], lexical: bool, as_json: bool
+    question: str,
+    *,
+    index: str | None,
+    top_k: int | None,
+    filters: Sequence[str],
+    lexical: bool,
+    reranker: str | None,
+    as_json: bool,
 ) -> None:
     """Print the ranking for ``question``."""
     wanted = opening.parse_filters(filters)
@@ -29,12 +36,14 @@ def search(
         ("index.path", "--index", index),
         ("retrieval.top_k", "--top-k", top_k),
         ("retrieval.lexical", "--lexical", lexical or None),
+        ("reranking.reranker", "--reranker", reranker),
     )
     retrieval = configuration.settings.retrieval
     pipeline = opening.pipeline(configuration)
     result = pipeline.search(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
     if wanted and not result.hits:
         tell_unknown(pipeline.index, wanted)
+    output.note_degraded(result.degraded)
     if as_json:
         output.print_json(output.search_fields(result))
         return
@@ -52,6 +61,7 @@ def ask(
     top_k: int | None,
     filters: Sequence[str],
     lexical: bool,
+    reranker: str | None,
     generator: str | None,
     model: str | None,
     fail_on_refusal: bool,
@@ -63,6 +73,7 @@ def ask(
         ("index.path", "--index", index),
         ("retrieval.top_k", "--top-k", top_k),
         ("retrieval.lexical", "--lexical", lexical or None),
+        ("reranking.reranker", "--reranker", reranker),
         ("generation.generator", "--generator", generator),
         ("generation.model", "--model", model),
     )
@@ -71,6 +82,7 @@ def ask(
     answer = pipeline.ask(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
     if wanted and not answer.hits:
         tell_unknown(pipeline.index, wanted)
+    output.note_degraded(answer.degraded)
     if as_json:
         fields = output.answer_fields(answer)
         output.print_json(fields if answer.failure is None else {**fields, "error": answer.failure})

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from clockify_rag.contracts import Answer, Citation, Document, Hit, SearchResult
+from clockify_rag.contracts import Answer, Citation, Document, Failure, Hit, SearchResult
 from clockify_rag.errors import ConfigError
 
 SCHEMA: Final = 1
@@ -181,6 +181,9 @@ def search_fields(result: SearchResult) -> dict[str, Any]:
         "threshold": result.threshold,
         "calibration": result.calibration,
         "lexical_only": result.lexical_only,
+        "degraded": result.degraded,
+        "sent_to": result.sent_to,
+        "steps": result.steps,
         "timings_ms": result.timings_ms,
     }
 
@@ -199,10 +202,19 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "generation": answer.generation,
         "generator": answer.generator,
         "failure": answer.failure,
+        "degraded": answer.degraded,
         "quotes_removed": answer.quotes_removed,
         "sent_to": answer.sent_to,
         "timings_ms": answer.timings_ms,
     }
+
+
+def note_degraded(failures: Sequence[Failure]) -> None:
+    """Warn on standard error of what failed and was done without."""
+    for failure in failures:
+        note(f"warning: {failure.message}; that part was done without")
+        if failure.hint:
+            note(f"hint: {failure.hint}")
 
 
 def print_hits(printer: Printer, hits: Sequence[Hit]) -> None:

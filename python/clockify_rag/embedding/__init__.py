@@ -10,7 +10,6 @@ All vectors leave with length one; a text without any visible character is a row
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
 import threading
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from clockify_rag.contracts import Embedder
-from clockify_rag.errors import BackendBadResponse, InvalidSetting, MissingExtra
+from clockify_rag.errors import BackendBadResponse, InvalidSetting
+from clockify_rag.plugins import of_extra
 
 if TYPE_CHECKING:
     from clockify_rag import _core
@@ -412,22 +412,6 @@ class ModelEmbedder:
         if rows.shape[1] != width:
             raise self._bad(f"returned vectors of {rows.shape[1]} dimensions where {width} were expected")
         return _normalised(rows)
-
-
-def of_extra(extra: str, module: str) -> Any:
-    """Return a module of the extra that the embedder of the same name needs.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(
-            f"The embedder {extra!r} needs packages that are not installed",
-            hint=f'pip install "clockify-rag[{extra}]"',
-            extra=extra,
-        ) from error
 
 
 class SentenceTransformersEmbedder(ModelEmbedder):

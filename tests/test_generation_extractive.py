@@ -1,0 +1,163 @@
+"""Answers in the documentation's own words."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clockify_rag import sentences
+from clockify_rag.contracts import Generator
+from clockify_rag.errors import InvalidSetting
+from clockify_rag.generation import ExtractiveGenerator
+from passages import ask, chunk_of, context_of
+
+STEPS = (
+    "You can export invoices when they are approved.\nTo export invoices:\n1. Open Invoices.\n2. Choose a month. Wait.\n"
+    "3. Press Export.\nThe file is made in a minute."
+)
+
+
+def test_a_how_to_gets_its_whole_list_of_steps() -> None:
+    draft = ExtractiveGenerator().generate(ask("How do I export invoices?"), context_of("Other text.", STEPS))
+    assert draft.text == ("To export invoices:\n1. Open Invoices.\n2. Choose a month. Wait.\n3. Press Export. [2]")
+    assert [STEPS[start:end] + " [2]" for _, (start, end) in draft.quotes] == [draft.text]
+
+
+@pytest.mark.parametrize("question", ["When are invoices approved to export?", "Is the file made in a minute?"])
+def test_a_question_of_fact_gets_sentences(question: str) -> None:
+    draft = ExtractiveGenerator().generate(ask(question), context_of(STEPS))
+    assert "1. Open Invoices. [1]" not in draft.text.splitlines()[0]
+
+
+def test_a_step_that_answers_brings_its_list() -> None:
+    query, context = ask("Which month is chosen?"), context_of(STEPS)
+    draft = ExtractiveGenerator().generate(query, context)
+    assert [line[:2] for line in draft.text.splitlines()] == ["To", "1.", "2.", "3."]
+    draft = ExtractiveGenerator(8, 8).generate(query, context)
+    assert draft.text == "You can export invoices when they are approved. [1]"
+
+
+def test_a_list_that_has_nothing_to_do_with_it_is_not_taken() -> None:
+    draft = ExtractiveGenerator().generate(
+        ask("How do I delete my account?"), context_of("Delete an account here.", STEPS)
+    )
+    assert draft.text == "Delete an account here. [1]"
+
+
+def test_a_long_list_gives_its_first_whole_steps() -> None:
+    steps = "\n".join(f"{number}. Export part {number} of it." for number in range(1, 60))
+    draft = ExtractiveGenerator(maximum_step_words=20).generate(ask("how to export"), context_of(steps))
+    assert draft.text == "1. Export part 1 of it.\n2. Export part 2 of it.\n3. Export part 3 of it. [1]"
+
+
+def test_passages_are_whole_and_neighbours_are_one() -> None:
+    text = (
+        "Invoices are nice.\n\nA report has a limit. See below.\n\nThe limit of a report is 90 days.\n\nNothing else."
+    )
+    draft = ExtractiveGenerator().generate(ask("What is the limit of a report?"), context_of(text))
+    assert draft.text == "A report has a limit. See below.\n\nThe limit of a report is 90 days. [1]"
+    assert len(draft.quotes) == 1
+
+
+def test_passages_apart_have_a_marker_each_and_the_best_is_first() -> None:
+    context = context_of("Reports have a colour.\n\nNo.", "Weekly reports have a limit.", "Other.")
+    draft = ExtractiveGenerator().generate(ask("limit and colour of weekly reports"), context)
+    assert draft.text == "Weekly reports have a limit. [2]\n\nReports have a colour. [1]"
+
+
+def test_a_lead_keeps_its_list_and_a_label_its_text() -> None:
+    text = "Intro.\n\nThese formats are known:\n\n- PDF\n- CSV\n\nWarning\n\nFormats differ in colour."
+    draft = ExtractiveGenerator().generate(ask("Which formats are known?"), context_of(text))
+    assert draft.text.startswith("These formats are known:\n\n- PDF\n- CSV")
+    draft = ExtractiveGenerator().generate(ask("What about colour?"), context_of(text))
+    assert draft.text == "Warning\n\nFormats differ in colour. [1]"
+
+
+def test_a_list_that_text_interrupts_is_whole() -> None:
+    text = "1. Open the page.\n2. Press Start.\n\nA window opens.\n\n3. Press Stop.\n\nDone."
+    draft = ExtractiveGenerator().generate(ask("how to press stop"), context_of(text))
+    assert draft.text == "1. Open the page.\n2. Press Start.\n\nA window opens.\n\n3. Press Stop. [1]"
+
+
+def test_code_is_not_torn_apart() -> None:
+    code = "Install it so:\n\npip install thing\n\nthing --now"
+    draft = ExtractiveGenerator().generate(ask("install the thing"), context_of(chunk_of(code, kind="code")))
+    assert draft.text == f"{code} [1]"
+    long = chunk_of("thing = 1\n" * 300, kind="code")
+    assert ExtractiveGenerator().generate(ask("thing"), context_of(long, "A thing.")).text == "A thing. [2]"
+
+
+def test_of_a_list_that_nothing_announces_the_item_is_taken() -> None:
+    text = "- Exports are slow.\n- Sync has a delay.\n- Colours are odd."
+    draft = ExtractiveGenerator().generate(ask("delay of sync"), context_of(text))
+    assert draft.text == "- Sync has a delay. [1]"
+    context = context_of(chunk_of(text, heading_path=("Sync delay",)))
+    assert ExtractiveGenerator().generate(ask("delay of sync"), context).text == f"{text} [1]"
+
+
+def test_an_item_is_named_and_never_begun_in_its_middle() -> None:
+    text = "- speed (integer)\n  Sets how fast it is. " + "Filler of many words here. " * 40 + "\n- other"
+    draft = ExtractiveGenerator().generate(ask("what is speed"), context_of(chunk_of(text, kind="list")))
+    assert draft.text.startswith("- speed (integer)\n  Sets how fast it is.")
+
+
+def test_what_points_back_brings_what_it_points_at() -> None:
+    text = "Notes can be pinned.\n\nThis needs the Team plan and an admin."
+    draft = ExtractiveGenerator().generate(ask("which plan needs an admin"), context_of(text))
+    assert draft.text == f"{text} [1]"
+
+
+def test_the_page_that_is_called_so_says_what_it_is() -> None:
+    named = chunk_of("Small pauses are noticed for you.", heading_path=("Idle detection",))
+    context = context_of(named, "Idle detection cannot be moved by some hands.")
+    draft = ExtractiveGenerator().generate(ask("What is idle detection?"), context)
+    assert draft.text.startswith("Small pauses are noticed for you. [1]")
+
+
+def test_without_a_common_word_the_best_chunk_begins() -> None:
+    draft = ExtractiveGenerator().generate(ask("Wozu dient dieses Ding?"), context_of("First. Second.", "Third."))
+    assert draft.text == "First. Second. [1]"
+
+
+def test_headings_links_and_repeats_are_no_answer() -> None:
+    context = context_of(
+        chunk_of("Export\nExport makes a file.", heading_path=("Export",)),
+        chunk_of("Export makes a file.\n***"),
+        chunk_of("Export link", kind="hub"),
+        titles=["Export"],
+    )
+    assert ExtractiveGenerator().generate(ask("export"), context).text == "Export makes a file. [1]"
+    hubs = context_of(chunk_of("Export link", kind="hub"))
+    assert ExtractiveGenerator().generate(ask("export"), hubs).text == ""
+    assert list(ExtractiveGenerator().stream(ask("export"), hubs)) == []
+    assert isinstance(ExtractiveGenerator(), Generator)
+
+
+TEXTS = st.lists(st.text(alphabet="ab. \n1-:?é文[]", min_size=1, max_size=80), min_size=1, max_size=4)
+
+
+@given(TEXTS, st.sampled_from(["how to ab", "what is ba", "a", "文é", ""]), st.integers(1, 15))
+def test_extracts_are_verbatim_and_short(texts: list[str], question: str, words: int) -> None:
+    context = context_of(*texts)
+    draft = ExtractiveGenerator(words, words).generate(ask(question), context)
+    lines = []
+    for place, (start, end) in draft.quotes:
+        quote = texts[place][start:end]
+        lines.append(f"{quote} [{place + 1}]")
+        assert quote == quote.strip() != ""
+    assert draft.text == "\n\n".join(lines)
+    assert sum(sentences.word_count(texts[place][slice(*span)]) for place, span in draft.quotes) <= words
+    assert "".join(ExtractiveGenerator(words, words).stream(ask(question), context)) == draft.text
+
+
+def test_spans_are_of_the_document_and_not_of_the_chunk() -> None:
+    text = "Name | Limit\nskip\nReport | 90 days"
+    chunk = chunk_of(text, [(0, 12), (18, len(text))], kind="table")
+    draft = ExtractiveGenerator().generate(ask("report days"), context_of(chunk))
+    assert draft.quotes == ((0, (18, len(text))),)
+
+
+def test_impossible_numbers_are_refused() -> None:
+    with pytest.raises(InvalidSetting):
+        ExtractiveGenerator(0)
