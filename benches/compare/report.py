@@ -156,17 +156,27 @@ def commits(result: Mapping[str, Any]) -> str:
     for dimension, tasks in result.get("commits", {}).items():
         for task, commit in tasks.items():
             parts.setdefault(commit, []).append(f"{task} at {dimension}")
-    others = [f"`{commit}` ({', '.join(tasks)})" for commit, tasks in parts.items() if commit != result["commit"]]
+
+    def told(commit: str, tasks: Sequence[str]) -> str:
+        machine = result.get("machines", {}).get(commit, result["machine"])
+        elsewhere = f" on {described(machine)}" if machine != result["machine"] else ""
+        return f"`{commit}`{elsewhere} ({', '.join(tasks)})"
+
+    others = [told(commit, tasks) for commit, tasks in parts.items() if commit != result["commit"]]
     return "; ".join([f"`{result['commit']}`", *others])
+
+
+def described(machine: Mapping[str, Any]) -> str:
+    """A machine in words."""
+    return (
+        f"{machine['processors']} x {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}, "
+        f"Python {machine['python']}"
+    )
 
 
 def machines(results: Results) -> str:
     """The machines, in words."""
-    found = dict.fromkeys(
-        f"{entry['processors']} x {entry['processor']}, {entry['memory_gb']} GB, {entry['system']}, Python {entry['python']}"
-        for entry in (result["machine"] for result in results)
-    )
-    return "; ".join(found)
+    return "; ".join(dict.fromkeys(described(result["machine"]) for result in results))
 
 
 def versions(results: Results) -> list[str]:

@@ -251,10 +251,13 @@ def merged(path: Path, entry: dict[str, Any], runs: Sequence[Run]) -> dict[str, 
     """Return what the file holds, with the new figures in place of older ones of the same contender and task.
 
     Where there is no such file yet, what was measured of the corpus at another commit stays until its task is measured again; then
-    all of that task goes, because ratios are taken within a run. ``commits`` names the commit of each task.
+    all of that task goes, because ratios are taken within a run. ``commits`` names the commit of each task,
+    ``machines`` the machine of each commit.
     """
     whole = before(path, entry)
     known = whole.get("commit", entry.get("commit"))
+    machines = whole.setdefault("machines", {known: whole.get("machine", entry.get("machine"))})
+    machines[entry.get("commit")] = entry.get("machine")
     commits = whole.setdefault(
         "commits", {dimension: dict.fromkeys(tasks, known) for dimension, tasks in whole["figures"].items()}
     )
