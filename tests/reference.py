@@ -30,6 +30,7 @@ COMMANDS = (
     ("search",),
     ("ask",),
     ("explain",),
+    ("why-not",),
     ("eval",),
     ("calibrate",),
     ("show",),

@@ -30,7 +30,7 @@ CORE_USERS = {
     "loading",
     "chunking",
     "embedding",
-    "query",
+    "understanding",
     "crawling",
     "pipeline",
     "changing",

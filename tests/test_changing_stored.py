@@ -15,8 +15,9 @@ import pytest
 from clockify_rag import changing, generations
 from clockify_rag.cache import EmbeddingCache
 from clockify_rag.cli import run
+from clockify_rag.config import CrawlingSettings, Settings
 from clockify_rag.contracts import LoadedDocument
-from clockify_rag.crawling.pages import folder_name
+from clockify_rag.crawling.pages import PageStore, folder_name
 from clockify_rag.errors import (
     BackendUnavailable,
     IndexCorrupt,
@@ -28,6 +29,7 @@ from clockify_rag.errors import (
 )
 from clockify_rag.index import IndexWriter
 from clockify_rag.pipeline import Pipeline
+from documentation_site import DocumentationSite, page
 from folders import source_of, write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking
 
@@ -314,14 +316,55 @@ def test_a_purge_that_fails_publishes_nothing(pipeline: Pipeline, monkeypatch: p
     assert holding(pipeline.path, "the warden") == []
 
 
-def test_raw_pages_of_the_source_are_purged_and_others_stay(pipeline: Pipeline) -> None:
+RECIPE = "Mister Kunterbunt keeps the key of the larder below a Zimtschnecke."
+"""Nothing but the page that is purged says so."""
+
+
+def test_no_byte_of_a_purged_page_of_a_site_is_left_and_other_pages_are_kept(tmp_path: Path) -> None:
+    larder, other = page("Larder", text=RECIPE), page("Larder to print", head="{}", text=RECIPE)
+    links = ("/larder", "/soup", "/bread", "/a", "/b", "/c", "/larder.md")
+    with DocumentationSite({"/": page("Kitchen", *links), "/larder": larder}) as site:
+        site.pages |= {path: page(path[1:], text=f"How {path[1:]} is made, in words.") for path in ("/soup", "/bread")}
+        site.pages["/a"] = other.format('<meta name="robots" content="noindex">')
+        site.pages["/b"] = other.format(f'<link rel="canonical" href="{site.at("/larder")}">')
+        site.pages["/c"] = larder
+        site.pages["/larder.md"] = f"# Larder\n\n{RECIPE}\n"
+        settings = Settings(crawling=CrawlingSettings(allow_private_hosts=(site.host,)))
+        pipeline = Pipeline(tmp_path / "index", settings)
+        assert pipeline.build([site.url]).documents == 4
+        # An earlier version of it, and one that no build has read.
+        site.pages["/larder"] = larder.replace("below", "beside")
+        pipeline.build([site.url])
+        raw = [name for name in holding(pipeline.path, "Kunterbunt") if name.startswith("pages/")]
+        assert len(raw) == 5
+        report = changing.remove(pipeline, [site.at("/larder")], purge=True)
+        assert report.purge is not None
+        assert (report.documents, report.purge.raw_pages) == (3, 5)
+        assert holding(pipeline.path, "Kunterbunt", "Zimtschnecke") == []
+        (table,) = (content for name, content in contents(pipeline.path).items() if name.endswith("table.jsonl"))
+        assert b"larder" not in table
+        site.forget()
+        offline = Pipeline(pipeline.path, settings).build([site.url], offline=True)
+        assert (offline.documents, offline.unchanged, site.requests) == (3, 3, {})
+        assert pipeline.build([site.url]).added == 1
+        assert set(site.bodies) == {*links, "/robots.txt"} - {"/soup", "/bread"}
+
+
+def test_a_purge_waits_for_no_crawl(pipeline: Pipeline) -> None:
+    before = rankings(pipeline)
+    with PageStore(pipeline.path, "garden"), pytest.raises(IndexLocked):
+        changing.remove(pipeline, ["gate.md"], purge=True)
+    assert rankings(reopened(pipeline)) == before
+
+
+def test_raw_pages_of_a_folder_that_was_a_site_are_purged_and_those_of_others_stay(pipeline: Pipeline) -> None:
     write(
         pipeline.path / "pages",
         {f"{folder_name('garden')}/bodies/ab/x": "the warden", "other-0123456789abcdef/bodies/ab/y": "soup"},
     )
     report = changing.remove(pipeline, ["gate.md"], purge=True)
     assert report.purge is not None
-    assert report.purge.sites == ("garden",)
+    assert (report.purge.sites, report.purge.raw_pages) == (("garden",), 1)
     assert holding(pipeline.path, "the warden") == []
     assert holding(pipeline.path, "soup")
 

@@ -16,6 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+import fake_server
 from clockify_rag import plugins, telemetry
 from clockify_rag.cli import app, opening, run
 from clockify_rag.contracts import Context, Draft, Query
@@ -232,6 +233,54 @@ def test_failed_generation_prints_hits_and_ends_with_5(folder: Path, capfd: pyte
     captured = capfd.readouterr()
     assert "a/exports.md#formats" in captured.out
     assert captured.err.startswith(f"error: {value['failure']['message']}\nhint: ")
+
+
+def test_an_answer_that_broke_off_is_printed_and_marked(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with FakeServer([fake_server.head(), fake_server.ollama_lines(["Open Reports"])[0]]) as server:
+        generator_at(folder, server.url)
+        value = result_of(capfd, "ask", QUESTION, status=5)
+        assert_valid(value, "ask")
+        assert value["incomplete"] is True
+        assert value["answer"]
+        assert run(["ask", QUESTION]) == 5
+    captured = capfd.readouterr()
+    assert captured.out.startswith("Open Reports")
+    assert captured.err.startswith("the answer is incomplete: it broke off\nerror: ")
+
+
+def test_a_fallback_that_answers_is_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    generator_at(folder, "http://127.0.0.1:9")
+    with (folder / "clockify-rag.toml").open("a") as file:
+        file.write('fallbacks = ["extractive"]\n')
+    value = result_of(capfd, "ask", QUESTION)
+    assert_valid(value, "ask")
+    assert value["generator"] == "extractive"
+    assert value["degraded"][0]["code"] == "backend_unavailable"
+    assert run(["ask", QUESTION]) == 0
+    assert capfd.readouterr().err.startswith(
+        f"warning: {value['degraded'][0]['message']}; that part was done without\n"
+    )
+
+
+def test_doctor_names_the_servers_of_fallbacks(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(folder, {"clockify-rag.toml": '[generation]\nfallbacks = ["ollama:llama3.2"]\n'})
+    assert run(["doctor"]) == 0
+    assert "fallback ollama asks its default address" in capfd.readouterr().out
+
+
+def test_asking_twice_tells_whether_the_answers_differ(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["ask", QUESTION, "--check-determinism"]) == 0
+    assert capfd.readouterr().err == "asked twice: the answers are equal\n"
+    same = [fake_server.ollama_answer([word]) for word in ("Open Reports.", "Open Reports.", "Press Export.")]
+    with FakeServer(*same) as server:
+        generator_at(folder, server.url)
+        value = result_of(capfd, "ask", QUESTION, "--check-determinism")
+        assert_valid(value, "ask")
+        assert value["deterministic"] is True
+        assert len(server.requests) == 2
+        server.requests.pop()
+        value = result_of(capfd, "ask", QUESTION, "--check-determinism", status=8)
+        assert value["deterministic"] is False
 
 
 def test_another_generator_never_asks_the_address_of_the_configured_one(

@@ -288,6 +288,8 @@ def test_the_shipped_table_embeds() -> None:
     assert not rows[1].any()
     assert rows[0] @ rows[2] > 0.3
     np.testing.assert_array_equal(embedder.embed_questions(["reset a password"])[0], rows[0])
+    similarities = embedder.similarities("reset a password", ["reset a password", "", "change my password"])
+    np.testing.assert_allclose(similarities, rows @ rows[0], atol=1e-6)
     assert embedder.fingerprint() == StaticEmbedder().fingerprint()
     assert embedding.shipped_tokenizer().count(["reset a password"]) == [3]
 

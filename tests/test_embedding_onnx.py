@@ -17,6 +17,7 @@ from clockify_rag import _core, plugins
 from clockify_rag.contracts import Embedder
 from clockify_rag.embedding.onnx import OnnxEmbedder
 from clockify_rag.errors import BackendBadResponse, InvalidSetting, MissingExtra
+from clockify_rag.explaining import explain
 from clockify_rag.pipeline import Pipeline
 from clockify_rag.testing import check_embedder
 from pipelines import GARDEN, pipeline_of
@@ -174,7 +175,7 @@ def test_an_index_is_built_and_searched_with_it(tmp_path: Path, tiny: Path) -> N
     again = pipeline_of(tmp_path / "index")
     found = again.search("Who has a key?")
     assert not found.lexical_only
-    assert again.explain("Who has a key?")["fusion"]["dense_weight"] == 2.3
+    assert explain(again, "Who has a key?").fusion.dense_weight == 2.3
 
 
 def test_the_folder_is_named_when_it_is_gone(tmp_path: Path, tiny: Path) -> None:

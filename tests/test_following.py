@@ -13,9 +13,9 @@ from typing import Any
 import numpy
 import pytest
 
-from clockify_rag import Pipeline
+from clockify_rag import Pipeline, following
 from clockify_rag.changing import reembed
-from clockify_rag.errors import IndexCorrupt, IndexNotFound
+from clockify_rag.errors import IndexCorrupt, IndexNotFound, StoreError
 from folders import write
 from pipelines import GARDEN, offer, pipeline_of
 
@@ -149,6 +149,66 @@ def test_a_generation_that_cannot_be_opened_is_never_served_and_said(garden: Pip
         until(lambda: not follower.error, "the error stays")
         write(tmp_path / "garden", {"gate.md": "# Gate\n\nThe gate is red.\n"})
         assert follower.wait(garden.build([tmp_path / "garden"]).generation, DEADLINE)
+
+
+def test_what_could_not_be_opened_for_a_moment_is_tried_again_soon(
+    garden: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a file system, or the number of open files, fails for a moment: nothing is published that would tell of it."""
+    monkeypatch.setattr(following, "RETRY_SECONDS", 0.1)
+    open_pipeline = pipeline_of(tmp_path / "index")
+    real, attempts = open_pipeline.index.refresh, []
+
+    def refresh() -> bool:
+        if not open_pipeline.index.snapshot.is_current():
+            attempts.append(time.monotonic())
+            if len(attempts) < 4:
+                raise StoreError("too many open files")
+        return real()
+
+    monkeypatch.setattr(open_pipeline.index, "refresh", refresh)
+    write(tmp_path / "garden", {"gate.md": "# Gate\n\nThe gate is red.\n"})
+    with open_pipeline.follow(interval_seconds=QUICK) as follower:
+        assert follower.wait(garden.build([tmp_path / "garden"]).generation, DEADLINE)
+        until(lambda: not follower.error, "the error stays")
+    assert len(attempts) == 4
+
+
+@pytest.mark.parametrize("defect", [StoreError("the disk is full"), ZeroDivisionError("a defect")])
+def test_whoever_waits_is_woken_although_what_is_called_back_fails(
+    garden: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, defect: Exception
+) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+    woken = threading.Event()
+
+    def opened(_generation: int) -> None:
+        # Only now, so that whoever waits has begun to.
+        assert waiting.wait(DEADLINE)
+        raise defect
+
+    waiting = threading.Event()
+    open_pipeline = pipeline_of(tmp_path / "index")
+    with open_pipeline.follow(interval_seconds=QUICK, opened=opened) as follower:
+        numbers = iter([2, 3])
+
+        def wait() -> None:
+            with follower._served:
+                waiting.set()
+                follower._served.wait()
+            woken.set()
+
+        for number in numbers:
+            thread = threading.Thread(target=wait, daemon=True)
+            write(tmp_path / "garden", {"gate.md": f"# Gate\n\nThe gate has number {number}.\n"})
+            thread.start()
+            assert waiting.wait(DEADLINE)
+            garden.build([tmp_path / "garden"])
+            assert woken.wait(DEADLINE), "nobody woke who waited"
+            assert open_pipeline.search("gate").generation == number
+            waiting.clear()
+            woken.clear()
+    assert len(shown) == (2 if isinstance(defect, ZeroDivisionError) else 0)
 
 
 def test_an_index_that_vanishes_is_served_on_until_there_is_another(garden: Pipeline, tmp_path: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fake_server as fake
+from clockify_rag._http import ModelServer
 from clockify_rag.contracts import Generator
 from clockify_rag.errors import (
     BackendBadResponse,
@@ -206,3 +213,64 @@ def test_leaving_a_stream_hangs_up() -> None:
         next(pieces)
         pieces.close()  # type: ignore[attr-defined]
         assert server.disconnected.wait(5)
+
+
+@BOTH
+def test_closing_a_stream_reaches_a_server_that_is_thinking(make: Make, pieces: list[bytes], kind: str) -> None:
+    with fake.serving([fake.head(kind=kind), pieces[0], "hang"]) as server:
+        stream = make(server, between_tokens_seconds=30.0, total_seconds=60.0).stream(ask("?"), CONTEXT)
+        assert next(iter(stream)) == ANSWER[0]
+        assert not server.disconnected.is_set()
+        stream.close()  # type: ignore[attr-defined]
+        assert server.disconnected.wait(1)
+
+
+def test_ctrl_c_reaches_the_server() -> None:
+    script = (
+        "import sys\nfrom clockify_rag.generation import OllamaGenerator\nfrom passages import ask, context_of\n"
+        "print('asking', flush=True)\n"
+        "OllamaGenerator('m', url=sys.argv[1]).generate(ask('?'), context_of('text'))\n"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with fake.serving([fake.head(), "hang"]) as server:
+        asking = subprocess.Popen(
+            [sys.executable, "-c", script, server.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        )
+        with asking:
+            while not server.requests:
+                assert asking.poll() is None
+                time.sleep(0.01)
+            asking.send_signal(signal.SIGINT)
+            assert server.disconnected.wait(5)
+            assert b"KeyboardInterrupt" in asking.communicate()[1]
+
+
+def test_ollama_is_told_how_long_to_keep_a_model() -> None:
+    with fake.serving(fake.ollama_answer(ANSWER)) as server:
+        ollama(server, keep_alive="10m").generate(ask("?"), CONTEXT)
+        ollama(server).generate(ask("?"), CONTEXT)
+    assert server.requests[0].json["keep_alive"] == "10m"
+    assert not {"keep_alive", "think"} & set(server.requests[1].json)
+
+
+def test_a_real_ollama_answers() -> None:
+    """Where Ollama is installed, serves and has a model, the smallest one is asked."""
+    if shutil.which("ollama") is None:
+        pytest.skip("ollama is not on the PATH")
+    server = ModelServer.ollama()
+    try:
+        models = server.json("/api/tags")["models"]
+    except BackendUnavailable as error:
+        pytest.skip(error.message)
+    if not models:
+        pytest.skip("ollama has no model: ollama pull smollm2:135m")
+    name = min(models, key=lambda model: int(model["size"]))["name"]
+    generator = OllamaGenerator(name, max_tokens=16, options={"num_predict": 16})
+    assert generator.complete("Answer in one word.", "Which colour is grass?", seconds=300, maximum_tokens=16)
+    with pytest.raises(BackendRejected) as caught:
+        OllamaGenerator("no-such-model:1b").generate(ask("?"), CONTEXT)
+    assert caught.value.hint == "ollama pull no-such-model:1b"

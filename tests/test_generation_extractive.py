@@ -120,6 +120,40 @@ def test_without_a_common_word_the_best_chunk_begins() -> None:
     assert draft.text == "First. Second. [1]"
 
 
+FOOD = "Cats eat fish."
+PETS = ("Dogs like to run in the park.", "Kittens want tuna every day.", "The invoice has a due date.")
+
+
+def test_meaning_decides_where_words_do_not() -> None:
+    draft = ExtractiveGenerator().generate(ask("What food do felines eat?"), context_of(*PETS))
+    assert draft.quotes[0][0] == 1
+    # The table knows English only: elsewhere the best chunk begins.
+    draft = ExtractiveGenerator().generate(ask("Was fressen Katzen?", "de"), context_of(*PETS))
+    assert draft.text == f"{PETS[0]} [1]"
+
+
+def test_beside_what_may_be_wrong_other_pages_are_quoted() -> None:
+    draft = ExtractiveGenerator().generate(ask("What food do felines eat?"), context_of(*PETS))
+    assert len(draft.quotes) > 1
+    draft = ExtractiveGenerator().generate(ask("Do cats eat fish?"), context_of(FOOD, *PETS))
+    assert draft.text == f"{FOOD} [1]"
+
+
+def test_what_is_sure_takes_two_thirds_of_the_room() -> None:
+    pages = [f"Cats eat fish on {day}." for day in ("Monday", "Tuesday", "Wednesday", "Thursday")]
+    counts = {}
+    for question in ("Do cats eat fish?", "Which food is good for felines at the weekend?"):
+        draft = ExtractiveGenerator(12).generate(ask(question), context_of(*pages))
+        counts[question] = sum(sentences.word_count(line.rpartition(" [")[0]) for line in draft.text.split("\n\n"))
+    assert list(counts.values()) == [5, 10]
+
+
+def test_what_says_the_same_is_quoted_once() -> None:
+    once, again = "Weekly reports have a limit of 90 days.", "The weekly reports have a limit of 90 days!"
+    draft = ExtractiveGenerator().generate(ask("Why is something not allowed in months?"), context_of(once, again))
+    assert len(draft.quotes) == 1
+
+
 def test_headings_links_and_repeats_are_no_answer() -> None:
     context = context_of(
         chunk_of("Export\nExport makes a file.", heading_path=("Export",)),

@@ -48,6 +48,14 @@ def test_a_json_answer_arrives_and_the_key_travels_in_its_header() -> None:
     assert request.headers["accept-encoding"] == "identity"
 
 
+def test_trying_again_after_the_deadline_is_no_error_of_its_own() -> None:
+    now = [0.0]
+    clock = Clock(Deadlines(first=1.0), lambda: now[0])
+    assert clock.wait(0.0)
+    now[0] = 2.0
+    assert not clock.wait(0.0)
+
+
 def test_without_a_body_the_request_is_a_get() -> None:
     with fake.serving(fake.answer({})) as server:
         assert ModelServer(server.url).json("/api/tags") == {}

@@ -30,10 +30,10 @@ from clockify_rag.errors import (
     SourceError,
     StoreError,
 )
+from clockify_rag.explaining import explain
 from clockify_rag.index import EmbedderEntry, IndexWriter
 from clockify_rag.loading import FileLoader
 from clockify_rag.pipeline import BuildReport, Pipeline, with_folders
-from clockify_rag.retrieval import HybridRetriever
 from folders import source_of, write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking, settings_of
 
@@ -71,7 +71,7 @@ def as_fresh(pipeline: Pipeline, folder: Path, *sources: Any) -> None:
     fresh.build(sources)
     for question, lexical in product(QUESTIONS, (False, True)):
         assert ranking(pipeline.search(question, lexical=lexical)) == ranking(fresh.search(question, lexical=lexical))
-    assert pipeline.explain(QUESTIONS[0])["hits"] == fresh.explain(QUESTIONS[0])["hits"]
+    assert explain(pipeline, QUESTIONS[0]).hits == explain(fresh, QUESTIONS[0]).hits
 
 
 # Builds.
@@ -692,42 +692,6 @@ def test_the_generation_that_answered_says_which_map_judges(pipeline: Pipeline, 
     assert (after.confidence, after.threshold) == (before.confidence, before.threshold)
 
 
-# Explaining.
-
-
-def test_explain_adds_up(built: Pipeline) -> None:
-    explained = built.explain("Who has a key to the gate?")
-    assert explained["terms"] == _core.question_terms("Who has a key to the gate?", "en")
-    assert explained["refusal"] is None
-    assert explained["fusion"]["dense_weight"] == 1.8
-    for hit in explained["hits"]:
-        for whole in ("chunk", "document"):
-            bm25 = hit["bm25"][whole]
-            assert bm25["score"] == pytest.approx(sum(term["score"] for term in bm25["terms"]), rel=1e-5)
-        if hit["scores"]["bm25"] is not None:
-            assert hit["bm25"]["chunk"]["score"] == hit["scores"]["bm25"]
-
-
-def test_explain_one_chunk(built: Pipeline) -> None:
-    fern = built.index.chunks(built.index.find("beds.md").id)[1]
-    explained = built.explain("fern", fern.id)
-    assert explained["chunks"][0]["chunk"]["terms"][0]["term"] == "fern"
-    with pytest.raises(SourceError, match="the index has no chunk 'nothing'"):
-        built.explain("fern", "nothing")
-
-
-def test_a_retriever_of_another_package_explains_nothing(built: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fixed:
-        def retrieve(self, query: Any, *, top_k: int) -> Any:
-            return msgspec.structs.replace(built.search(query.question, top_k), question=query.question)
-
-    offer(monkeypatch, "retrievers", fixed=Fixed)
-    other = Pipeline(built.path, settings_of(retrieval={"retriever": "fixed"}, reranking={"reranker": "none"}))
-    assert ranking(other.search("gate", 3)) == ranking(built.search("gate", 3))
-    with pytest.raises(ConfigError, match="the retriever fixed does not explain"):
-        other.explain("gate")
-
-
 # Asking.
 
 
@@ -909,22 +873,6 @@ def test_an_embedder_of_another_package_is_given_the_model(tmp_path: Path, monke
     table = {"embedder": "named", "model": "small", "url": "http://127.0.0.1:9", "arguments": {"width": 3}}
     assert pipeline_of(tmp_path / "index", embedding=table).embedder is not None
     assert given == [("small", 3)]
-
-
-def test_an_explanation_is_of_one_generation(pipeline: Pipeline, pages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = pipeline.explain("fern")
-    retrieve = HybridRetriever.retrieve
-
-    def retrieve_and_publish(self: Any, *arguments: Any, **named: Any) -> SearchResult:
-        result = retrieve(self, *arguments, **named)
-        write(pages, {"ferns.md": "# Ferns\n\nA fern is a fern is a fern.\n"})
-        assert counts(pipeline.build([pages])) == {"added": 1, "unchanged": 5}
-        return result
-
-    monkeypatch.setattr(HybridRetriever, "retrieve", retrieve_and_publish)
-    after = pipeline.explain("fern")
-    assert pipeline.index.generation == before["generation"] + 1
-    assert (after["generation"], after["hits"]) == (before["generation"], before["hits"])
 
 
 def test_diversity_in_the_core_takes_no_arguments(built: Pipeline) -> None:

@@ -19,8 +19,8 @@ from clockify_rag.errors import EmptyQuery, PluginConflict
 from clockify_rag.generation import ExtractiveGenerator
 from clockify_rag.loading import FileLoader
 from clockify_rag.packing import RelevancePacker
-from clockify_rag.query import PlainUnderstander
 from clockify_rag.reranking import NoReranker
+from clockify_rag.understanding import PlainUnderstander
 
 
 def test_the_packages_own_components_pass() -> None:

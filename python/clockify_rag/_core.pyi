@@ -151,6 +151,9 @@ class StaticEmbedder:
     def embed_rows(self, texts: Sequence[str]) -> bytes:
         """The same as rows of little-endian float32, without numpy."""
 
+    def similarities(self, text: str, others: Sequence[str]) -> list[float]:
+        """The cosine of ``text`` with each of ``others``; 0 where either has no known token."""
+
 _ChunkRow = tuple[
     str,  # id
     bytes,  # record
@@ -188,6 +191,15 @@ _FoundRow = tuple[
     float | None,  # cosine of the document
 ]
 
+_Standing = tuple[
+    int,  # rank, from 1
+    int | None,  # rank by BM25F among hits that have a word of the question
+    int | None,  # rank by cosine among hits that have one
+    tuple[float, float, float | None],  # score, fused relevance, BM25F of the chunk
+    float | None,  # cosine of the chunk
+    tuple[float | None, float | None],  # BM25F and cosine of the document
+]
+
 @final
 class SearchOptions:
     """How a generation is searched; immutable."""
@@ -222,6 +234,17 @@ class Found:
     @property
     def ids(self) -> tuple[NDArray[numpy.bytes_], NDArray[numpy.float32]]:
         """The hits' chunk ids, 32 digits each (``S32``), and their scores, best first; read from the index each time.
+
+        Raises:
+            IndexCorrupt: bytes of an id are not what was written.
+        """
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many hits there are, how many have a word of the question, and how many a cosine."""
+    def at_rank(self, rank: int, dense: bool) -> tuple[str, float] | None:
+        """The chunk id and the score of the hit of that rank, from 1, by words or by meaning; ``None`` where there are fewer."""
+    def standings(self, chunk_ids: Sequence[str]) -> list[_Standing | None]:
+        """Where chunks stand among all hits; ``None`` for one that is no hit.
 
         Raises:
             IndexCorrupt: bytes of an id are not what was written.
@@ -291,11 +314,13 @@ class Snapshot:
         embedder: StaticEmbedder | None = None,
         vector: NDArray[numpy.float32] | None = None,
         excluded_documents: Sequence[str] = ...,
+        expansions: Sequence[tuple[str, float]] = ...,
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
         A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``, and is of none of
-        ``excluded_documents``, which are ids.
+        ``excluded_documents``, which are ids. ``expansions`` are texts whose words are searched for as well, each with what a
+        word of it counts beside one of the question; they rank, and are no part of the evidence.
         """
     def explain(
         self,
@@ -303,6 +328,7 @@ class Snapshot:
         language: str,
         options: SearchOptions,
         chunk_id: str,
+        expansions: Sequence[tuple[str, float]] = ...,
     ) -> str:
         """BM25F of one chunk and of its document in the textbook's letters, as JSON."""
     def verify(self) -> None:

@@ -145,7 +145,11 @@ class Clock:
 
     def wait(self, seconds: float) -> bool:
         """Sleep if the first byte could still come in time afterwards, and say whether it did."""
-        if seconds >= self.remaining():
+        try:
+            left = self.remaining()
+        except TimeoutError:
+            return False
+        if seconds >= left:
             return False
         time.sleep(seconds)
         return True
@@ -295,14 +299,25 @@ class ModelServer:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self.bad_response(f"answered {_described(bytes(content[:512]))} ({_clean(str(error))})") from error
 
-    def lines(self, path: str, body: Mapping[str, Any], *, rejected: str = "") -> Generator[bytes]:
+    def lines(
+        self, path: str, body: Mapping[str, Any], *, rejected: str = "", deadlines: Deadlines | None = None
+    ) -> Generator[bytes]:
         """Post ``body`` to ``path`` and yield the lines of the answer as they come, without their ends and without
         blank ones.
 
         The time the caller spends between two lines counts only towards the total. Lines that begin with a colon are
         the comments of a server that wants to be taken as alive: they are dropped and move no deadline.
+
+        Args:
+            path: begins with ``/``.
+            body: posted as JSON.
+            rejected: the hint when the server says that it knows no such model.
+            deadlines: of this request; by default the server's.
+
+        Raises:
+            BackendUnavailable, BackendTimeout, BackendRejected, BackendBadResponse
         """
-        with self._exchange(path, body, rejected) as answer:
+        with self._exchange(path, body, rejected, deadlines) as answer:
             pending = bytearray()
             for piece in answer.pieces():
                 pending += piece
@@ -340,16 +355,23 @@ class ModelServer:
             text = text.replace(secret, "***")
         return _clean(text)
 
+    @property
+    def described(self) -> str:
+        """How messages begin that speak of it."""
+        return f"{self.name[:1].upper()}{self.name[1:]} at {self._shown}"
+
     def _message(self, what: str) -> str:
-        return f"{self.name[:1].upper()}{self.name[1:]} at {self._shown} {what}"
+        return f"{self.described} {what}"
 
     def _check_line(self, length: int) -> None:
         if length > self._maximum_line_bytes:
             raise self.bad_response(f"sent a line of more than {self._maximum_line_bytes} bytes")
 
     @contextlib.contextmanager
-    def _exchange(self, path: str, body: Mapping[str, Any] | None, rejected: str) -> Iterator[_Answer]:
-        clock = Clock(self.deadlines)
+    def _exchange(
+        self, path: str, body: Mapping[str, Any] | None, rejected: str, deadlines: Deadlines | None = None
+    ) -> Iterator[_Answer]:
+        clock = Clock(deadlines or self.deadlines)
         with contextlib.ExitStack() as stack:
             response = self._send(path, body, clock, rejected, stack)
             yield _Answer(self, response, clock, self._maximum_bytes)

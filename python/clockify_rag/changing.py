@@ -16,7 +16,7 @@ import msgspec
 from clockify_rag import _core
 from clockify_rag.cache import EmbeddingCache
 from clockify_rag.contracts import Document, LoadedDocument, Source
-from clockify_rag.errors import IndexCorrupt, SourceError, StoreError
+from clockify_rag.errors import IndexCorrupt, SourceError
 from clockify_rag.index import (
     SEGMENT_BYTES,
     DocumentState,
@@ -56,7 +56,11 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int
     """What the embedding cache took, which is gone."""
     sites: tuple[str, ...]
-    """Sources whose kept raw pages are gone, all of them: other addresses may have had the same text."""
+    """Sources of whose kept raw pages only those are left that are documents which stay: other addresses may have had the same
+    text.
+    """
+    raw_pages: int
+    """Raw pages that are gone."""
     same_text: tuple[str, ...]
     """Documents that stay and have the text of one that went, as ``source/path``."""
     out_of_reach: tuple[str, ...]
@@ -130,7 +134,7 @@ def remove(
     Raises:
         SourceError: a document or source is not in the index.
         IndexNotFound: there is no index.
-        IndexLocked: another process builds this index.
+        IndexLocked: another process builds this index, or crawls a site of a purged document.
         StoreError: the index cannot be read or written. Unless it is of a purge, the old generation is then still served; a
             purge may have removed the documents already, and to purge again does the rest.
     """
@@ -193,12 +197,12 @@ class _Purging:
             # First, because these may go at any time: after the publication the documents may be found no more.
             cache_bytes = EmbeddingCache(path / "cache").clear()
             named = {document.source for found in rows.values() for _, document in found if document.id in ids}
-            sites = [source for source in sorted(named) if _forget_pages(path, source)]
+            staying = [document for document in living.values() if document.id not in ids]
+            forgotten = {source: _forget_pages(path, source, staying) for source in sorted(named)}
             generation, rewritten, removed = writer.purge(replaced, encoded_state(kept, state.embedding))
         finally:
             writer.close()
         contents = {document.content_hash for found in rows.values() for _, document in found if document.id in ids}
-        staying = [document for document in living.values() if document.id not in ids]
         return Removal(
             generation=generation,
             documents=len(staying),
@@ -208,7 +212,8 @@ class _Purging:
                 rewritten=tuple(rewritten),
                 removed=tuple(removed),
                 cache_bytes=cache_bytes,
-                sites=tuple(sites),
+                sites=tuple(source for source, count in forgotten.items() if count),
+                raw_pages=sum(forgotten.values()),
                 same_text=tuple(_name(document) for document in staying if document.content_hash in contents),
                 out_of_reach=OUT_OF_REACH,
             ),
@@ -241,24 +246,16 @@ class _Purging:
         return writer.flush()
 
 
-def _forget_pages(index: Path, source: str) -> bool:
-    """Remove what a crawl of ``source`` kept; returns whether there was anything."""
-    import shutil
+def _forget_pages(index: Path, source: str, staying: Sequence[Document]) -> int:
+    """Leave of what crawls of ``source`` kept only the pages that are documents which stay; returns how many contents went."""
+    from clockify_rag.crawling.pages import FOLDER, PageStore, folder_name
+    from clockify_rag.loading import document_id_of_address
 
-    from clockify_rag.crawling.pages import FOLDER, folder_name
-
-    folder = index / FOLDER / folder_name(source)
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise StoreError(
-            f"the kept pages of source {source} cannot be removed: {error.strerror}",
-            hint="remove them and purge again",
-            path=str(folder),
-        ) from error
-    return True
+    if not (index / FOLDER / folder_name(source)).is_dir():
+        return 0
+    ids = {document.id for document in staying}
+    with PageStore(index, source) as store:
+        return store.keep({url for url in store.records if document_id_of_address(source, url) in ids})
 
 
 OUT_OF_REACH = (

@@ -226,14 +226,53 @@ class EmbeddingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     arguments: Annotated[Arguments, Meta(description="Arguments of the embedder")] = {}
 
 
-class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[retrieval]``: finding chunks."""
+class UnderstandingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[understanding]``: turning a question into a query."""
 
-    understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "plain"
+    understander: Annotated[str, Meta(description="Component that turns a question into a query")] = "steps"
     default_language: Annotated[
         str,
         Meta(pattern="^[a-z]{2}$", description="ISO 639-1 code of the language of questions that do not tell theirs"),
     ] = "en"
+    tickets: Annotated[
+        bool, Meta(description="Take greetings, signatures, quoted mails, headers and attachments out of a ticket")
+    ] = True
+    classifier: Annotated[
+        str,
+        Meta(description="Component that tells what a question wants, such as steps or a definition; `none` for none"),
+    ] = "rules"
+    glossary: Annotated[
+        str | None,
+        Meta(description="File of terms and their aliases, Markdown or CSV; relative to this file"),
+    ] = None
+    expansion_weight: Annotated[
+        float,
+        Meta(ge=0, le=0.2, description="What a word that the glossary adds counts beside one of the question"),
+    ] = 0.2
+    follow_ups: Annotated[
+        bool, Meta(description="Let a question that points at the one before it gain that one's words")
+    ] = True
+    rewriting: Annotated[
+        bool, Meta(description="Let the generator's model rewrite a question of a conversation so that it stands alone")
+    ] = False
+    multi_query: Annotated[
+        bool, Meta(description="Let the generator's model word the question otherwise, and search that too")
+    ] = False
+    decomposition: Annotated[
+        bool, Meta(description="Let the generator's model take the question apart, and search the parts too")
+    ] = False
+    hypothetical_answer: Annotated[
+        bool, Meta(description="Let the generator's model write an answer, and search what resembles it too")
+    ] = False
+    seconds: Annotated[
+        Seconds, Meta(description="Longest time for all that a model does to understand one question, in seconds")
+    ] = 5.0
+    arguments: Annotated[Arguments, Meta(description="Arguments of the understander")] = {}
+
+
+class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[retrieval]``: finding chunks."""
+
     retriever: Annotated[str, Meta(description="Component that finds candidates")] = "hybrid"
     top_k: Annotated[int, Meta(ge=1, le=MAXIMUM_TOP_K, description="Hits returned")] = 12
     candidates: Annotated[
@@ -316,6 +355,17 @@ class GenerationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields
     first_token_seconds: Annotated[Seconds, Meta(description="Longest wait for the first token, in seconds")] = 60.0
     between_tokens_seconds: Annotated[Seconds, Meta(description="Longest wait between two tokens, in seconds")] = 20.0
     total_seconds: Annotated[Seconds, Meta(description="Longest time for one answer, in seconds")] = 300.0
+    fallbacks: Annotated[
+        tuple[str, ...],
+        Meta(description='Generators that are asked where it fails, in order: a name, or `"ollama:MODEL"`'),
+    ] = ()
+    prompt: Annotated[
+        str | None, Meta(description="File with the rules that a model is given; relative to this file")
+    ] = None
+    pause_after_failures: Annotated[
+        int, Meta(ge=1, le=1000, description="Failures in a row after which a model's server is left alone for a while")
+    ] = 3
+    pause_seconds: Annotated[Seconds, Meta(description="How long it is left alone, in seconds")] = 30.0
     refusals: Annotated[
         dict[str, str],
         Meta(description="Sentence that refuses an answer, by ISO 639-1 code of the question's language"),
@@ -374,6 +424,7 @@ class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     crawling: CrawlingSettings = CrawlingSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    understanding: UnderstandingSettings = UnderstandingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     reranking: RerankingSettings = RerankingSettings()
     packing: PackingSettings = PackingSettings()
@@ -632,7 +683,12 @@ class _Merged:
         if len(path) > LEVELS:
             _unknown(path, 2, {}, origin)
         converted = _convert(path, value, kind, origin, strict=strict)
-        if path[1] in COMPONENTS.values() and path[1] in table and table[path[1]] != converted:
+        if (
+            path[1] in COMPONENTS.values()
+            and path[1] != "classifier"
+            and path[1] in table
+            and table[path[1]] != converted
+        ):
             self._forget_component(path[0], origin.layer)
         table[path[1]] = converted
         self.origins[".".join(path)] = origin
@@ -691,6 +747,7 @@ COMPONENTS: Final[Mapping[str, str]] = {
     "chunkers": "chunker",
     "embedders": "embedder",
     "understanders": "understander",
+    "classifiers": "classifier",
     "retrievers": "retriever",
     "rerankers": "reranker",
     "packers": "packer",
@@ -750,6 +807,9 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
         merged.tables["index"]["path"] = str(folder / Path(merged.tables["index"]["path"]).expanduser())
     if "calibration.file" in merged.origins:
         merged.tables["calibration"]["file"] = str(folder / Path(merged.tables["calibration"]["file"]).expanduser())
+    if "understanding.glossary" in merged.origins:
+        table = merged.tables["understanding"]
+        table["glossary"] = str(folder / Path(table["glossary"]).expanduser())
     if "sources" in merged.origins:
         merged.tables["sources"] = tuple(
             source
@@ -760,12 +820,15 @@ def _resolve_paths(merged: _Merged, folder: Path) -> None:
     if "crawling.ca_bundle" in merged.origins:
         table = merged.tables["crawling"]
         table["ca_bundle"] = str(folder / Path(table["ca_bundle"]).expanduser())
-    for name, component in (("embedding", "embedder"), ("reranking", "reranker")):
+    if "generation.prompt" in merged.origins:
+        table = merged.tables["generation"]
+        table["prompt"] = str(folder / Path(table["prompt"]).expanduser())
+    for name, component in (("embedding", "embedder"), ("reranking", "reranker"), ("generation", "generator")):
         if f"{name}.model" not in merged.origins:
             continue
         table = merged.tables[name]
         model = str(table["model"])
-        if table.get(component) == "onnx" or model.startswith(("./", "../", "~/")):
+        if table.get(component) in ("onnx", "llama") or model.startswith(("./", "../", "~/")):
             table["model"] = str(folder / Path(model).expanduser())
 
 

@@ -27,7 +27,11 @@ Span = tuple[int, int]
 """A half-open range of code points."""
 
 MAXIMUM_QUESTION_CHARACTERS = 2000
-"""The longest question that is searched."""
+"""The longest question that is searched. What a ticket has beside its question does not count."""
+
+QuestionKind = Literal["how-to", "troubleshooting", "definition", "comparison", "limits", "yes-no", "fact", "topic"]
+"""What a question wants: steps, a remedy, what a thing is, how things differ, a limit or a permission, yes or no, something else
+that it asks for; ``topic`` for words that ask nothing."""
 
 
 def digest(*parts: str) -> str:
@@ -174,6 +178,21 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """JSON-ready values; the same on every run, so no times."""
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """A question of a conversation, and what was answered to it."""
+
+    question: str
+    answer: str
+
+
+class Expansion(msgspec.Struct, frozen=True):
+    """Words that are searched for besides, because they mean what the question says."""
+
+    text: str
+    weight: float
+    """What a word of it counts beside one of the question, above 0 and at most 0.2."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """A question as it was understood."""
 
@@ -182,10 +201,20 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """What is searched."""
     language: str = ""
+    kind: str = ""
+    """A ``QuestionKind``, or what another package's classifier says; empty where it was not looked for."""
+    expansions: tuple[Expansion, ...] = ()
+    """Searched by words alone, and no part of the evidence."""
+    alternatives: tuple[str, ...] = ()
+    """Texts that are searched besides, each as a question of its own; their rankings are fused with that of ``text``."""
+    parts: tuple[str, ...] = ()
+    """The questions that it was taken apart into, which are among ``alternatives``: its answer is made of theirs."""
     filters: Mapping[str, tuple[str, ...]] = {}
     """Field (``source``, ``language``, ``kind``, ``tags``, ``version``) to the values of which one must match."""
     excluded_documents: tuple[str, ...] = ()
     """Ids of documents that are searched as if they were not there."""
+    steps: tuple[Step, ...] = ()
+    """How it was understood."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -242,6 +271,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """How many hits did not fit."""
     generation: int = 0
     """The generation the hits are from; what marks them off in a prompt is derived from it."""
+    steps: tuple[Step, ...] = ()
+    """How they were chosen."""
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,6 +286,12 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     """Why it broke off."""
     sent_to: tuple[str, ...] = ()
+    generator: str = ""
+    """Which generator wrote it, where that is not the one that was asked first."""
+    degraded: tuple[Failure, ...] = ()
+    """What failed before another generator took over."""
+    steps: tuple[Step, ...] = ()
+    """How it was written."""
 
 
 class Citation(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,6 +320,16 @@ class Failure(msgspec.Struct, frozen=True):
     hint: str
 
 
+class NearPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that a refusal offers, by the best of its sections."""
+
+    document_id: str
+    title: str
+    path: str
+    url: str | None
+    anchor: str | None
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one question, with what proves it; or a refusal, which is a result and not an error."""
 
@@ -303,9 +350,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     degraded: tuple[Failure, ...] = ()
     """What failed on the way and was done without: the answer is one that was made with less."""
     failure: Failure | None = None
-    """Why no answer was generated, where generation failed."""
+    """Why no answer was generated, where generation failed, or why it broke off."""
+    incomplete: bool = False
+    """Whether the answer broke off before its end: what there is of it is proved as any, and never remembered."""
     quotes_removed: int = 0
     """Quotations of the generator that stand in no given source and lost their quotation marks."""
+    searched: tuple[str, ...] = ()
+    """Of a refusal: the question's words that were looked for, as they were typed."""
+    nearest: tuple[NearPage, ...] = ()
+    """Of a refusal: the pages that come nearest, best first."""
+    trace: tuple[Step, ...] = ()
+    """What happened on the way, in order; the same on every run."""
     timings_ms: Mapping[str, float] = {}
 
 
@@ -510,8 +565,21 @@ class Completer(Protocol):
 class Understander(Protocol):
     """Turns a question into a query (``clockify_rag.understanders``)."""
 
-    def understand(self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Query:
-        """Return the query; raises ``QueryError`` for a question that cannot be searched."""
+    def understand(
+        self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None, history: Sequence[Turn] = ()
+    ) -> Query:
+        """Return the query; raises ``QueryError`` for a question that cannot be searched.
+
+        ``history`` are the turns of the conversation before it, oldest first.
+        """
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """Tells what a question wants (``clockify_rag.classifiers``)."""
+
+    def classify(self, question: str, language: str) -> str:
+        """Return the kind of ``question``, a ``QuestionKind`` or one of its own; the same on every run."""
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ typed, and typed ``fields``. The Rust core imports these classes and raises them
 the border. Where Python already has a word for a failure (``LookupError``, ``TimeoutError``), the class is also that.
 
     ClockifyRagError
-    ├─ ConfigError(ValueError)     UnknownSetting · InvalidSetting
+    ├─ ConfigError(ValueError)     UnknownSetting · InvalidSetting · GlossaryInvalid
     ├─ PluginError                 PluginNotFound(LookupError) · PluginConflict · MissingExtra(ImportError)
     ├─ SourceError                 DocumentUnreadable · CrawlError · SourceShrunk
     ├─ StoreError                  IndexNotFound(FileNotFoundError) · GenerationNotFound(LookupError) · IndexLocked
@@ -76,6 +76,12 @@ class InvalidSetting(ConfigError):
     """A setting has a value that it cannot have."""
 
     code = "invalid_setting"
+
+
+class GlossaryInvalid(ConfigError):
+    """A glossary cannot be read, has a broken line or a line without a term, or has no term."""
+
+    code = "glossary_invalid"
 
 
 class PluginError(ClockifyRagError):

@@ -21,7 +21,7 @@ from clockify_rag.contracts import Hit
 from clockify_rag.errors import EvaluationError, LabelsInvalid, RunsDiffer
 from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge, searching
 from clockify_rag.metrics import Difference, Figure, Metric, differences, figures, measure, metric
-from clockify_rag.pipeline import Pipeline
+from clockify_rag.pipeline import MODEL_STEPS, Pipeline
 
 DEFAULT_METRICS: Final = ("ndcg@10", "mrr@10", "recall@5", "hit@5")
 """What is measured when nothing is named; the first is what tables of one column show."""
@@ -111,7 +111,7 @@ class Searched(msgspec.Struct, frozen=True, kw_only=True):
     by_words: int
     """Questions that were searched without vectors."""
     settings: Mapping[str, Any]
-    """Dotted keys of ``[retrieval]`` and ``[reranking]`` to their values."""
+    """Dotted keys of ``[understanding]``, ``[retrieval]`` and ``[reranking]`` to their values."""
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -299,6 +299,8 @@ def _variants(settings: Settings, *, vectors: bool) -> Iterator[tuple[str, dict[
     yield f"{stages[-1][0]} (as configured)", {}, True
     for name, value in _options(settings.retrieval):
         yield f"{name} = {msgspec.json.encode(value).decode()}", {f"retrieval.{name}": value}, False
+    for name, value in _steps(settings):
+        yield f"{name} = {msgspec.json.encode(value).decode()}", {f"understanding.{name}": value}, False
 
 
 def _stages(settings: Settings, *, vectors: bool) -> list[tuple[str, dict[str, Any]]]:
@@ -336,6 +338,18 @@ def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
             off = 1 if field.name == "repeat_weight" else 0
             if value != off:
                 yield field.name, off
+
+
+def _steps(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Yield the steps of understanding that change a ranking here, with the value that they do not have."""
+    table = settings.understanding
+    yield "tickets", not table.tickets
+    if table.classifier != "none":
+        yield "classifier", "none"
+    if table.glossary is not None and table.expansion_weight:
+        yield "expansion_weight", 0
+    if settings.generation.generator != Settings().generation.generator:
+        yield from ((name, not getattr(table, name)) for name in MODEL_STEPS if name != "rewriting")
 
 
 def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -432,7 +446,7 @@ def _searched(pipeline: Pipeline, depth: int, by_words: int) -> Searched:
     snapshot = pipeline.index.snapshot
     settings = {
         f"{table}.{name}": value
-        for table in ("retrieval", "reranking")
+        for table in ("understanding", "retrieval", "reranking")
         for name, value in msgspec.structs.asdict(getattr(pipeline.settings, table)).items()
         if name != "top_k"
     }

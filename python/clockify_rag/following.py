@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from clockify_rag.errors import ClockifyRagError, IndexNotFound, StoreError
 from clockify_rag.index import LocalIndex
@@ -23,12 +23,16 @@ INTERVAL_SECONDS: Final = 0.25
 """How often the served generation is looked at."""
 
 RETRY_SECONDS: Final = 30.0
-"""How often a generation that could not be opened is tried again, where nothing is published meanwhile."""
+"""The longest time after which a generation that could not be opened is tried again, where nothing is published meanwhile; the first
+is the time between two looks, and each is twice the one before.
+"""
 
 Mark = tuple[int, int, int, int]
 """What tells that ``CURRENT`` was replaced."""
 
 _followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+
+_Told = TypeVar("_Told")
 
 
 class Follower:
@@ -98,12 +102,14 @@ class Follower:
 
     def _run(self) -> None:
         looked: Mark | None = None
-        retry_at = 0.0
+        retry_at, patience = 0.0, self._interval
         while True:
             try:
                 mark = self._mark()
-                if mark != looked or (self._error is not None and time.monotonic() >= retry_at):
-                    looked, retry_at = mark, time.monotonic() + RETRY_SECONDS
+                is_new = mark != looked
+                if is_new or (self._error is not None and time.monotonic() >= retry_at):
+                    patience = self._interval if is_new else min(2 * patience, RETRY_SECONDS)
+                    looked, retry_at = mark, time.monotonic() + patience
                     self._refresh()
             except IndexNotFound as error:
                 looked = None
@@ -134,10 +140,13 @@ class Follower:
         self._error = None
         if not is_other:
             return
-        if self._opened is not None:
-            self._opened(self._index.generation)
-        with self._served:
-            self._served.notify_all()
+        try:
+            if self._opened is not None:
+                _told(self._opened, self._index.generation)
+        finally:
+            # Also where what was told of it fails: it is served all the same, and who waits for it would wait in vain.
+            with self._served:
+                self._served.notify_all()
 
     def _keep(self, error: ClockifyRagError) -> None:
         before, self._error = self._error, error
@@ -146,7 +155,7 @@ class Follower:
         if (logging := sys.modules.get("logging")) is not None:
             logging.getLogger(LOGGER).info("the generation published last is not served: %s", error)
         if self._failed is not None:
-            self._failed(error)
+            _told(self._failed, error)
 
     def _revive(self) -> None:
         """Follow in a forked child, which has none of its parent's threads and perhaps locks that they held."""
@@ -155,6 +164,16 @@ class Follower:
             if self._forked is not None:
                 self._forked()
             self._start()
+
+
+def _told(callback: Callable[[_Told], object], value: _Told) -> None:
+    """Call back; a defect there is shown as one of any thread, and ends nothing."""
+    try:
+        callback(value)
+    except ClockifyRagError:
+        raise
+    except Exception:  # noqa: BLE001 - somebody else's code
+        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
 
 def _revive_all() -> None:

@@ -534,12 +534,8 @@ class IndexWriter:
             self._readd(snapshot, [document_id for document_id in living if document_id not in self._deleted])
 
 
-def named_document(name: str, documents: Sequence[Document]) -> Document:
-    """Return the one of ``documents`` that ``name`` means: its id, path, ``source/path``, URL, or the only path that ends so.
-
-    Raises:
-        SourceError: no document is meant, or more than one.
-    """
+def matching_documents(name: str, documents: Sequence[Document]) -> list[Document]:
+    """Return those of ``documents`` that ``name`` may mean: by id, path, ``source/path`` or URL, else those whose path ends so."""
     exact: list[Document] = []
     ending: list[Document] = []
     for document in documents:
@@ -547,7 +543,16 @@ def named_document(name: str, documents: Sequence[Document]) -> Document:
             exact.append(document)
         elif any(f"/{path}".endswith(f"/{name}") for path in (document.path, document.path.rsplit(".", 1)[0])):
             ending.append(document)
-    matches = exact or ending
+    return exact or ending
+
+
+def named_document(name: str, documents: Sequence[Document]) -> Document:
+    """Return the one of ``documents`` that ``name`` means: its id, path, ``source/path``, URL, or the only path that ends so.
+
+    Raises:
+        SourceError: no document is meant, or more than one.
+    """
+    matches = matching_documents(name, documents)
     if len(matches) == 1:
         return matches[0]
     if not matches:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clockify_rag import sentences
-from clockify_rag.contracts import Context, Hit, Query
+from clockify_rag.contracts import Context, Hit, Query, Step
 from clockify_rag.embedding import Counter, shipped_tokenizer, windows
 from clockify_rag.errors import InvalidSetting
 
@@ -57,7 +57,16 @@ class RelevancePacker:
                 taken.append(hit)
                 texts.append(text)
                 used += tokens
-        return Context(hits=tuple(taken), texts=tuple(texts), tokens=used, dropped=len(candidates) - len(taken))
+        dropped = len(candidates) - len(taken)
+        details = {
+            "hits": [hit.rank for hit in taken],
+            "tokens": used,
+            "budget_tokens": self.budget_tokens,
+            "pack_top": self.pack_top,
+            "dropped": dropped,
+        }
+        step = Step(stage="pack", name="by-relevance", details=details)
+        return Context(hits=tuple(taken), texts=tuple(texts), tokens=used, dropped=dropped, steps=(step,))
 
     def _beginning(self, text: str) -> tuple[str, int]:
         """Return the first sentences of ``text`` that fit, or the first words where no sentence does; and their

@@ -33,13 +33,16 @@ from clockify_rag.contracts import (
     Answer,
     Chunk,
     Chunker,
+    Classifier,
     Completer,
     Document,
     Embedder,
     Failure,
     Generator,
+    Hit,
     LoadedDocument,
     Loader,
+    NearPage,
     Notice,
     Packer,
     Query,
@@ -87,11 +90,20 @@ BATCH_DOCUMENTS = 256
 GUARDED_DOCUMENTS = 10
 """A source of fewer documents may lose any share of them."""
 
+NEAREST_PAGES = 3
+"""Pages that a refusal offers."""
+
 IN_CORE = ("mmr", "none")
 """The rerankers that need no pass over the hits here: the core diversifies on the way, or does not."""
 
 EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
 """The components of a pipeline that depend on ``[embedding]`` alone."""
+
+MODEL_STEPS = ("rewriting", "multi_query", "decomposition", "hypothetical_answer")
+"""The settings of ``[understanding]`` that ask a model."""
+
+UNDERSTANDING_STEPS = (*MODEL_STEPS, "tickets", "glossary", "expansion_weight", "follow_ups", "seconds")
+"""The settings of ``[understanding]`` that its component is given."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
@@ -386,7 +398,7 @@ class Pipeline:
         """Understand, retrieve and rerank; ``opened`` is the generation to search, by default the one that is open."""
 
         def search(opened: OpenGeneration) -> tuple[Query, SearchResult]:
-            return self._search_in(
+            return self.search_in(
                 opened, question, top_k, filters, lexical=lexical, excluded_documents=excluded_documents
             )
 
@@ -399,17 +411,30 @@ class Pipeline:
             self._adopt_embedder()
             return search(self.index.opened)
 
-    def _search_in(
+    def search_in(
         self,
         opened: OpenGeneration,
         question: str,
         top_k: int | None,
         filters: Mapping[str, Sequence[str]] | None,
         *,
-        lexical: bool,
-        excluded_documents: Sequence[str],
+        lexical: bool = False,
+        excluded_documents: Sequence[str] = (),
     ) -> tuple[Query, SearchResult]:
-        """Understand, retrieve and rerank in one generation, whatever is published meanwhile."""
+        """Return how ``question`` was understood, and what was found in one generation, whatever is published meanwhile.
+
+        Args:
+            opened: the generation.
+            question: at most 2,000 characters.
+            top_k: hits at most; by default the configuration's.
+            filters: as for ``search``.
+            lexical: search by words only.
+            excluded_documents: as for ``search``.
+
+        Raises:
+            QueryError: the question cannot be searched, or not for that many hits.
+            StoreError: the index cannot be read.
+        """
         timings: dict[str, float] = {}
         count = self.settings.retrieval.top_k if top_k is None else top_k
         if not 1 <= count <= MAXIMUM_TOP_K:
@@ -418,14 +443,16 @@ class Pipeline:
             query = self.understander.understand(question, filters=filters)
             if excluded_documents:
                 query = msgspec.structs.replace(query, excluded_documents=tuple(excluded_documents))
-            by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
-            retriever = self._lexical_retriever if by_words else self.retriever
+            retriever = self.retriever_of(query, lexical=lexical)
             rerankers = self._rerankers_over(opened)
             pool = max(count, self.settings.retrieval.candidates) if rerankers else count
             if isinstance(retriever, HybridRetriever):
                 result = retriever.retrieve(query, top_k=pool, opened=opened)
             else:
                 result = retriever.retrieve(query, top_k=pool)
+            understood = _steps(query.steps, "understand", self.settings.understanding.understander)
+            steps = (*understood, *_steps(result.steps, "retrieve", self.settings.retrieval.retriever))
+            result = msgspec.structs.replace(result, steps=steps)
             for reranker in rerankers:
                 with stage("rerank", timings):
                     result = _reranked(result, reranker, query, count)
@@ -441,6 +468,11 @@ class Pipeline:
             threshold=threshold,
             calibration="" if confidence is None else self.calibration.name,
         )
+
+    def retriever_of(self, query: Query, *, lexical: bool = False) -> Retriever:
+        """Return what finds candidates for ``query``: by words only where that is asked for, or vectors do not know the language."""
+        by_words = lexical or self.settings.retrieval.lexical or not self.embeds(query.language)
+        return self._lexical_retriever if by_words else self.retriever
 
     def _confidence(self, result: SearchResult, opened: OpenGeneration) -> tuple[float | None, float]:
         """The probability that the documentation answers, and the threshold below which it does not count as answered."""
@@ -487,106 +519,62 @@ class Pipeline:
             confidence=result.confidence,
             calibration=result.calibration,
             sent_to=self._asked(result),
+            trace=result.steps,
             degraded=result.degraded,
             timings_ms=timings,
         )
-        if reason := refusal(result):
+        reason = refusal(result)
+        if result.confidence is not None:
+            judged = {"confidence": result.confidence, "threshold": result.threshold, "refused": reason}
+            found = _traced(found, Step(stage="judge", name=result.calibration, details=judged))
+        if reason is not None:
             return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
                 context = self.packer.pack(query, result.hits)
                 context = msgspec.structs.replace(context, generation=result.generation)
+            found = _traced(found, *_steps(context.steps, "pack", self.settings.packing.packer))
             with stage("generate", timings):
                 draft = writer.generate(query, context)
         except BackendError as error:
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
             sent_to = dict.fromkeys((*found.sent_to, *getattr(writer, "sent_to", ())))
-            return msgspec.structs.replace(found, failure=failure, sent_to=tuple(sent_to))
+            failed = _traced(found, Step(stage="generate", name=name, details={"failure": error.code}))
+            return msgspec.structs.replace(failed, failure=failure, sent_to=tuple(sent_to))
+        found = _traced(found, *_steps(draft.steps, "generate", name))
         if not draft.text and draft.failure is None:
             return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
             text, citations, removed = self.verifier.verify(query, context, draft)
+        proved = {"citations": len(citations), "quotes_removed": removed}
+        found = _traced(found, Step(stage="verify", name=self.settings.verification.verifier, details=proved))
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
         return msgspec.structs.replace(
             found,
             answer=text,
             citations=citations,
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
+            generator=draft.generator or name,
+            degraded=(*found.degraded, *draft.degraded),
             failure=draft.failure,
+            incomplete=draft.incomplete,
             quotes_removed=removed,
         )
 
     def _refused(self, found: Answer, query: Query, reason: RefusalReason) -> Answer:
+        """A refusal: the sentence that says so, what was looked for, and the pages that come nearest."""
         from clockify_rag.generation import refusal_text
 
-        text = refusal_text(query.language, self.settings.generation.refusals)
-        return msgspec.structs.replace(found, answer=text, refused=True, reason=reason)
-
-    def explain(self, question: str, *chunk_ids: str) -> dict[str, Any]:
-        """Return how ``question`` was understood and why each hit stands where it stands, as JSON-ready values.
-
-        Everything is of one generation, whatever is published meanwhile.
-
-        Args:
-            question: at most 2,000 characters.
-            *chunk_ids: also explain these chunks, whether they were found or not.
-
-        Raises:
-            QueryError: the question cannot be searched.
-            SourceError: there is no such chunk.
-            InvalidSetting: the retriever does not explain.
-        """
-        retriever = self.retriever
-        if not isinstance(retriever, HybridRetriever):
-            name = self.settings.retrieval.retriever
-            raise InvalidSetting(f"the retriever {name} does not explain its ranking", hint="the retriever hybrid does")
-        opened = self.index.opened
-        for chunk_id in chunk_ids:
-            if opened.chunk(chunk_id) is None:
-                raise SourceError(
-                    f"the index has no chunk {chunk_id!r}", hint="clockify-rag search --json prints chunk ids"
-                )
-        query, result = self._search(question, None, None, lexical=False, opened=opened)
-        options = retriever.options(self.settings.retrieval.top_k)
-        explained = {
-            chunk_id: msgspec.json.decode(opened.snapshot.explain(query.text, query.language, options, chunk_id))
-            for chunk_id in dict.fromkeys((*(hit.chunk.id for hit in result.hits), *chunk_ids))
-        }
-        settings = self.settings.retrieval
-        return {
-            "question": question,
-            "language": query.language,
-            "terms": _core.question_terms(query.text, query.language),
-            "generation": result.generation,
-            "fusion": {
-                "rule": "bm25 / bm25_max + w * cos",
-                "dense_weight": None if result.lexical_only else retriever.dense_weight,
-                "document_weight": settings.document_weight,
-                "repeat_weight": settings.repeat_weight,
-                "candidates": settings.candidates,
-                "lexical_only": result.lexical_only,
-            },
-            "evidence": msgspec.to_builtins(result.evidence),
-            "confidence": result.confidence,
-            "threshold": result.threshold,
-            "calibration": result.calibration,
-            "refusal": refusal(result),
-            "hits": [
-                {
-                    "rank": hit.rank,
-                    "chunk_id": hit.chunk.id,
-                    "path": hit.document.path,
-                    "anchor": hit.chunk.anchor,
-                    "score": hit.score,
-                    "boost": hit.document.boost,
-                    "scores": msgspec.to_builtins(hit.scores),
-                    "bm25": explained[hit.chunk.id],
-                }
-                for hit in result.hits
-            ],
-            "chunks": [explained[chunk_id] for chunk_id in chunk_ids],
-            "timings_ms": dict(result.timings_ms),
-        }
+        searched, nearest = asked_words(query), near_pages(found.hits)
+        text = refusal_text(
+            query.language,
+            self.settings.generation.refusals,
+            searched=searched,
+            nearest=[(page.title, page.url or page.path, page.anchor) for page in nearest],
+        )
+        return msgspec.structs.replace(
+            found, answer=text, refused=True, reason=reason, searched=searched, nearest=nearest
+        )
 
     # The components, each made once, when it is first needed.
 
@@ -689,12 +677,21 @@ class Pipeline:
         return recorded if recorded.name == name else self.embedder_entry
 
     @_once
+    def classifier(self) -> Classifier:
+        """Tells what a question wants."""
+        classifier: Classifier = plugins.create("classifiers", self.settings.understanding.classifier)
+        return classifier
+
+    @_once
     def understander(self) -> Understander:
         """Turns questions into queries."""
-        table = self.settings.retrieval
-        understander: Understander = plugins.create(
-            "understanders", table.understander, default_language=table.default_language
-        )
+        table = self.settings.understanding
+        given: dict[str, Any] = {"default_language": table.default_language}
+        if table.understander != "plain":
+            given |= {name: getattr(table, name) for name in UNDERSTANDING_STEPS}
+            asks_a_model = any(getattr(table, name) for name in MODEL_STEPS)
+            given |= {"classifier": self.classifier, "completer": self.completer if asks_a_model else None}
+        understander: Understander = plugins.create("understanders", table.understander, table.arguments, **given)
         return understander
 
     @_once
@@ -749,12 +746,6 @@ class Pipeline:
 
         return *self.rerankers, MmrReranker(self.settings.reranking.mmr_lambda, vectors=opened.vectors)
 
-    @property
-    def completer(self) -> Completer | None:
-        """The configured generator, where it is a model that also writes short texts."""
-        generator = self.generator(self.settings.generation.generator)
-        return generator if isinstance(generator, Completer) else None
-
     @_once
     def calibration(self) -> Calibration:
         """Turns evidence into a probability: the configuration's, else the one beside the index, else the shipped one."""
@@ -784,26 +775,20 @@ class Pipeline:
         return {}
 
     def generator(self, name: str) -> Generator:
-        """Return the component of that name that writes answers."""
+        """Return the component of that name that writes answers; the configuration's has its fallbacks behind it."""
         with self.lock:
             if name not in self._generators:
-                table = self.settings.generation
-                given: dict[str, Any] = {}
-                if name != "extractive":
-                    given = {
-                        # Another generator's address is not this one's: it would get the pages and the key.
-                        "model": table.model if name == table.generator else None,
-                        "url": table.url if name == table.generator else None,
-                        "connect_seconds": table.connect_seconds,
-                        "first_token_seconds": table.first_token_seconds,
-                        "between_tokens_seconds": table.between_tokens_seconds,
-                        "total_seconds": table.total_seconds,
-                        "secret": self.index.secret,
-                    }
-                    given = {key: value for key, value in given.items() if value is not None}
-                arguments = table.arguments if name == table.generator else {}
-                self._generators[name] = plugins.create("generators", name, arguments, **given)
+                from clockify_rag.generation import choose
+
+                self._generators[name] = choose(self.settings.generation, name, lambda: self.index.secret)
             return self._generators[name]
+
+    @property
+    def completer(self) -> Completer | None:
+        """The language model for short texts: the configuration's generator, where that is one."""
+        generator = self.generator(self.settings.generation.generator)
+        first = getattr(generator, "first", generator)
+        return first if isinstance(first, Completer) else None
 
     def _asked(self, result: SearchResult) -> tuple[str, ...]:
         """The hosts, other than this one, that embedded the question or ordered its hits."""
@@ -1139,6 +1124,47 @@ class VectorMaker:
         if self._progress is not None:
             self._progress("embed", self._made, self._total)
         return rows
+
+
+def _steps(steps: tuple[Step, ...], name: str, component: str) -> tuple[Step, ...]:
+    """The steps of a stage; its name alone where its component tells none."""
+    return steps or (Step(stage=name, name=component),)
+
+
+def _traced(answer: Answer, *steps: Step) -> Answer:
+    return msgspec.structs.replace(answer, trace=(*answer.trace, *steps))
+
+
+def asked_words(query: Query) -> tuple[str, ...]:
+    """Return the words of a question that are looked for, each once, as they were typed."""
+    terms = set(_core.question_terms(query.text, query.language))
+    spans: list[tuple[int, int]] = []
+    for term, first, last, _ in sorted(_core.analyse(query.text, query.language), key=lambda found: found[1:3]):
+        if term not in terms:
+            continue
+        # The parts of an identifier are within it, and pairs of characters in scripts without spaces overlap.
+        if spans and first < spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    words = {query.text[first:last].casefold(): query.text[first:last] for first, last in reversed(spans)}
+    return tuple(reversed(words.values()))
+
+
+def near_pages(hits: Sequence[Hit]) -> tuple[NearPage, ...]:
+    """Return the pages of the best hits, each by the best of its sections."""
+    pages: dict[str, NearPage] = {}
+    for hit in hits:
+        document = hit.document
+        if document.id not in pages and len(pages) < NEAREST_PAGES:
+            pages[document.id] = NearPage(
+                document_id=document.id,
+                title=document.title,
+                path=document.path,
+                url=document.url,
+                anchor=hit.chunk.anchor,
+            )
+    return tuple(pages.values())
 
 
 def _reranked(result: SearchResult, reranker: Reranker, query: Query, top_k: int) -> SearchResult:

@@ -24,6 +24,7 @@ PROTOCOLS: Final[Mapping[str, type]] = {
     "chunkers": contracts.Chunker,
     "embedders": contracts.Embedder,
     "understanders": contracts.Understander,
+    "classifiers": contracts.Classifier,
     "retrievers": contracts.Retriever,
     "rerankers": contracts.Reranker,
     "packers": contracts.Packer,
@@ -42,7 +43,14 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "ollama": "clockify_rag.embedding:OllamaEmbedder",
         "openai": "clockify_rag.embedding:OpenAIEmbedder",
     },
-    "understanders": {"plain": "clockify_rag.query:PlainUnderstander"},
+    "understanders": {
+        "steps": "clockify_rag.understanding.steps:StepsUnderstander",
+        "plain": "clockify_rag.understanding:PlainUnderstander",
+    },
+    "classifiers": {
+        "rules": "clockify_rag.understanding.kinds:RuleClassifier",
+        "none": "clockify_rag.understanding.kinds:NoClassifier",
+    },
     "retrievers": {"hybrid": "clockify_rag.retrieval:HybridRetriever"},
     "rerankers": {
         "mmr": "clockify_rag.reranking:MmrReranker",
@@ -55,6 +63,7 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "extractive": "clockify_rag.generation.extractive:ExtractiveGenerator",
         "ollama": "clockify_rag.generation.ollama:OllamaGenerator",
         "openai": "clockify_rag.generation.openai:OpenAIGenerator",
+        "llama": "clockify_rag.generation.llama:LlamaGenerator",
     },
     "verifiers": {"quotes": "clockify_rag.verification:QuoteVerifier"},
 }

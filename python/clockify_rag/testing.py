@@ -26,6 +26,7 @@ from clockify_rag.contracts import (
     Chunk,
     Chunker,
     Citation,
+    Classifier,
     Context,
     Document,
     Draft,
@@ -52,6 +53,7 @@ from clockify_rag.errors import QueryError
 __all__ = [
     "SamplePage",
     "check_chunker",
+    "check_classifier",
     "check_embedder",
     "check_generator",
     "check_loader",
@@ -159,6 +161,20 @@ def check_embedder(embedder: Embedder) -> None:
     fingerprint: Any = embedder.fingerprint()
     _require(isinstance(fingerprint, str) and bool(fingerprint), "fingerprint() is not a string, or is empty")
     _require(embedder.fingerprint() == fingerprint, "fingerprint() is another the second time")
+
+
+def check_classifier(classifier: Classifier) -> None:
+    """Check that a classifier names a kind for any question, and the same one again."""
+    _check_members("classifiers", classifier)
+    for question, language in (
+        ("How do I export a report?", "en"),
+        ("Was ist ein Kiosk?", "de"),
+        ("7", ""),
+        ("?", "ja"),
+    ):
+        kind: Any = classifier.classify(question, language)
+        _require(isinstance(kind, str), f"classify() returns {type(kind).__name__}, not a string")
+        _require(classifier.classify(question, language) == kind, "classify() names another kind the second time")
 
 
 def check_understander(understander: Understander) -> None:

@@ -94,6 +94,21 @@ proptest! {
     }
 
     #[test]
+    fn similarities_are_cosines(
+        table in prop::collection::vec(any::<i8>(), TOKENS * 19),
+        texts in prop::collection::vec(prop::collection::vec(0..TOKENS, 0..9), 1..6),
+    ) {
+        let model = open(&plain(&table), "{}").unwrap();
+        let texts: Vec<String> = texts.iter().map(|ids| ids.iter().map(|id| ["?", "a ", "b ", "c ", "d "][*id]).collect()).collect();
+        let others: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let wanted = embed(&model, others[0]);
+        for (similarity, other) in model.similarities(others[0], &others).iter().zip(&others) {
+            let expected: f64 = wanted.iter().zip(embed(&model, other)).map(|(a, b)| f64::from(*a) * f64::from(b)).sum();
+            prop_assert!((f64::from(*similarity) - expected).abs() < 1e-5, "{similarity} {expected}");
+        }
+    }
+
+    #[test]
     fn a_damaged_file_is_an_error_or_harmless(at in 0_usize..200, bit in 0..8, cut in 0_usize..200) {
         let table: Vec<i8> = (0..40).map(|x| x - 20).collect();
         let whole = plain(&table);

@@ -16,8 +16,8 @@ use crate::bm25::{Explanation, Parameters};
 use crate::dense;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
-use crate::records::Id;
-use crate::snapshot::{self, Options, Question};
+use crate::records::{Id, Records};
+use crate::snapshot::{self, Options, Question, standing};
 use crate::storage::{BlockFile, Layout};
 
 /// How a generation is searched.
@@ -117,6 +117,45 @@ impl Found {
         Ok((PyArray1::from_vec(py, ids), PyArray1::from_iter(py, scores)))
     }
 
+    /// How many hits there are, how many have a word of the question, and how many a cosine.
+    #[getter]
+    fn counts(&self) -> (usize, usize, usize) {
+        let lexical = self.hits.iter().filter(|found| found.bm25 > 0.0).count();
+        (self.hits.len(), lexical, self.hits.iter().filter(|found| found.cosine.is_some()).count())
+    }
+
+    /// The chunk id and the score of the hit of that rank, from 1, by words or by meaning; `None` where there are fewer.
+    fn at_rank(&self, py: Python<'_>, rank: usize, dense: bool) -> PyResult<Option<(String, f32)>> {
+        let value = if dense { standing::dense } else { standing::lexical };
+        py.enter(|| {
+            let records = self.snapshot.all_records()?;
+            let document = |found: &snapshot::Found| self.document_id(&records, found);
+            let Some(found) = standing::at_rank(&self.hits, rank, value, document)? else { return Ok(None) };
+            let of_segment = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
+            let id = hexadecimal(of_segment.chunk_id(found.place.row)?);
+            Ok(Some((String::from_utf8_lossy(&id).into_owned(), value(found).unwrap_or_default())))
+        })
+    }
+
+    /// Where chunks stand among all hits, in the order of `chunk_ids`; `None` for one that is no hit.
+    fn standings<'py>(&self, py: Python<'py>, chunk_ids: Vec<String>) -> PyResult<Bound<'py, PyList>> {
+        let ids = chunk_ids.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
+        let standings = py.enter(|| {
+            let places = ids.iter().map(|id| self.snapshot.find_chunk(id)).collect::<Result<Vec<_>>>()?;
+            let records = self.snapshot.all_records()?;
+            standing::of(&self.hits, &places, |found| self.document_id(&records, found))
+        })?;
+        let list = PyList::empty(py);
+        for standing in standings {
+            list.append(standing.map(|own| {
+                let numbers = (own.found.score, own.found.fused, own.lexical_rank.map(|_| own.found.bm25));
+                let documents = (Some(own.found.document_bm25).filter(|&score| score > 0.0), own.found.document_cosine);
+                (own.rank, own.lexical_rank, own.dense_rank, numbers, own.found.cosine, documents)
+            }))?;
+        }
+        Ok(list)
+    }
+
     #[getter]
     fn evidence(&self) -> (f32, f32, f32, f32, Option<f32>, Option<f32>, Option<f32>) {
         let Evidence {
@@ -138,6 +177,11 @@ impl Found {
 }
 
 impl Found {
+    fn document_id(&self, records: &[Records<'_>], found: &snapshot::Found) -> Result<Id> {
+        let records = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
+        records.document_id(found.document)
+    }
+
     fn no_segment(&self, found: &snapshot::Found) -> Error {
         Error::corrupt(self.snapshot.generation().root(), format!("there is no segment {}", found.place.segment))
     }
@@ -356,7 +400,7 @@ impl Snapshot {
         Ok(PyBytes::new(py, &rows))
     }
 
-    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None, excluded_documents = Vec::new()))]
+    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None, excluded_documents = Vec::new(), expansions = Vec::new()))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
     fn search(
         &self,
@@ -369,6 +413,7 @@ impl Snapshot {
         embedder: Option<&StaticEmbedder>,
         vector: Option<PyReadonlyArray1<'_, f32>>,
         excluded_documents: Vec<String>,
+        expansions: Vec<(String, f32)>,
     ) -> PyResult<Found> {
         let options = options.0;
         let excluded_documents = excluded_documents.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
@@ -388,6 +433,7 @@ impl Snapshot {
                 text: question,
                 language,
                 vector: vector.as_deref(),
+                expansions: &expansions,
                 filters: &filters,
                 excluded: &excluded,
                 excluded_documents: &excluded_documents,
@@ -408,6 +454,8 @@ impl Snapshot {
         })
     }
 
+    #[pyo3(signature = (question, language, options, chunk_id, expansions = Vec::new()))]
+    #[allow(clippy::needless_pass_by_value)]
     fn explain(
         &self,
         py: Python<'_>,
@@ -415,6 +463,7 @@ impl Snapshot {
         language: &str,
         options: &SearchOptions,
         chunk_id: &str,
+        expansions: Vec<(String, f32)>,
     ) -> PyResult<String> {
         let id = parse_id(chunk_id)?;
         let options = options.0;
@@ -426,6 +475,7 @@ impl Snapshot {
                 text: question,
                 language,
                 vector: None,
+                expansions: &expansions,
                 filters: &[],
                 excluded: &[],
                 excluded_documents: &[],

@@ -65,6 +65,14 @@ impl StaticEmbedder {
     fn embed_rows<'py>(&self, py: Python<'py>, texts: Vec<String>) -> PyResult<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &little_endian(&self.values(py, &texts)?)))
     }
+
+    #[allow(clippy::needless_pass_by_value)]
+    fn similarities(&self, py: Python<'_>, text: String, others: Vec<String>) -> PyResult<Vec<f32>> {
+        py.enter(|| {
+            let others: Vec<&str> = others.iter().map(String::as_str).collect();
+            Ok(self.0.similarities(&text, &others))
+        })
+    }
 }
 
 /// The rows of passages with their titles', as [`embedding::with_titles`] adds them.

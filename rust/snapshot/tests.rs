@@ -137,7 +137,15 @@ fn options() -> Options {
 }
 
 fn question(text: &str) -> Question<'_> {
-    Question { text, language: Language::English, vector: None, filters: &[], excluded: &[], excluded_documents: &[] }
+    Question {
+        text,
+        language: Language::English,
+        vector: None,
+        filters: &[],
+        excluded: &[],
+        excluded_documents: &[],
+        expansions: &[],
+    }
 }
 
 fn coverage(pages: &[Page], text: &str) -> f32 {
@@ -293,6 +301,10 @@ fn words(least: usize, most: usize) -> impl Strategy<Value = String> {
     prop::collection::vec(word, least..=most).prop_map(|words| words.join(" "))
 }
 
+fn expansions() -> impl Strategy<Value = Vec<(String, f32)>> {
+    prop::collection::vec((words(1, 3), prop_oneof![0.01f32..0.3, Just(0.2)]), 0..4)
+}
+
 fn pages() -> impl Strategy<Value = Page> {
     (words(0, 2), 0u8..3, prop::collection::vec(words(1, 6), 0..4)).prop_map(|(title, area, chunks)| Page {
         title,
@@ -326,7 +338,7 @@ proptest! {
             for (filters, excluded) in [(&area[..0], &excluded[..0]), (&area[..], &excluded[..0]), (&area[..0], &excluded[..])] {
                 for vector in [None, Some(&vector[..])] {
                     for mmr_lambda in [None, Some(0.6)] {
-                        let question = Question { text, language: Language::English, vector, filters, excluded, excluded_documents: &[] };
+                        let question = Question { text, language: Language::English, vector, filters, excluded, excluded_documents: &[], expansions: &[] };
                         let options = Options { mmr_lambda, ..options() };
                         prop_assert_eq!(answer(&grown, &question, &options), answer(&fresh, &question, &options));
                     }
@@ -381,6 +393,7 @@ proptest! {
         lambda in prop_oneof![Just(None), Just(Some(0.98)), (0u8..9).prop_map(|eighths| Some(f32::from(eighths) / 8.0))],
         document_weight in prop_oneof![Just(0.0f32), Just(0.5), Just(1.0)],
         repeat_weight in prop_oneof![Just(0.0f32), Just(0.85), Just(1.0)],
+        expansions in expansions(),
     ) {
         let mut index = Index::new();
         let numbered = parts.concat().into_iter().enumerate().map(|(number, page)| (id(number as u32), Some(page)));
@@ -397,13 +410,84 @@ proptest! {
             let vector = vector(text);
             for filters in [&area[..0], &area[..]] {
                 for vector in [None, Some(&vector[..])] {
-                    let question = Question { text, language: Language::English, vector, filters, excluded: &[], excluded_documents: &[] };
+                    let question = Question { text, language: Language::English, vector, filters, excluded: &[], excluded_documents: &[], expansions: &expansions };
                     let options = Options { candidates, top_k, mmr_lambda: lambda, document_weight, repeat_weight, ..options() };
                     prop_assert_eq!(answer(&snapshot, &question, &options), naive(&snapshot, &question, &options));
                 }
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn an_expansion_adds_its_words_for_less_and_is_no_evidence(
+        pages in prop::collection::btree_map((0u32..24).prop_map(id), pages(), 1..16),
+        text in words(1, 4),
+        expansions in expansions(),
+    ) {
+        // In letters alone, so that no word has parts that another has.
+        let spelled = |text: &str| -> String {
+            text.chars().map(|letter| letter.to_digit(10).map_or(letter, |digit| char::from(b"bcdfghjklm"[digit as usize]))).collect()
+        };
+        let spell = |page: Page| Page {
+            title: spelled(&page.title),
+            chunks: page.chunks.iter().map(|chunk| spelled(chunk)).collect(),
+            ..page
+        };
+        let text = spelled(&text);
+        let expansions: Vec<_> = expansions.into_iter().map(|(words, weight)| (spelled(&words), weight)).collect();
+        let snapshot = Index::of(pages.into_iter().map(|(id, page)| (id, spell(page))).collect()).open();
+        let plain = question(&text);
+        let expanded = Question { expansions: &expansions, ..plain };
+        let options = Options { top_k: 200, candidates: 200, ..options() };
+        let scores = |question: &Question<'_>| -> BTreeMap<Place, f32> {
+            snapshot.search(question, &options).unwrap().found.iter().map(|found| (found.place, found.bm25)).collect()
+        };
+        // Each word once, by the largest weight that it is given, and none that the question has.
+        let mut added: BTreeMap<&str, f32> = BTreeMap::new();
+        for (words, weight) in &expansions {
+            for word in words.split(' ').filter(|word| !text.split(' ').any(|own| own == *word)) {
+                let known = added.entry(word).or_default();
+                *known = known.max(*weight);
+            }
+        }
+        let mut expected: BTreeMap<Place, f64> = BTreeMap::new();
+        for (word, weight) in added.into_iter().chain([(text.as_str(), 1.0)]) {
+            for (place, score) in scores(&question(word)) {
+                *expected.entry(place).or_default() += f64::from(weight) * f64::from(score);
+            }
+        }
+        let found = scores(&expanded);
+        prop_assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (place, score) in &found {
+            let expected = expected[place];
+            prop_assert!((f64::from(*score) - expected).abs() <= 1e-5 * expected, "{:?}: {} for {}", place, score, expected);
+        }
+        let none = answer(&snapshot, &Question { expansions: &[], ..plain }, &options);
+        prop_assert_eq!(&answer(&snapshot, &plain, &options), &none);
+        // What the question has already adds nothing, bit for bit.
+        let own = [(text.clone(), 0.2)];
+        prop_assert_eq!(&answer(&snapshot, &Question { expansions: &own, ..plain }, &options), &none);
+    }
+}
+
+#[test]
+fn the_words_of_an_expansion_are_no_evidence() {
+    let index = Index::of([(id(0), page(&["pto policy"])), (id(1), page(&["time off policy"]))].into());
+    let expansions = [("time off".to_owned(), 0.2)];
+    let asked = Question { expansions: &expansions, ..question("pto") };
+    let results = index.open().search(&asked, &options()).unwrap();
+    assert_eq!(results.found.len(), 2);
+    assert!(results.found[0].bm25 > 2.0 * results.found[1].bm25, "{results:?}");
+    let without = index.open().search(&question("pto"), &options()).unwrap();
+    assert_eq!(without.found.len(), 1);
+    assert_eq!(without.evidence.idf_coverage.to_bits(), results.evidence.idf_coverage.to_bits());
+    let too_much = [("time off".to_owned(), f32::NAN)];
+    let outcome = index.open().search(&Question { expansions: &too_much, ..asked }, &options());
+    assert!(matches!(outcome, Err(Error::InvalidArgument(_))), "{outcome:?}");
 }
 
 #[test]

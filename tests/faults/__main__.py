@@ -1,7 +1,7 @@
 """The whole of the faults, with counts: ``make faults``, or ``python -m faults [PART…]`` with ``tests`` on the path.
 
-Parts: calls, places, power, damage, model, readers, defects. ``FAULT_SEED`` chooses what is chosen at random, ``FAULT_WORKERS`` how
-many processes work, by default one for each core.
+Parts: calls, places, power, damage, model, readers, defects; ``calls=gc`` sweeps one operation only. ``FAULT_SEED`` chooses what is
+chosen at random, ``FAULT_WORKERS`` how many processes work, by default one for each core.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,7 +28,7 @@ TESTS = Path(__file__).resolve().parent.parent
 SEED = int(os.environ.get("FAULT_SEED", str(random.randrange(1 << 32))))
 WORKERS = int(os.environ.get("FAULT_WORKERS", str(os.cpu_count() or 1)))
 
-COMPOUND = 400
+COMPOUND = 100
 """Pairs of faults, the second in the recovery, of each operation."""
 STATES = 10_000
 STEPS = 20_000
@@ -60,14 +61,19 @@ def sweeper() -> Path:
     return folder / "release" / "sweeper"
 
 
-def work(module: str, share: Share, before: Sequence[str | Path] = (), package: Path | None = None) -> Found:
+def swept(**fields: Any) -> Share:
+    """What all workers do together, some commands of it with calls that fail."""
+    return Share(number=0, workers=WORKERS, seed=SEED, sweeper=str(sweeper()), **fields)
+
+
+def work(module: str, share: Share, package: Path | None = None) -> Found:
     """Let workers do a part; one that dies is named with what it did last."""
     paths = [str(package) if package else environment()["PYTHONPATH"], str(TESTS)]
     started = []
     for number in range(WORKERS):
         case = target() / f"case-{number}"
         variables = environment(PYTHONPATH=os.pathsep.join(paths), FLIPPING=str(case))
-        command: list[str | Path] = [*before, sys.executable, "-m", module, _encoded(share, number)]
+        command = [sys.executable, "-m", module, _encoded(share, number)]
         process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append((process, case))
     found = Found(Counter(), [])
@@ -87,13 +93,13 @@ def _encoded(share: Share, number: int) -> str:
     return msgspec.json.encode(msgspec.structs.replace(share, number=number)).decode()
 
 
-def calls() -> Found:
+def calls(only: str = "") -> Found:
     """Each call of each operation killed before and after, torn, and failing in each way; and pairs of faults."""
-    program = sweeper()
     found = Found(Counter(), [])
     for operation in OPERATIONS:
-        share = Share(number=0, workers=WORKERS, seed=SEED, compound=COMPOUND, operations=(operation.name,))
-        part = work("faults.sweeping", share, before=[program])
+        if only not in ("", operation.name):
+            continue
+        part = work("faults.sweeping", swept(compound=COMPOUND, operations=(operation.name,)))
         print(f"    {operation.name}: {part}", flush=True)
         found.counts.update(part.counts)
         found.wrong += part.wrong
@@ -104,22 +110,13 @@ def calls() -> Found:
 
 def places() -> Found:
     """Each named place in Python and in the core."""
-    share = Share(number=0, workers=WORKERS, seed=SEED, failpoints=True, core=True)
-    return work(
-        "faults.sweeping",
-        share,
-        before=[sweeper()],
-        package=defects.seed(target() / "seeded"),
-    )
+    package = defects.seed(target() / "seeded")
+    return work("faults.sweeping", swept(failpoints=True, core=True), package=package)
 
 
 def power() -> Found:
     """States that a loss of power may leave."""
-    return work(
-        "faults.losing_power",
-        Share(number=0, workers=WORKERS, seed=SEED, sample=STATES),
-        before=[sweeper()],
-    )
+    return work("faults.losing_power", swept(sample=STATES))
 
 
 def damage() -> Found:
@@ -129,11 +126,7 @@ def damage() -> Found:
 
 def model() -> Found:
     """Random steps beside a dictionary."""
-    return work(
-        "faults.modelling",
-        Share(number=0, workers=WORKERS, seed=SEED, sample=STEPS),
-        before=[sweeper()],
-    )
+    return work("faults.modelling", swept(sample=STEPS))
 
 
 def readers() -> Found:
@@ -173,7 +166,8 @@ def main() -> int:
     status = 0
     for name in sys.argv[1:] or PARTS:
         began = time.monotonic()
-        found = PARTS[name]()
+        part, _, operation = name.partition("=")
+        found = calls(operation) if operation else PARTS[part]()
         print(f"{name}: {found}; {time.monotonic() - began:.0f} s", flush=True)
         for wrong in found.wrong:
             status = 1

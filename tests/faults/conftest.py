@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 
 from faults import indexes
 from faults.processes import environment, needs
+from faults.sweeping import Share
 
 SEED = int(os.environ.get("FAULT_SEED", str(random.randrange(1 << 32))))
 """Of everything that is chosen at random."""
@@ -86,13 +87,10 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
 
 
 def run_module(
-    module: str,
-    share: msgspec.Struct,
-    before: Sequence[str | Path] = (),
-    variables: Mapping[str, str | None] = MappingProxyType({}),
+    module: str, share: Share, variables: Mapping[str, str | None] = MappingProxyType({})
 ) -> list[dict[str, Any]]:
     """Run a worker of the faults; return the lines that it printed."""
-    command: list[str | Path] = [*before, sys.executable, "-m", module, msgspec.json.encode(share).decode()]
+    command = [sys.executable, "-m", module, msgspec.json.encode(share).decode()]
     paths = [environment()["PYTHONPATH"], str(Path(__file__).parent.parent)]
     own = environment(PYTHONPATH=os.pathsep.join(paths), **variables)
     done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
@@ -107,9 +105,9 @@ class Sweeper(msgspec.Struct, frozen=True):
     folder: Path
     """Where a command may be swept."""
 
-    def run(self, module: str, share: msgspec.Struct) -> list[dict[str, Any]]:
-        """Run a worker below the sweeper; return the lines that it printed."""
-        return run_module(module, share, before=[self.program])
+    def run(self, module: str, share: Share) -> list[dict[str, Any]]:
+        """Run a worker that lets calls fail; return the lines that it printed."""
+        return run_module(module, msgspec.structs.replace(share, sweeper=str(self.program)))
 
     def status(self, *command: str, arm: str, record: Path | None = None) -> int:
         """Run a command below the sweeper, with one of its calls failing; return its status."""

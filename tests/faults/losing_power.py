@@ -1,6 +1,6 @@
 """Losing power: from a recording of what commands did to the disk, the states that a crash may leave, each judged.
 
-``sweeper python -m faults.losing_power``. What a file system promises is little: bytes are on the disk when an ``fsync`` of their
+``python -m faults.losing_power``. What a file system promises is little: bytes are on the disk when an ``fsync`` of their
 file that began after them has returned, names when one of their folder has. All else may be there or not, in any order, and a
 write may be there in part, by sectors of 512 bytes or pages of 4 KiB, with zeros where the rest belongs.
 """
@@ -20,11 +20,11 @@ from pathlib import Path
 
 import msgspec
 
-from clockify_rag.cli import app
 from clockify_rag.errors import ClockifyRagError, IndexNotFound
 from faults import indexes
 from faults.operations import Command
-from faults.sweeping import MAXIMUM_WRONG, Share, Sweep, SweptWrongError, run
+from faults.running import Runner
+from faults.sweeping import MAXIMUM_WRONG, Share, Sweep, SweptWrongError
 
 CHAIN: tuple[tuple[str, Command], ...] = tuple(
     (source, ("build", f"{{{source}}}", "--index", "{index}")) for source in ("pages", "changed", "rewritten")
@@ -259,8 +259,8 @@ def write(folder: Path, tree: Tree) -> None:
 class Replay:
     """A recording of the chain of commands, and what is answered after each."""
 
-    def __init__(self, root: Path) -> None:
-        self.sweep = Sweep(root)
+    def __init__(self, root: Path, runner: Runner) -> None:
+        self.sweep = Sweep(root, runner)
         work = self.sweep.folders.work
         shutil.rmtree(work)
         work.mkdir()
@@ -271,7 +271,7 @@ class Replay:
         with record.open("w") as whole:
             for _, command in CHAIN:
                 arguments = self.sweep.folders.filled(command)
-                done = run(arguments, self.sweep.output, arm=f"eio 0 {work}", record=str(part))
+                done = runner.run(arguments, arm=f"eio 0 {work}", record=str(part))
                 if done.status != 0:
                     raise SweptWrongError(done.printed)
                 whole.write(part.read_text())
@@ -316,9 +316,11 @@ def main() -> None:
     """Judge a share of ``sample`` different states, and print counts and what went wrong."""
     share = msgspec.json.decode(sys.argv[1], type=Share)
     scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    app.command()
-    with tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root:
-        replay = Replay(Path(root))
+    with (
+        tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root,
+        Runner(share.sweeper, Path(root) / "output") as runner,
+    ):
+        replay = Replay(Path(root), runner)
         work = replay.sweep.folders.work
         seen: set[bytes] = set()
         wrong: list[str] = []

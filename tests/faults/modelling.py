@@ -1,7 +1,8 @@
-"""An index beside a plain dictionary: random operations, with kills and restarts; ``sweeper python -m faults.modelling``.
+"""An index beside a plain dictionary: random operations, with kills and restarts; ``python -m faults.modelling``.
 
-The dictionary holds what was published last; after every step that could have changed the index both must say the same: which documents
-there are, what stands in them, and which one is found by a word that no other has.
+The dictionary holds what was published last, and what each tag names; after every step that could have changed the index both must say
+the same: which documents there are, what stands in them, and which one is found by a word that no other has. A source that lost most
+of its documents must be refused, and only then.
 """
 
 from __future__ import annotations
@@ -14,24 +15,31 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from clockify_rag.cli import app
-from clockify_rag.errors import IndexNotFound
-from clockify_rag.pipeline import Pipeline
+from clockify_rag import changing, generations
+from clockify_rag.errors import IndexNotFound, SourceShrunk
+from clockify_rag.index import LocalIndex
+from clockify_rag.pipeline import GUARDED_DOCUMENTS, Pipeline
 from faults import indexes
 from faults.operations import age
-from faults.sweeping import STORE_FAILED, Share, SweptWrongError, run
+from faults.running import Runner
+from faults.sweeping import STORE_FAILED, Share, SweptWrongError
 
 Texts = dict[str, dict[str, str]]
 """Of each source the words that make its pages different, by path."""
 
 SOURCES = ("help", "blog")
 FOLDERS = ("", "guide/", "guide/deep/")
-MAXIMUM_PAGES = 8
+TAGS = ("first", "second")
+MAXIMUM_PAGES = 14
+MAXIMUM_LOSS = 0.5
+"""The default of ``loading.maximum_loss``."""
+SHRUNK = 2
+"""The exit status of a build that was refused because a source lost most of its documents."""
 LETTERS = str.maketrans("0123456789", "bdfhjkmpvw")
 """A number as letters, because an analyser may part digits from them."""
 KILLS = ("kill-before", "kill-after", "torn")
@@ -41,19 +49,23 @@ FAILURES = ("enospc", "eio", "enospc-sticky", "eio-sticky")
 class Model:
     """The index, its sources, and the dictionary."""
 
-    def __init__(self, root: Path, seed: int) -> None:
+    def __init__(self, root: Path, runner: Runner, seed: int) -> None:
         self.chance = random.Random(seed)
         self.root = root
+        self.runner = runner
         self.index = root / "index"
-        self.output = root / "output"
         self.words = 0
         self.pages: Texts = {source: {} for source in SOURCES}
         """What the sources hold now."""
         self.published: Texts | None = None
+        self.tagged: dict[str, Texts] = {}
+        """What was published when a tag was given."""
         self.reader: Pipeline | None = None
         """Opened long ago, and what it must still answer."""
         self.read: Texts = {}
         self.done: list[str] = []
+        self.refused = 0
+        """How often a build was rightly refused, because a source lost most of its documents."""
         for source in SOURCES:
             (root / source).mkdir()
             self._write(source, "start.md")
@@ -61,12 +73,19 @@ class Model:
             self.add: 22,
             self.change: 22,
             self.move: 8,
-            self.delete: 14,
+            self.delete: 10,
+            self.lose: 2,
             self.build: 12,
             self.build_in_a_process: 4,
             self.build_killed: 6,
             self.build_failing: 4,
             self.build_only: 1,
+            self.remove: 3,
+            self.tag: 2,
+            self.untag: 1,
+            self.roll_back: 1,
+            self.changed_killed: 3,
+            self.changed_failing: 2,
             self.read_long_opened: 4,
             self.refresh: 2,
             self.collect: 1,
@@ -121,58 +140,156 @@ class Model:
             (self.root / source / path).unlink()
             del self.pages[source][path]
 
+    def lose(self) -> None:
+        """All pages of a source but one."""
+        source, kept = self._any()
+        for path in [path for path in self.pages[source] if path != kept]:
+            (self.root / source / path).unlink()
+            del self.pages[source][path]
+
     # What happens to the index.
 
     def _chosen(self) -> list[str]:
         return self.chance.choice([["help"], ["blog"], list(SOURCES)])
 
-    def _after(self, sources: list[str], *, only: bool = False) -> Texts:
+    def _after(self, sources: Sequence[str], *, only: bool = False) -> Texts:
         kept = {} if only or self.published is None else self.published
         return {**kept, **{source: dict(self.pages[source]) for source in sources}}
 
+    def _is_refused(self, sources: Sequence[str]) -> bool:
+        """Whether one of these sources lost more of its documents than a build follows unasked; moved ones are not lost."""
+        return any(self._lost(source) for source in sources)
+
+    def _lost(self, source: str) -> bool:
+        known, now = ({} if self.published is None else self.published.get(source, {})), self.pages[source]
+        gone = Counter(word for path, word in known.items() if path not in now)
+        added = Counter(word for path, word in now.items() if path not in known)
+        return len(known) >= GUARDED_DOCUMENTS and (gone - added).total() > MAXIMUM_LOSS * len(known)
+
+    def _built(self, sources: Sequence[str], *, only: bool = False) -> None:
+        """Build in this process; what is refused is built again as it may be."""
+        locations, refused = [self.root / source for source in sources], self._is_refused(sources)
+        try:
+            with indexes.opened(self.index) as pipeline:
+                pipeline.build(locations, only=only)
+        except SourceShrunk:
+            if not refused:
+                raise
+            self._check(self.published)
+            self.refused += 1
+            with indexes.opened(self.index) as pipeline:
+                pipeline.build(locations, only=only, allow_shrink=True)
+        else:
+            if refused:
+                raise SweptWrongError("a build followed a source that lost most of its documents")
+        self.published = self._after(sources, only=only)
+        self._check(self.published)
+
     def build(self) -> None:
         """Build some sources in this process."""
-        sources = self._chosen()
-        indexes.open_pipeline(self.index).build([self.root / source for source in sources])
-        self.published = self._after(sources)
-        self._check(self.published)
+        self._built(self._chosen())
 
     def build_only(self) -> None:
         """Make the index one source."""
-        sources = [self.chance.choice(SOURCES)]
-        indexes.open_pipeline(self.index).build([self.root / source for source in sources], only=True)
-        self.published = self._after(sources, only=True)
-        self._check(self.published)
+        self._built([self.chance.choice(SOURCES)], only=True)
 
-    def _command(self, sources: list[str]) -> list[str]:
+    def _command(self, sources: Sequence[str]) -> list[str]:
         return ["build", *(str(self.root / source) for source in sources), "--index", str(self.index)]
 
     def build_in_a_process(self) -> None:
         """Build some sources in a process of its own."""
         sources = self._chosen()
-        done = run(self._command(sources), self.output)
-        if done.status != 0:
+        refused = self._is_refused(sources)
+        done = self.runner.run(self._command(sources))
+        if done.status != (SHRUNK if refused else 0):
             raise SweptWrongError(f"a build ended with {done.status}: {done.printed}")
-        self.published = self._after(sources)
+        if not refused:
+            self.published = self._after(sources)
         self._check(self.published)
 
     def build_killed(self) -> None:
         """Build, and be killed at some call."""
-        self._faulty(self.chance.choice(KILLS), (0, -signal.SIGKILL))
+        self._build_faulty(self.chance.choice(KILLS), -signal.SIGKILL)
 
     def build_failing(self) -> None:
         """Build on a disk that fails at some call."""
-        self._faulty(self.chance.choice(FAILURES), (0, STORE_FAILED))
+        self._build_faulty(self.chance.choice(FAILURES), STORE_FAILED)
 
-    def _faulty(self, action: str, statuses: tuple[int, ...]) -> None:
+    def _build_faulty(self, action: str, status: int) -> None:
         sources = self._chosen()
-        after = self._after(sources)
-        done = run(self._command(sources), self.output, arm=f"{action} {self.chance.randint(1, 200)} {self.index}")
+        if self._is_refused(sources):
+            self._faulty(self._command(sources), self.published, action, (status, SHRUNK))
+        else:
+            self._faulty(self._command(sources), self._after(sources), action, (status, 0))
+
+    def _faulty(self, command: list[str], after: Texts | None, action: str, statuses: Sequence[int]) -> None:
+        done = self.runner.run(command, arm=f"{action} {self.chance.randint(1, 200)} {self.index}")
         if done.status not in statuses:
-            raise SweptWrongError(f"with {action} a build ended with {done.status}: {done.printed}")
-        if done.status == 0 or self._holds(after):
+            raise SweptWrongError(f"with {action} {command} ended with {done.status}: {done.printed}")
+        if after is not None and (done.status == 0 or self._holds(after)):
             self.published = after
         self._check(self.published)
+
+    def _without_one(self) -> tuple[str, Texts] | None:
+        """A document that is published, and what is without it."""
+        if self.published is None or not any(self.published.values()):
+            return None
+        names = sorted((source, path) for source, pages in self.published.items() for path in pages)
+        source, path = self.chance.choice(names)
+        left = {other: dict(pages) for other, pages in self.published.items()}
+        del left[source][path]
+        return f"{source}/{path}", left
+
+    def remove(self) -> None:
+        """Remove a document that its source still has."""
+        if (found := self._without_one()) is not None:
+            name, self.published = found
+            with indexes.opened(self.index) as pipeline:
+                changing.remove(pipeline, [name])
+            self._check(self.published)
+
+    def tag(self) -> None:
+        """Give what is served a name."""
+        if self.published is not None:
+            name = self.chance.choice(TAGS)
+            generations.tag(self.index, name, move=True)
+            self.tagged[name] = self.published
+            self._check_tags()
+
+    def untag(self) -> None:
+        """Take a name away."""
+        if self.tagged:
+            name = self.chance.choice(sorted(self.tagged))
+            generations.untag(self.index, name)
+            del self.tagged[name]
+            self._check_tags()
+
+    def roll_back(self) -> None:
+        """Serve again what a tag names."""
+        if self.tagged:
+            name = self.chance.choice(sorted(self.tagged))
+            generations.roll_back(self.index, name)
+            self.published = self.tagged[name]
+            self._check(self.published)
+
+    def changed_killed(self) -> None:
+        """Remove a document or roll back, and be killed at some call."""
+        self._changed_faulty(self.chance.choice(KILLS), -signal.SIGKILL)
+
+    def changed_failing(self) -> None:
+        """Remove a document or roll back on a disk that fails at some call."""
+        self._changed_faulty(self.chance.choice(FAILURES), STORE_FAILED)
+
+    def _changed_faulty(self, action: str, status: int) -> None:
+        if self.tagged and self.chance.random() < 0.5:
+            name = self.chance.choice(sorted(self.tagged))
+            command, after = ["rollback", name], self.tagged[name]
+        elif (found := self._without_one()) is not None:
+            name, after = found
+            command = ["remove", name]
+        else:
+            return
+        self._faulty([*command, "--index", str(self.index)], after, action, (status, 0))
 
     def collect(self) -> None:
         """Let all generations be old, and build."""
@@ -197,23 +314,36 @@ class Model:
 
     def _holds(self, texts: Texts) -> bool:
         try:
-            return not _difference(indexes.open_pipeline(self.index), texts)
+            with indexes.opened(self.index) as pipeline:
+                return not _difference(pipeline, texts)
         except IndexNotFound:
             return False
 
     def _check(self, texts: Texts | None) -> None:
         """The index holds exactly the dictionary."""
         try:
-            pipeline = indexes.open_pipeline(self.index)
-            pipeline.index.snapshot.verify()
+            with indexes.opened(self.index) as pipeline:
+                pipeline.index.snapshot.verify()
+                if texts is None:
+                    raise SweptWrongError("there is an index that nobody published")
+                if difference := _difference(pipeline, texts):
+                    raise SweptWrongError(difference)
         except IndexNotFound:
             if texts is not None:
                 raise SweptWrongError("there is no index any more") from None
             return
-        if texts is None:
-            raise SweptWrongError("there is an index that nobody published")
-        if difference := _difference(pipeline, texts):
-            raise SweptWrongError(difference)
+        self._check_tags()
+
+    def _check_tags(self) -> None:
+        """Each tag names exactly what was published when it was given."""
+        found = {tag: row.generation for row in generations.listed(self.index) for tag in row.tags}
+        if set(found) != set(self.tagged):
+            raise SweptWrongError(f"the index has the tags {sorted(found)}, not {sorted(self.tagged)}")
+        for name, texts in self.tagged.items():
+            former = LocalIndex.at(self.index, found[name])
+            with indexes.opened(self.index) as pipeline:
+                if difference := _difference(pipeline.over(former), texts):
+                    raise SweptWrongError(f"tag {name}: {difference}")
 
 
 def _difference(pipeline: Pipeline, texts: Texts) -> str:
@@ -225,6 +355,8 @@ def _difference(pipeline: Pipeline, texts: Texts) -> str:
     for name, word in expected.items():
         if word not in pipeline.index.text(found[name]):
             return f"{name} does not have {word}"
+    if not expected:
+        return ""
     # One question of all, because a search costs more than the rest: for what changed last.
     name = max(expected, key=lambda name: (len(expected[name]), expected[name]))
     hits = pipeline.search(expected[name], lexical=True).hits
@@ -238,18 +370,18 @@ def main() -> None:
     """Do ``sample`` steps, and print counts and what went wrong."""
     share = msgspec.json.decode(sys.argv[1], type=Share)
     scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    app.command()
     root = Path(tempfile.mkdtemp(prefix="clockify-rag-", dir=scratch))
     seed = share.seed + share.number
-    model = Model(root, seed)
     wrong: list[str] = []
-    try:
-        for _ in range(share.sample // share.workers):
-            model.step()
-    except SweptWrongError as failure:
-        wrong.append(f"seed {seed}, after {len(model.done)} steps, the last {model.done[-5:]}: {failure}")
+    with Runner(share.sweeper, root / "output") as runner:
+        model = Model(root, runner, seed)
+        try:
+            for _ in range(share.sample // share.workers):
+                model.step()
+        except SweptWrongError as failure:
+            wrong.append(f"seed {seed}, after {len(model.done)} steps, the last {model.done[-5:]}: {failure}")
     shutil.rmtree(root)
-    counts = {"steps": len(model.done), **Counter(model.done)}
+    counts = {"steps": len(model.done), "refused": model.refused, **Counter(model.done)}
     print(json.dumps({"operation": "model", "counts": counts, "wrong": wrong}))
 
 

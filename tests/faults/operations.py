@@ -60,6 +60,8 @@ class Operation(msgspec.Struct, frozen=True):
     """The files, below the index, whose bytes are part of what it answers, beside the questions."""
     mended: Command = ()
     """What must come before a further build where the operation was lost."""
+    newer: bool = False
+    """Whether the engine takes itself for one of the next format, and whether it published is told by the generation's number."""
 
 
 _REPAIR: Command = ("repair", "{changed}", "--index", "{index}")
@@ -84,6 +86,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "restore", "archived", ("restore", "{folder}/archive", "--index", "{folder}/restored"), judged="restored"
     ),
     Operation("restore in place", "archived", ("restore", "{folder}/archive", "--replace", "--index", "{index}")),
+    Operation("migrate", "updated", ("migrate", "--index", "{index}"), after="changed", newer=True),
     Operation("gc", "aged", ("gc", "--index", "{index}")),
 )
 

@@ -1,8 +1,7 @@
-"""One worker of the sweep: ``sweeper python -m faults.sweeping``; lines of JSON in, what was found out.
+"""One worker of the sweep: ``python -m faults.sweeping``; a share in JSON in, what was found out.
 
-An interpreter is started once; each point forks it, and the child arms the sweeper, which traces this process and all that
-it starts. What is left of the index is judged here, in one process that lives as long as the sweep, because that is how long an
-index's readers live: damage that kills whoever reads it ends the sweep.
+Commands run in children of another process (``running``). What they leave of the index is judged here, in one process that lives as
+long as the sweep, because that is how long an index's readers live: damage that kills whoever reads it ends the sweep.
 """
 
 from __future__ import annotations
@@ -15,15 +14,14 @@ import shutil
 import signal
 import sys
 import tempfile
-import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from clockify_rag import cli
+from clockify_rag import _core
 from clockify_rag.cli import app
 from clockify_rag.errors import IndexCorrupt, IndexNotFound
 from faults import indexes
@@ -42,19 +40,23 @@ from faults.operations import (
     damage,
     runnable,
 )
-
-CONTROL = 1023
-"""The descriptor that the sweeper listens to."""
+from faults.running import Outcome, Runner
 
 KILLS = ("kill-before", "kill-after", "torn")
 FAILURES = ("enospc", "enospc-sticky", "eio", "eio-sticky", "eio-after", "edquot", "eintr", "short")
+ALIKE = ("edquot", "eintr")
+"""What a program meets as it meets ENOSPC, or by asking again."""
+
+RARELY = 4
+"""Of so many calls one fails in those ways, the first chosen at random."""
+
 HALVED = ("torn", "short")
 """What can only happen to a call that writes bytes."""
 
 LAST_CALLS = 24
 """About as many calls publish a generation."""
 
-UNCHANGING = ("gc",)
+UNCHANGING = ("gc", "migrate")
 """Operations that change no answer."""
 
 MAXIMUM_WRONG = 5
@@ -78,88 +80,34 @@ class Point(msgspec.Struct, frozen=True):
     """The place in the sources that is reached, instead of a call."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """How a command ended."""
-
-    status: int
-    hit: bool
-    calls: int
-    printed: str
-    call: int = -1
-    """The number of the system call that failed."""
-
-
 class SweptWrongError(AssertionError):
     """An index is not as it was before or after."""
 
 
-def order(text: str) -> int:
-    """Give an order to the sweeper and return its reply."""
-    return os.write(CONTROL, text.encode())
-
-
-def run(arguments: Sequence[str], output: Path, arm: str = "", record: str = "", failpoint: str = "") -> Outcome:
-    """Run a command in a child, with one of its calls failing."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(descriptor, 1)
-            os.dup2(descriptor, 2)
-            if record:
-                order(f"record {record}")
-            if arm:
-                order(f"arm {arm}")
-            if failpoint:
-                _reach(failpoint)
-            status = cli.run(list(arguments))
-            sys.stdout.flush()
-        except BaseException:  # noqa: BLE001 - the child is to end here, whatever comes
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    _, ended = os.waitpid(child, 0)
-    call, calls = (_hit(), order("count")) if arm else (-1, 0)
-    if arm or record:
-        order("end")
-    return Outcome(os.waitstatus_to_exitcode(ended), call >= 0, calls, output.read_text(errors="replace"), call)
-
-
-def _hit() -> int:
-    try:
-        return order("hit")
-    except OSError:
-        # -1 as the reply: no call failed.
-        return -1
-
-
-def _reach(failpoint: str) -> None:
-    """Let the process die where it reaches a place in the sources; in the core also fail, as ``name=fail``."""
-    os.environ["FAILPOINT"] = failpoint
-
-    def die(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "clockify_rag.failpoint" and arguments == (failpoint,):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(die)
+def _shows_defect(done: Outcome) -> bool:
+    return any(word in done.printed for word in ("Traceback", "panicked", "internal"))
 
 
 class Sweep:
     """The operations' states, prepared once, and the oracle."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, runner: Runner) -> None:
         self.folders = Folders(root)
-        self.output = root / "output"
+        self.runner = runner
         self.known: dict[str, tuple[str | None, str, int]] = {}
         """Of each operation what is answered before and after it, and how many calls it makes."""
         self.final: dict[str, str] = {}
+        self.judged: set[tuple[str, int, bytes]] = set()
+        """Of each operation how a command ended and what it left, byte for byte, where it was right."""
+        self.again = 0
+        """How often that was found again."""
         for name, texts in SOURCES.items():
             indexes.pages(self.folders.source(name), texts)
         known = app.command().commands
         for name, commands in STATES.items():
             if runnable(commands, known):
                 self._prepare(root / "states" / name, commands)
+        self._warm(known)
         self.operations = tuple(
             operation for operation in OPERATIONS if runnable((*STATES[operation.state], operation.command), known)
         )
@@ -176,9 +124,16 @@ class Sweep:
                 self.succeed(self.folders.filled(command))
         shutil.copytree(self.folders.work, state)
 
+    def _warm(self, known: Container[str]) -> None:
+        """Run each command in the process that is forked for all of them."""
+        for operation in OPERATIONS:
+            if runnable((*STATES[operation.state], operation.command), known):
+                self.reset(operation)
+                self.runner.run(self.folders.filled(operation.command), here=True)
+
     def succeed(self, arguments: Sequence[str]) -> Outcome:
         """Run a command that must succeed."""
-        done = run(arguments, self.output)
+        done = self.runner.run(arguments)
         if done.status != 0:
             raise SweptWrongError(f"{arguments} ended with {done.status}: {done.printed}")
         return done
@@ -193,7 +148,7 @@ class Sweep:
         if operation.name not in self.known:
             self.reset(operation)
             before = self.observed(operation)
-            done = run(self.folders.filled(operation.command), self.output, arm=f"eio 0 {self.folders.work}")
+            done = self.run(operation, arm=f"eio 0 {self.folders.work}")
             if done.status != 0:
                 raise SweptWrongError(f"{operation.name} ended with {done.status}: {done.printed}")
             after = self.observed(operation)
@@ -206,6 +161,11 @@ class Sweep:
                 self.rebuild(operation)
                 self.final[operation.after] = indexes.answers(self.folders.work / operation.judged)
         return self.known[operation.name][2]
+
+    def run(self, operation: Operation, arm: str = "", record: str = "", failpoint: str = "") -> Outcome:
+        """Run the command of an operation in a child."""
+        arguments, engine = self.folders.filled(operation.command), _core.FORMAT + operation.newer
+        return self.runner.run(arguments, arm=arm, record=record, failpoint=failpoint, engine=engine)
 
     def observed(self, operation: Operation) -> str | None:
         """What an index answers; ``None`` where there is none. Every byte of it is verified."""
@@ -221,6 +181,8 @@ class Sweep:
             return "damaged"
         files = sorted(index.glob(operation.also)) if operation.also else []
         parts = [found, *(f"{path.name} {path.read_bytes().hex()}" for path in files)]
+        if operation.newer:
+            parts.append((index / "CURRENT").read_text().split()[0])
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def rebuild(self, operation: Operation) -> None:
@@ -229,6 +191,11 @@ class Sweep:
 
     def check(self, operation: Operation, done: Outcome, case: object) -> None:
         """The index is as before or after, as after if success was said, and can be built again; nothing is left to lie."""
+
+        left = operation.name, done.status, indexes.fingerprint(self.folders.work)
+        if left in self.judged and not _shows_defect(done):
+            self.again += 1
+            return
 
         def wrong(what: str) -> SweptWrongError:
             return SweptWrongError(f"{case}: {what}; status {done.status}, printed {done.printed!r}")
@@ -244,7 +211,7 @@ class Sweep:
             raise wrong("success was said, but the old answers are given")
         if done.status not in (0, STORE_FAILED, -signal.SIGKILL):
             raise wrong("the command ended otherwise than it may")
-        if any(word in done.printed for word in ("Traceback", "panicked", "internal")):
+        if _shows_defect(done):
             raise wrong("a defect shows")
         try:
             if operation.mended and found == before:
@@ -256,8 +223,9 @@ class Sweep:
         if indexes.answers(index) != self.final[operation.after]:
             raise wrong("the further build answers otherwise")
         indexes.verify(index)
-        if left := indexes.leftovers(index):
-            raise wrong(f"the further build leaves {sorted(left)}")
+        if leftovers := indexes.leftovers(index):
+            raise wrong(f"the further build leaves {sorted(leftovers)}")
+        self.judged.add(left)
 
     def sweep(self, point: Point) -> bool:
         """Try one point; return whether its faults came about.
@@ -269,7 +237,7 @@ class Sweep:
         self.learn(operation)
         self.reset(operation)
         arm = f"{point.action} {point.call} {self.folders.work}"
-        done = run(self.folders.filled(operation.command), self.output, arm=arm, failpoint=point.failpoint)
+        done = self.run(operation, arm=arm, failpoint=point.failpoint)
         if point.failpoint:
             return self._passed(operation, point, done)
         hit = done.hit
@@ -283,7 +251,7 @@ class Sweep:
             action, call = point.second
             index = f"{{folder}}/{operation.judged}"
             recovery = self.folders.filled(("build", f"{{{operation.after}}}", "--index", index))
-            again = run(recovery, self.output, arm=f"{action} {call} {self.folders.work}")
+            again = self.runner.run(recovery, arm=f"{action} {call} {self.folders.work}")
             hit = hit and again.hit
             if again.status == 0:
                 self._check_recovered(operation, point)
@@ -311,6 +279,9 @@ class Sweep:
         """After a fault in the recovery a third state may be served, that of the recovery's source."""
         before, after, calls = self.known[operation.name]
         index = self.folders.work / operation.judged
+        if (operation.name, done.status, indexes.fingerprint(self.folders.work)) in self.judged:
+            self.again += 1
+            return
         try:
             answers = indexes.answers(index)
         except IndexNotFound:
@@ -340,11 +311,12 @@ def points_of(sweep: Sweep, operation: Operation, writes: frozenset[int], compou
         seed: of the choice of those.
     """
     calls = sweep.learn(operation)
+    chance = random.Random(seed)
     for action in (*KILLS, *FAILURES):
-        for call in range(1, calls + 1):
+        step = RARELY if action in ALIKE else 1
+        for call in range(1 + chance.randrange(step), calls + 1, step):
             if action not in HALVED or call in writes:
                 yield Point(operation.name, action, call)
-    chance = random.Random(seed)
     for _ in range(compound):
         action = chance.choice(KILLS[:2])
         # What a build recovers from early it takes about as many calls for as a build takes.
@@ -361,7 +333,7 @@ def writes_of(sweep: Sweep, operation: Operation) -> frozenset[int]:
     sweep.reset(operation)
     record = sweep.folders.root / "record"
     arm = f"eio 0 {sweep.folders.work}"
-    run(sweep.folders.filled(operation.command), sweep.output, arm=arm, record=str(record))
+    sweep.run(operation, arm=arm, record=str(record))
     entered = []
     for line in record.read_text().splitlines():
         moment, _, name, result, *_ = line.split("\t")
@@ -386,6 +358,8 @@ class Share(msgspec.Struct, frozen=True):
     """The places in the sources in place of the calls."""
     core: bool = False
     """Also those of the core, each of which also fails."""
+    sweeper: str = ""
+    """The program that lets calls fail."""
 
 
 def sampled(points: list[Point], share: Share, calls: int) -> list[Point]:
@@ -411,6 +385,7 @@ def swept(sweep: Sweep, name: str, points: Sequence[Point]) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     missed: list[str] = []
+    began = sweep.again
     for point in points:
         kind = "failpoint" if point.failpoint else "compound" if point.second else point.action
         try:
@@ -423,6 +398,8 @@ def swept(sweep: Sweep, name: str, points: Sequence[Point]) -> dict[str, Any]:
         counts[kind if hit else "missed"] += 1
         if not hit:
             missed.append(point.failpoint or f"{point.action} {point.call}")
+    if sweep.again > began:
+        counts["judged before"] = sweep.again - began
     return {"operation": name, "counts": counts, "wrong": wrong, "missed": missed}
 
 
@@ -430,10 +407,11 @@ def main() -> None:
     """Sweep a share, and print a line for each operation: points that came about, and what went wrong."""
     share = msgspec.json.decode(sys.argv[1], type=Share)
     scratch = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    # Imported before the first fork, so that no child has to.
-    app.command()
-    with tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root:
-        sweep = Sweep(Path(root))
+    with (
+        tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root,
+        Runner(share.sweeper, Path(root) / "output") as runner,
+    ):
+        sweep = Sweep(Path(root), runner)
         if share.failpoints:
             print(json.dumps(swept(sweep, "failpoints", failpoints_of(share)[share.number :: share.workers])))
             return

@@ -74,6 +74,8 @@ while not (index.parent / "stop").exists():
     for asked in (pipeline, indexes.open_pipeline(index)):
         result = asked.search("the word of the day")
         print(json.dumps([result.generation, sorted({hit.chunk.text for hit in result.hits})]), flush=True)
+    # A moment for the builder, where cores are few.
+    time.sleep(0.002)
 """
 
 

@@ -5,14 +5,21 @@ The whole is ``make faults``; ``FAULT_SEED`` chooses another sample.
 
 from __future__ import annotations
 
+import random
 import re
+import shutil
+import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from clockify_rag.cli import app
-from faults import sweeping
-from faults.conftest import MORE, SEED, Sweeper
-from faults.operations import CORE_FAILPOINTS, FAILPOINTS, OPERATIONS
+from clockify_rag.errors import IndexCorrupt
+from faults import indexes, sweeping
+from faults.conftest import MORE, SEED, Sweeper, World
+from faults.operations import CORE_FAILPOINTS, FAILPOINTS, OPERATIONS, damage
+from faults.processes import COMMAND, run
 
 
 def test_a_sample_of_the_faults_of_every_operation(sweeper: Sweeper) -> None:
@@ -50,11 +57,34 @@ def test_the_count_is_one_over_threads_and_children(sweeper: Sweeper) -> None:
         assert status == (0 if at in (0, 10) else 128 + 9)
 
 
+@pytest.mark.slow
+def test_a_repair_that_was_interrupted_is_repaired(sweeper: Sweeper, world: World) -> None:
+    """Killed at moments from its first call to its last, and the repair after it too; the one after these ends it."""
+    index = sweeper.folder / "index"
+    repair = (*COMMAND, "repair", str(world.pages), "--index", str(index))
+    calls, chance = 140, random.Random(SEED)
+    for at in [*range(1, calls, 24), chance.randint(1, calls)]:
+        shutil.rmtree(index, ignore_errors=True)
+        shutil.copytree(world.index, index)
+        damage(index)
+        with pytest.raises(IndexCorrupt):
+            indexes.verify(index)
+        statuses = [sweeper.status(*repair, arm=f"{action} {at} {index}") for action in ("kill-before", "torn", "eio")]
+        assert statuses[0] == 128 + signal.SIGKILL, (SEED, at)
+        assert set(statuses[1:]) <= {0, 4, 128 + signal.SIGKILL}, (SEED, at)
+        assert run("repair", world.pages, "--index", index).status == 0
+        assert indexes.answers(index) == world.before, (SEED, at)
+        indexes.verify(index)
+        indexes.build(index, world.pages)
+        assert indexes.leftovers(index) == set(), (SEED, at)
+
+
 def test_a_kill_at_every_named_place(sweeper: Sweeper) -> None:
     """Those in Python; ``make faults`` comes by those in the core."""
     (found,) = sweeper.run("faults.sweeping", sweeping.Share(number=0, workers=1, seed=SEED, failpoints=True))
     assert found["wrong"] == []
-    assert found["counts"] == {"failpoint": len(FAILPOINTS)}
+    assert found["counts"]["failpoint"] == len(FAILPOINTS)
+    assert found["missed"] == []
 
 
 def test_every_named_place_is_swept() -> None:

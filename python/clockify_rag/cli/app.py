@@ -330,6 +330,9 @@ def ask(
     fail_on_refusal: Annotated[
         bool, typer.Option("--fail-on-refusal", help="End with status 7 if the documentation does not say.")
     ] = False,
+    check_determinism: Annotated[
+        bool, typer.Option("--check-determinism", help="Ask twice, and end with status 8 if the answers differ.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question with citations, or refuse."""
@@ -346,6 +349,7 @@ def ask(
             generator=generator,
             model=model,
             fail_on_refusal=fail_on_refusal,
+            check_determinism=check_determinism,
             as_json=as_json,
         )
     )
@@ -358,17 +362,43 @@ def explain(
         str | None,
         typer.Argument(
             metavar="[CHUNK|DOCUMENT]",
-            help="Id of a chunk, or a page: why this one stands where it stands.",
+            help="Id of a chunk, or a page: its BM25F too, whether it was found or not.",
             show_default=False,
         ),
     ] = None,
     index: IndexFolder = None,
+    top_k: TopK = None,
+    filters: Filters = None,
+    lexical: Lexical = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell why hits stand where they stand."""
-    from clockify_rag.cli import asking
+    """Tell why hits stand where they stand, and what each limit cut."""
+    from clockify_rag.cli import explaining
 
-    asking.explain(question, target, index=index, as_json=as_json)
+    explaining.explain(
+        question, target, index=index, top_k=top_k, filters=filters or [], lexical=lexical, as_json=as_json
+    )
+
+
+@app.command("why-not", cls=PlainCommand)
+def why_not(
+    question: Question,
+    document: Annotated[
+        str,
+        typer.Argument(metavar="DOCUMENT", help="Id, path, source/path or address of the page.", show_default=False),
+    ],
+    index: IndexFolder = None,
+    top_k: TopK = None,
+    filters: Filters = None,
+    lexical: Lexical = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell where a page was lost on the way into an answer, by how much, and what would bring it in."""
+    from clockify_rag.cli import explaining
+
+    explaining.why_not(
+        question, document, index=index, top_k=top_k, filters=filters or [], lexical=lexical, as_json=as_json
+    )
 
 
 @app.command("eval", cls=PlainCommand)

@@ -1,9 +1,11 @@
-"""``search``, ``ask`` and ``explain``."""
+"""``search`` and ``ask``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from clockify_rag import errors
 from clockify_rag.cli import opening, output
@@ -11,13 +13,15 @@ from clockify_rag.contracts import Answer, Failure
 
 if TYPE_CHECKING:
     from clockify_rag.index import LocalIndex
-    from clockify_rag.pipeline import Pipeline
 
 KINDS: Final = ("text", "list", "table", "code", "hub")
 """The kinds of chunks."""
 
 REFUSED: Final = 7
 """The exit status of a refusal, for those who ask for it."""
+
+DIFFERENT: Final = 8
+"""The exit status where the same question was answered in two ways."""
 
 
 def search(
@@ -65,6 +69,7 @@ def ask(
     generator: str | None,
     model: str | None,
     fail_on_refusal: bool,
+    check_determinism: bool,
     as_json: bool,
 ) -> int:
     """Print the answer to ``question`` and return the exit status."""
@@ -79,21 +84,41 @@ def ask(
     )
     retrieval = configuration.settings.retrieval
     pipeline = opening.pipeline(configuration)
-    answer = pipeline.ask(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
+
+    def answered() -> Answer:
+        return pipeline.ask(opening.typed(question), top_k=retrieval.top_k, filters=wanted, lexical=retrieval.lexical)
+
+    answer = answered()
+    same = _same(answer, answered()) if check_determinism else None
     if wanted and not answer.hits:
         tell_unknown(pipeline.index, wanted)
     output.note_degraded(answer.degraded)
     if as_json:
         fields = output.answer_fields(answer)
-        output.print_json(fields if answer.failure is None else {**fields, "error": answer.failure})
+        if answer.failure is not None:
+            fields["error"] = answer.failure
+        if same is not None:
+            fields["deterministic"] = same
+        output.print_json(fields)
     else:
         _print_answer(output.Printer(), answer)
+    if same is not None:
+        output.note(f"asked twice: the answers {'are equal' if same else 'differ'}")
+    if answer.incomplete:
+        output.note("the answer is incomplete: it broke off")
     if answer.failure is not None:
         output.note(f"error: {answer.failure.message}")
         if answer.failure.hint:
             output.note(f"hint: {answer.failure.hint}")
         return _status(answer.failure)
+    if same is False:
+        return DIFFERENT
     return REFUSED if answer.refused and fail_on_refusal else 0
+
+
+def _same(answer: Answer, again: Answer) -> bool:
+    """Say whether two answers are equal but for what they took."""
+    return msgspec.structs.replace(answer, timings_ms={}) == msgspec.structs.replace(again, timings_ms={})
 
 
 def tell_unknown(
@@ -123,26 +148,6 @@ def tell_unknown(
                 output.note(f"hint: there are: {there}")
 
 
-def explain(question: str, target: str | None, *, index: str | None, as_json: bool) -> None:
-    """Print why hits stand where they stand."""
-    configuration = opening.load(("index.path", "--index", index))
-    explanation = _explanation(opening.pipeline(configuration), opening.typed(question), target)
-    if as_json:
-        output.print_json(explanation)
-    else:
-        print_tree(output.Printer(), explanation)
-
-
-def _explanation(pipeline: Pipeline, question: str, target: str | None) -> dict[str, Any]:
-    """Explain the hits, and the chunk ``target``, or every chunk of the page that it names."""
-    if target is None:
-        return pipeline.explain(question)
-    if pipeline.index.chunk(target) is not None:
-        return pipeline.explain(question, target)
-    chunks = pipeline.index.chunks(pipeline.index.find(opening.typed(target)).id)
-    return pipeline.explain(question, *(chunk.id for chunk in chunks))
-
-
 def print_tree(printer: output.Printer, value: Mapping[str, Any], indent: int = 0) -> None:
     """Print nested values as indented lines ``name: value``."""
     margin = "  " * indent
@@ -156,19 +161,11 @@ def print_tree(printer: output.Printer, value: Mapping[str, Any], indent: int = 
                 printer.line(f"{margin}  {number}.")
                 print_tree(printer, item if isinstance(item, Mapping) else {"value": item}, indent + 2)
         else:
-            printer.line(f"{margin}{name}: {_scalar(inner)}")
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(_scalar(item) for item in value)
-    return "-" if value is None else output.one_line(str(value))
+            printer.line(f"{margin}{name}: {output.scalar(inner)}")
 
 
 def _print_answer(printer: output.Printer, answer: Answer) -> None:
-    if answer.failure is not None:
+    if answer.failure is not None and not answer.answer:
         output.print_hits(printer, answer.hits)
         return
     for line in answer.answer.splitlines():
@@ -178,8 +175,8 @@ def _print_answer(printer: output.Printer, answer: Answer) -> None:
     for citation in answer.citations:
         printer.line(f"[{citation.marker}] {output.one_line(output.citation_place(citation))}", "cyan")
         printer.line(f'    "{output.one_line(citation.quote)}"')
-    if answer.refused and answer.hits:
-        output.note(f"refused: {answer.reason}; clockify-rag search prints the pages that come nearest")
+    if answer.refused:
+        output.note(f"refused: {answer.reason}")
     if answer.sent_to:
         output.note(f"the question was sent to {', '.join(answer.sent_to)}")
 

@@ -47,8 +47,11 @@ def remove(documents: Sequence[str], *, sources: Sequence[str], purge: bool, ind
 
 def _print_purge(printer: output.Printer, purge: Purge) -> None:
     printer.line(f"wrote {purge.segments:,} segments anew, cleared {purge.cache_bytes:,} bytes of cached embeddings")
-    for name in purge.sites:
-        printer.line(f"removed the raw pages of {output.one_line(name)}: the next crawl fetches them again")
+    if purge.sites:
+        sites = ", ".join(map(output.one_line, purge.sites))
+        printer.line(
+            f"removed {purge.raw_pages:,} raw pages of {sites}: the next crawl fetches again what is still there"
+        )
     for old, new in purge.rewritten:
         printer.line(f"generation {old} is now generation {new}")
     if purge.removed:

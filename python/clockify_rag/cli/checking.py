@@ -178,12 +178,16 @@ def _languages_without_vectors(pipeline: Pipeline, pages: Sequence[Document]) ->
 
 def _check_servers() -> Check:
     settings = config.load().settings
+    writing, embedding = settings.generation, settings.embedding
+    fallbacks = [typed.partition(":")[0] for typed in writing.fallbacks]
+    asking = (
+        ("generator", writing.generator, writing.url),
+        *(("fallback", name, writing.url if name == writing.generator else None) for name in fallbacks),
+        ("embedder", embedding.embedder, embedding.url),
+    )
     hosts = sorted(
-        f"{field} {name} asks {config.masked('url', table.url) or 'its default address'}"
-        for field, name, table in (
-            ("generator", settings.generation.generator, settings.generation),
-            ("embedder", settings.embedding.embedder, settings.embedding),
-        )
+        f"{field} {name} asks {config.masked('url', url) or 'its default address'}"
+        for field, name, url in asking
         if name in ASKING_SERVERS
     )
     if not hosts:

@@ -47,6 +47,15 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+def scalar(value: Any) -> str:
+    """Return a value of a record as people read it, on one line."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(scalar(item) for item in value)
+    return "-" if value is None else one_line(str(value))
+
+
 def json_line(value: Mapping[str, Any]) -> str:
     """Return ``value`` after the schema's version as one line of JSON."""
     text = msgspec.json.encode({"schema": SCHEMA, **value}).decode()
@@ -202,8 +211,12 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "generation": answer.generation,
         "generator": answer.generator,
         "failure": answer.failure,
+        "incomplete": answer.incomplete,
         "degraded": answer.degraded,
         "quotes_removed": answer.quotes_removed,
+        "searched": answer.searched,
+        "nearest": answer.nearest,
+        "trace": answer.trace,
         "sent_to": answer.sent_to,
         "timings_ms": answer.timings_ms,
     }

@@ -17,7 +17,7 @@ import re
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Self
 
@@ -237,6 +237,26 @@ class PageStore:
         self._rewrite()
         self._sweep()
 
+    def keep(self, urls: Container[str]) -> int:
+        """Forget all addresses but these, and every content that none of them has; durable when this returns.
+
+        Returns:
+            How many contents are gone.
+
+        Raises:
+            StoreError: something cannot be written or removed.
+        """
+        self.records = {
+            url: record if not record.target or record.target in urls else msgspec.structs.replace(record, target="")
+            for url, record in self.records.items()
+            if url in urls
+        }
+        self._rewrite()
+        try:
+            return self._remove_unnamed()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def body(self, record: Record) -> bytes | None:
         """Return the content of a page as the server sent it; ``None`` where it is not kept, or no longer whole."""
         if not re.fullmatch("[0-9a-f]{32}", record.body):
@@ -328,12 +348,21 @@ class PageStore:
 
     def _sweep(self) -> None:
         """Remove the bodies that no record names. One that cannot be removed now is tried again after the next crawl."""
-        named = {record.body for record in self.records.values()}
         with contextlib.suppress(OSError):
-            for folder in (self.folder / _BODIES).iterdir():
-                for file in folder.iterdir():
-                    if file.name not in named:
-                        file.unlink()
+            self._remove_unnamed()
+
+    def _remove_unnamed(self) -> int:
+        named = {record.body for record in self.records.values()}
+        removed = 0
+        bodies = self.folder / _BODIES
+        for folder in bodies.iterdir() if bodies.is_dir() else ():
+            unnamed = [file for file in folder.iterdir() if file.name not in named]
+            for file in unnamed:
+                file.unlink()
+            if unnamed:
+                _flush_folder(folder)
+            removed += len(unnamed)
+        return removed
 
     def _unwritable(self, error: OSError) -> StoreError:
         return StoreError(

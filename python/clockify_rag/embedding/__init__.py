@@ -107,6 +107,13 @@ class Counter(Protocol):
         """Return the number of tokens of each text."""
 
 
+@lru_cache(maxsize=4)
+def _opened(path: str) -> _core.StaticEmbedder:
+    from clockify_rag import _core
+
+    return _core.StaticEmbedder(path)
+
+
 class StaticEmbedder:
     """The default: a table of one vector per token, averaged in the core. English only.
 
@@ -126,10 +133,8 @@ class StaticEmbedder:
 
     @cached_property
     def core(self) -> _core.StaticEmbedder:
-        """The core's embedder, which a snapshot can use without the interpreter. Opens the table."""
-        from clockify_rag import _core
-
-        return _core.StaticEmbedder(shipped_model() if self._path is None else self._path)
+        """The core's embedder, which a snapshot can use without the interpreter. Opens the table, the shipped one once."""
+        return _opened(shipped_model() if self._path is None else self._path)
 
     @property
     def dimension(self) -> int:
@@ -147,6 +152,10 @@ class StaticEmbedder:
     def embed_questions(self, texts: Sequence[str]) -> Vectors:
         """Return the same for questions, which the table does not tell from passages."""
         return self.core.embed(texts)
+
+    def similarities(self, text: str, others: Sequence[str]) -> list[float]:
+        """Return the cosine of ``text`` with each of ``others``; 0 where either has no known token."""
+        return self.core.similarities(text, others)
 
 
 def embedded_rows(embedder: Embedder, texts: Sequence[str]) -> bytes:

@@ -1,5 +1,7 @@
-"""What the generators that ask a chat model share. They read a stream, so that every deadline is seen to hold while the
-model writes.
+"""What all generators that ask a chat model share: the chat, what is taken out of the answer, when it is given up.
+
+The answer is read as a stream, so that every deadline is seen to hold while the model writes, and hanging up in its middle is seen by
+the model's server.
 """
 
 from __future__ import annotations
@@ -8,77 +10,103 @@ import contextlib
 import secrets
 from collections.abc import Generator as Generating
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-import msgspec
-
-from clockify_rag._http import ModelServer, error_text
+from clockify_rag import prompts
+from clockify_rag._http import Deadlines
 from clockify_rag.contracts import Context, Draft, Failure, Query
-from clockify_rag.errors import BackendError
-from clockify_rag.generation.prompting import mark, prompt, rules, where
+from clockify_rag.errors import BackendBadResponse, BackendError, BackendRejected
+from clockify_rag.generation import prompting
+from clockify_rag.generation.breaker import CircuitBreaker
+from clockify_rag.generation.thinking import ThinkingFilter
+
+Messages = list[dict[str, str]]
+"""A chat: for each message its ``role`` and its ``content``."""
+
+LENGTH = "length"
+"""The reason to end that says that the text was cut."""
 
 
 class ChatGenerator:
-    """What the generators that ask a chat model share. Subclasses say how a request and a line of the stream look.
+    """What the generators that ask a chat model share. Subclasses say how a model is asked (``_ask``) and called (``described``).
 
     Args:
-        server: where the model is.
         model: its name.
         secret: of the prompt's markers; kept beside the index. Without it one is drawn for this object.
         maximum_words: what the model is told not to exceed.
         max_tokens: after which the model is stopped.
         options: further fields of the request's options, of the server's own kind; ``None`` leaves a field out.
+        prompt: a file with the rules, in place of the package's ``prompts/answer.txt``.
+        starts_thinking: whether the model's text begins within a thinking part, without the tag that opens it.
+        breaker: what keeps from asking a server that failed several times in a row; by default one of this generator's own.
     """
+
+    component: ClassVar[str]
+    """The name by which it is chosen."""
 
     def __init__(
         self,
-        server: ModelServer,
         model: str,
         *,
         secret: bytes | None = None,
         maximum_words: int = 200,
         max_tokens: int = 1024,
         options: Mapping[str, Any] | None = None,
+        prompt: str | None = None,
+        starts_thinking: bool = False,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         self.model = model
-        self.server = server
         self.maximum_words = maximum_words
         self.max_tokens = max_tokens
         self.options = dict(options or {})
+        self.starts_thinking = starts_thinking
+        self.breaker = CircuitBreaker(self.described) if breaker is None else breaker
+        self._rules = prompts.read("answer", prompt)
         self._secret = secrets.token_bytes(32) if secret is None else secret
 
     @property
-    def sent_to(self) -> tuple[str, ...]:
-        """The server's host, unless it is this machine."""
-        return self.server.sent_to
+    def name(self) -> str:
+        """Which model, as caches and traces name it."""
+        return f"{self.component}:{self.model}"
 
-    def messages(self, query: Query, context: Context) -> list[dict[str, str]]:
+    @property
+    def described(self) -> str:
+        """How messages begin that speak of it."""
+        return f"The model {self.model!r}"
+
+    @property
+    def sent_to(self) -> tuple[str, ...]:
+        """Hosts other than this machine that see questions and passages."""
+        return ()
+
+    @property
+    def prompt_version(self) -> str:
+        """32 hexadecimal digits that change whenever other messages would be made of the same question and passages."""
+        return prompting.version(self._rules)
+
+    def messages(self, query: Query, context: Context) -> Messages:
         """Return the chat that is sent: the rules, then the passages and the question."""
         ids = [hit.chunk.id for hit in context.hits]
-        texts = [query.question, *context.texts, *(where(hit) for hit in context.hits)]
-        code = mark(self._secret, context.generation, query.question, ids, texts)
-        text = rules().replace("{mark}", code).replace("{words}", str(self.maximum_words))
-        return [{"role": "system", "content": text}, {"role": "user", "content": prompt(query, context, code)}]
+        texts = [query.question, *context.texts, *(prompting.where(hit) for hit in context.hits)]
+        code = prompting.mark(self._secret, context.generation, query.question, ids, texts)
+        form = prompting.form(query.kind)
+        rules = self._rules.fill(mark=code, words=str(self.maximum_words), form=form)
+        return _chat(rules, prompting.prompt(query, context, code))
 
     def stream(self, query: Query, context: Context) -> Iterator[str]:
-        """Yield the answer's text as it is written.
+        """Yield the answer's text as it is written. Closing the stream hangs up.
 
         Raises:
-            BackendError: the server failed; what was yielded before is incomplete.
+            BackendError: the model failed; what was yielded before is incomplete.
         """
-        written = False
-        with contextlib.closing(self._stream(self.messages(query, context))) as pieces:
-            for piece in pieces:
-                written = written or bool(piece.strip())
-                yield piece
-        if not written:
-            raise self.server.bad_response("answered without any text")
+        yield from self._written(self.messages(query, context), self.max_tokens)
 
     def generate(self, query: Query, context: Context) -> Draft:
         """Return the whole answer, or what there is of it when the stream breaks off after its beginning.
 
         Raises:
-            BackendError: the server failed before it wrote anything.
+            BackendError: the model failed before it wrote anything.
         """
         pieces: list[str] = []
         failure: Failure | None = None
@@ -91,29 +119,63 @@ class ChatGenerator:
         text = "".join(pieces).strip()
         return Draft(text=text, incomplete=failure is not None, failure=failure, sent_to=self.sent_to)
 
-    def _stream(self, messages: list[dict[str, str]]) -> Generating[str]:
+    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
+        """Return the model's text for a purpose other than an answer.
+
+        Args:
+            system: the rules.
+            user: what they are applied to; role tokens in it are made harmless, as those of passages are.
+            seconds: how long all of it may take.
+            maximum_tokens: after which the model is stopped; a text that reaches them is returned as it is.
+
+        Raises:
+            BackendError: the model failed, wrote nothing, or took longer than ``seconds``.
+        """
+        deadlines = Deadlines(connect=seconds, first=seconds, between=seconds, total=seconds)
+        messages = _chat(system, prompting.without_role_tokens(user))
+        return "".join(self._written(messages, maximum_tokens, deadlines)).strip()
+
+    def _written(self, messages: Messages, maximum_tokens: int, deadlines: Deadlines | None = None) -> Generating[str]:
+        """Yield what is not thought; with deadlines of its own a text may be cut."""
+        thinking = ThinkingFilter(started=self.starts_thinking)
+        written = False
+        end = ""
+        with (
+            self.breaker.attempt(patient=deadlines is None),
+            contextlib.closing(self._ask(messages, maximum_tokens, deadlines)) as answer,
+        ):
+            for piece, end in answer:  # noqa: B007 - how it ended is asked below
+                passed = thinking.passed(piece)
+                text = passed if written else passed.lstrip()
+                if text:
+                    written = True
+                    yield text
+        if (rest := thinking.rest()) and (written or rest.strip()):
+            written = True
+            yield rest
+        if end == LENGTH and (deadlines is None or not written):
+            thought = " and were spent on thinking" if thinking.thinking and not written else ""
+            raise self._rejected(f"its text is longer than {maximum_tokens} tokens{thought}", "raise max_tokens")
+        if not written:
+            only = "only thought and wrote no answer" if thinking.thinking else "answered without any text"
+            raise self._bad_response(only)
+
+    def _ask(self, messages: Messages, maximum_tokens: int, deadlines: Deadlines | None) -> Generating[tuple[str, str]]:
+        """Yield pieces of the answer, each with the reason why it is the last, empty where it is not.
+
+        Args:
+            messages: the chat.
+            maximum_tokens: after which the model is to stop.
+            deadlines: other than the generator's own.
+        """
         raise NotImplementedError
 
-    def _decoded(self, line: bytes) -> dict[str, Any]:
-        try:
-            value = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            page = line[:1] == b"<"
-            what = "a page instead of JSON" if page else "a line that is not JSON"
-            raise self.server.bad_response(f"sent {what} in its stream") from error
-        if reason := error_text(value):
-            raise self.server.rejected(reason, "look at the server's log")
-        if not isinstance(value, dict):
-            raise self.server.bad_response("sent a line that is not a JSON object in its stream")
-        return value
+    def _bad_response(self, what: str) -> BackendBadResponse:
+        return BackendBadResponse(f"{self.described} {what}", hint="try another model", model=self.model)
 
-    def _text(self, value: Any) -> str:
-        if value is None:
-            return ""
-        if not isinstance(value, str):
-            raise self.server.bad_response("sent content that is not text in its stream")
-        return value
+    def _rejected(self, reason: str, hint: str) -> BackendRejected:
+        return BackendRejected(f"{self.described} stopped: {reason}", hint=hint, model=self.model)
 
-    def _ended(self, reason: Any) -> None:
-        if reason == "length":
-            raise self.server.rejected(f"the answer was longer than {self.max_tokens} tokens", "raise max_tokens")
+
+def _chat(system: str, user: str) -> Messages:
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]

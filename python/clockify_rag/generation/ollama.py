@@ -8,10 +8,11 @@ from collections.abc import Generator as Generating
 from typing import Any
 
 from clockify_rag._http import Deadlines, ModelServer
-from clockify_rag.generation.chat import ChatGenerator
+from clockify_rag.generation.chat import Messages
+from clockify_rag.generation.served import ServedGenerator
 
 
-class OllamaGenerator(ChatGenerator):
+class OllamaGenerator(ServedGenerator):
     """A model that Ollama serves, by ``/api/chat``.
 
     Args:
@@ -19,9 +20,14 @@ class OllamaGenerator(ChatGenerator):
         url: the server; by default what ``OLLAMA_HOST`` says, else this machine.
         connect_seconds, first_token_seconds, between_tokens_seconds, total_seconds: deadlines.
         context_tokens: the context to ask for. Ollama cuts what does not fit silently, so it is never left to its
-        default.
-        **chat: ``secret``, ``maximum_words``, ``max_tokens`` and ``options`` of ``ChatGenerator``.
+            default.
+        keep_alive: how long Ollama keeps the model in memory afterwards, as ``"10m"`` or in seconds; by default as it is set
+            there.
+        think: whether a model that can is to think first, or how much; by default as it is set there.
+        **chat: the further arguments of ``ChatGenerator``.
     """
+
+    component = "ollama"
 
     def __init__(
         self,
@@ -33,35 +39,36 @@ class OllamaGenerator(ChatGenerator):
         between_tokens_seconds: float = 20.0,
         total_seconds: float = 300.0,
         context_tokens: int = 8192,
+        keep_alive: str | float | None = None,
+        think: bool | str | None = None,
         **chat: Any,
     ) -> None:
         deadlines = Deadlines(
             connect=connect_seconds, first=first_token_seconds, between=between_tokens_seconds, total=total_seconds
         )
-        super().__init__(ModelServer.ollama(url, deadlines=deadlines), model, **chat)
+        server = ModelServer.ollama(url, deadlines=deadlines)
+        super().__init__(lambda: server, model, **chat)
         self.context_tokens = context_tokens
+        self.keep_alive = keep_alive
+        self.think = think
 
-    def _stream(self, messages: list[dict[str, str]]) -> Generating[str]:
-        options: dict[str, Any] = {
-            "seed": 0,
-            "temperature": 0,
-            "num_ctx": self.context_tokens,
-            "num_predict": self.max_tokens,
-            **self.options,
-        }
-        body = {
+    def _ask(self, messages: Messages, maximum_tokens: int, deadlines: Deadlines | None) -> Generating[tuple[str, str]]:
+        body: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
             "stream": True,
-            "options": {name: value for name, value in options.items() if value is not None},
+            "options": self._options(num_ctx=self.context_tokens, num_predict=maximum_tokens),
         }
-        rejected = f"ollama pull {shlex.quote(self.model)}"
-        with contextlib.closing(self.server.lines("/api/chat", body, rejected=rejected)) as lines:
+        given = {"keep_alive": self.keep_alive, "think": self.think}
+        body |= {name: value for name, value in given.items() if value is not None}
+        missing = f"ollama pull {shlex.quote(self.model)}"
+        with contextlib.closing(self.server.lines("/api/chat", body, rejected=missing, deadlines=deadlines)) as lines:
             for line in lines:
                 event = self._decoded(line)
                 message = event.get("message")
-                yield self._text(message.get("content") if isinstance(message, dict) else None)
-                if event.get("done") is True:
-                    self._ended(event.get("done_reason"))
+                text = self._text(message.get("content") if isinstance(message, dict) else None)
+                done = event.get("done") is True
+                yield text, str(event.get("done_reason") or "stop") if done else ""
+                if done:
                     return
         raise self.server.bad_response("ended its stream before it said that it was done")

@@ -1,4 +1,4 @@
-"""A model behind OpenAI's protocol, which many servers speak: server-sent events."""
+"""Models behind OpenAI's protocol, which many servers speak: server-sent events."""
 
 from __future__ import annotations
 
@@ -7,10 +7,44 @@ from collections.abc import Generator as Generating
 from typing import Any
 
 from clockify_rag._http import Deadlines, ModelServer
-from clockify_rag.generation.chat import ChatGenerator
+from clockify_rag.generation.chat import Messages
+from clockify_rag.generation.served import ServedGenerator
 
 
-class OpenAIGenerator(ChatGenerator):
+class ChatCompletionsGenerator(ServedGenerator):
+    """What all generators share that are asked by ``/chat/completions``."""
+
+    missing_model = "check the name of the model"
+    """What can be done where the server has no such model."""
+
+    def _ask(self, messages: Messages, maximum_tokens: int, deadlines: Deadlines | None) -> Generating[tuple[str, str]]:
+        body = {
+            "model": self.model,
+            "messages": messages,
+            "stream": True,
+            **self._options(max_tokens=maximum_tokens),
+        }
+        finished = ""
+        lines = self.server.lines("/chat/completions", body, rejected=self.missing_model, deadlines=deadlines)
+        with contextlib.closing(lines):
+            for line in lines:
+                if line.startswith((b"event:", b"id:", b"retry:")):
+                    continue
+                data = line.removeprefix(b"data:").strip()
+                if data == b"[DONE]":
+                    finished = finished or "stop"
+                    break
+                choices = self._decoded(data).get("choices")
+                choice = choices[0] if isinstance(choices, list) and choices else None
+                if isinstance(choice, dict):
+                    delta = choice.get("delta")
+                    finished = str(choice.get("finish_reason") or finished)
+                    yield self._text(delta.get("content") if isinstance(delta, dict) else None), finished
+        if not finished:
+            raise self.server.bad_response("ended its stream before it said that it was done")
+
+
+class OpenAIGenerator(ChatCompletionsGenerator):
     """A model behind ``/v1/chat/completions`` of OpenAI or of any compatible server.
 
     Args:
@@ -18,8 +52,10 @@ class OpenAIGenerator(ChatGenerator):
         url: the server's base with ``/v1``; by default OpenAI's.
         api_key: by default what ``OPENAI_API_KEY`` says.
         connect_seconds, first_token_seconds, between_tokens_seconds, total_seconds: deadlines.
-        **chat: ``secret``, ``maximum_words``, ``max_tokens`` and ``options`` of ``ChatGenerator``.
+        **chat: the further arguments of ``ChatGenerator``.
     """
+
+    component = "openai"
 
     def __init__(
         self,
@@ -36,37 +72,5 @@ class OpenAIGenerator(ChatGenerator):
         deadlines = Deadlines(
             connect=connect_seconds, first=first_token_seconds, between=between_tokens_seconds, total=total_seconds
         )
-        super().__init__(ModelServer.openai(url, api_key=api_key, deadlines=deadlines), model, **chat)
-
-    def _stream(self, messages: list[dict[str, str]]) -> Generating[str]:
-        options: dict[str, Any] = {
-            "seed": 0,
-            "temperature": 0,
-            "max_tokens": self.max_tokens,
-            **self.options,
-        }
-        body = {
-            "model": self.model,
-            "messages": messages,
-            "stream": True,
-            **{name: value for name, value in options.items() if value is not None},
-        }
-        finished = None
-        rejected = "check the name of the model"
-        with contextlib.closing(self.server.lines("/chat/completions", body, rejected=rejected)) as lines:
-            for line in lines:
-                if line.startswith((b"event:", b"id:", b"retry:")):
-                    continue
-                data = line.removeprefix(b"data:").strip()
-                if data == b"[DONE]":
-                    finished = finished or "stop"
-                    break
-                choices = self._decoded(data).get("choices")
-                choice = choices[0] if isinstance(choices, list) and choices else None
-                if isinstance(choice, dict):
-                    delta = choice.get("delta")
-                    yield self._text(delta.get("content") if isinstance(delta, dict) else None)
-                    finished = choice.get("finish_reason") or finished
-        self._ended(finished)
-        if finished is None:
-            raise self.server.bad_response("ended its stream before it said that it was done")
+        server = ModelServer.openai(url, api_key=api_key, deadlines=deadlines)
+        super().__init__(lambda: server, model, **chat)

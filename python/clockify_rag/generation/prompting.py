@@ -2,20 +2,38 @@
 
 Page text is data to the prompt: it stands between markers that carry an HMAC of generation, question and chunk ids. A
 page's author cannot guess them, yet they are equal on every run, so answers at temperature 0 are too.
+
+The tokens by which servers tell who speaks (``<|im_end|>``, ``[INST]`` and their like) are tokens to them wherever they stand, also
+in a page. So an invisible character is put into each, and taken out again by ``parse_prompt``: the model reads a page that says so,
+and no page speaks for the rules.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import importlib.resources
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
-from clockify_rag import passages
-from clockify_rag.contracts import Context, Hit, Query
+from clockify_rag import passages, prompts
+from clockify_rag.contracts import Context, Hit, Query, digest
+
+_WORD_JOINER = "\u2060"
+_ROLE_TOKEN = re.compile(
+    r"<(?=[|\uff5c]"
+    r"|/?(?:s|bos|eos|pad|unk|mask|think|thinking|start_of_turn|end_of_turn|start_of_image|tool_call|tool_response|tools)>"
+    r"|</?SYS>>)"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|IMG|THINK)\])"
+)
+_LAYOUT: Final = "passages-1"
+"""Changes whenever ``prompt`` puts the same passages down in another way."""
+
+FORMS: Final = ("how-to", "troubleshooting", "definition", "comparison", "limits", "yes-no")
+"""The kinds of questions that have a wording of their own for what the answer is to look like."""
 
 
 def mark(secret: bytes, generation: int, question: str, chunk_ids: Sequence[str], texts: Sequence[str] = ()) -> str:
@@ -36,6 +54,19 @@ def mark(secret: bytes, generation: int, question: str, chunk_ids: Sequence[str]
     raise AssertionError("unreachable")  # pragma: no cover
 
 
+def without_role_tokens(text: str) -> str:
+    """Return ``text`` with an invisible character in each token by which a server tells who speaks.
+
+    ``with_role_tokens`` undoes it exactly: a character of that kind which the text has itself is doubled.
+    """
+    return _ROLE_TOKEN.sub(lambda match: match[0] + _WORD_JOINER, text.replace(_WORD_JOINER, _WORD_JOINER * 2))
+
+
+def with_role_tokens(text: str) -> str:
+    """Return what ``without_role_tokens`` was given."""
+    return re.sub(f"{_WORD_JOINER}({_WORD_JOINER}?)", r"\1", text)
+
+
 def prompt(query: Query, context: Context, code: str) -> str:
     """Return the user's part of the prompt: the passages between their markers, then the question.
 
@@ -45,10 +76,10 @@ def prompt(query: Query, context: Context, code: str) -> str:
         code: what ``mark`` returned for them.
     """
     parts = [
-        f"<passage {number} {code}>\n{where(hit)}\n{text}\n</passage {number} {code}>\n"
+        f"<passage {number} {code}>\n{without_role_tokens(where(hit))}\n{without_role_tokens(text)}\n</passage {number} {code}>\n"
         for number, (hit, text) in enumerate(zip(context.hits, context.texts, strict=True), 1)
     ]
-    return "\n".join([*parts, f"Question: {query.question}"])
+    return "\n".join([*parts, f"Question: {without_role_tokens(query.question)}"])
 
 
 def parse_prompt(text: str, code: str) -> list[str]:
@@ -62,7 +93,7 @@ def parse_prompt(text: str, code: str) -> list[str]:
             return found
         body = text.index("\n", start + len(opening)) + 1
         position = text.index(f"\n</passage {number} {code}>\n", body)
-        found.append(text[body:position])
+        found.append(with_role_tokens(text[body:position]))
     raise AssertionError("unreachable")  # pragma: no cover
 
 
@@ -71,8 +102,16 @@ def where(hit: Hit) -> str:
     return " > ".join(" ".join(heading.split()) for heading in dict.fromkeys(passages.headings(hit)))
 
 
-@lru_cache(maxsize=1)
-def rules() -> str:
-    """Return the system's part of the prompt, with its variables."""
-    path = importlib.resources.files("clockify_rag").joinpath("prompts", "answer.txt")
-    return path.read_text("utf-8")
+def form(kind: str) -> str:
+    """Return the rule of what the answer to a question of that kind is to look like; empty for all others."""
+    return f"\n{_form(kind)}" if kind in FORMS else ""
+
+
+@lru_cache(maxsize=len(FORMS))
+def _form(kind: str) -> str:
+    return prompts.shipped_text(f"form-{kind}")
+
+
+def version(rules: prompts.Prompt) -> str:
+    """Return 32 hexadecimal digits that change whenever another prompt would be made of the same question and passages."""
+    return digest("prompt", _LAYOUT, rules.text, _ROLE_TOKEN.pattern, *(form(kind) for kind in FORMS))

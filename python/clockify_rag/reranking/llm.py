@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
-from importlib.resources import files
-from pathlib import Path
 
 import msgspec
 
-from clockify_rag import passages
+from clockify_rag import passages, prompts
 from clockify_rag.contracts import Completer, Hit, Query, Reranking, Step
 from clockify_rag.errors import BackendBadResponse, BackendError, InvalidSetting
 from clockify_rag.reranking import STAGE, in_order, unmoved
@@ -50,6 +47,9 @@ class LlmReranker:
         seconds: how long it may take.
         maximum_characters: of each passage at most, from its beginning.
         prompt: a file to use in place of the package's ``prompts/rerank.txt``; ``{count}`` in it becomes the number of passages.
+
+    Raises:
+        InvalidSetting: there is no model, a number is too small, or the file of the prompt cannot be used.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class LlmReranker:
         self.depth = depth
         self.seconds = seconds
         self.maximum_characters = maximum_characters
-        self._prompt = prompt
+        self._rules = prompts.read("rerank", prompt)
 
     def rerank(
         self,
@@ -93,14 +93,11 @@ class LlmReranker:
             query: what is asked.
             hits: best first.
             top_k: not used: ``depth`` says how many are shown.
-
-        Raises:
-            InvalidSetting: the file of the prompt cannot be read.
         """
         shown = hits[: self.depth]
         if len(shown) <= 1:
             return Reranking(hits=tuple(hits))
-        system = self._system.replace("{count}", str(len(shown)))
+        system = self._rules.fill(count=str(len(shown)))
         details = {"model": self.completer.name, "read": len(shown)}
         maximum_tokens = _ANSWER_TOKENS + _NUMBER_TOKENS * len(shown)
         try:
@@ -116,19 +113,6 @@ class LlmReranker:
             step = Step(stage=STAGE, name=NAME, details={**details, "named": len(order), "moved": moved})
             reranking = Reranking(hits=ordered, steps=(step,))
         return msgspec.structs.replace(reranking, sent_to=tuple(getattr(self.completer, "sent_to", ())))
-
-    @cached_property
-    def _system(self) -> str:
-        if self._prompt is None:
-            return files("clockify_rag").joinpath("prompts", "rerank.txt").read_text("utf-8")
-        try:
-            return Path(self._prompt).expanduser().read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidSetting(
-                f"the prompt {self._prompt} of the reranker cannot be read: {error}",
-                hint="set reranking.arguments.prompt to a text file, or leave it out",
-                setting="prompt",
-            ) from error
 
     def _asked(self, query: Query, hits: Sequence[Hit]) -> str:
         shown = [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Understander
 from clockify_rag.errors import ClockifyRagError, EmptyQuery, QueryError, QueryTooLong
-from clockify_rag.query import PlainUnderstander, clean
+from clockify_rag.understanding import PlainUnderstander, clean
 
 UNDERSTANDER = PlainUnderstander()
 

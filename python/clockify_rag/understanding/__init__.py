@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 from clockify_rag import _core
-from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Query
+from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Query, Step, Turn
 from clockify_rag.errors import EmptyQuery, QueryError, QueryTooLong
 
 FILTER_FIELDS = ("source", "language", "kind", "tags", "version")
@@ -34,12 +34,19 @@ class PlainUnderstander:
     def __init__(self, default_language: str = "en") -> None:
         self.default_language = default_language
 
-    def understand(self, question: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Query:
+    def understand(
+        self,
+        question: str,
+        *,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        history: Sequence[Turn] = (),  # noqa: ARG002 - the Protocol's
+    ) -> Query:
         """Return the query for ``question``.
 
         Args:
             question: at most 2,000 characters, of which one is a letter or digit.
             filters: for each field the values of which a document must have one.
+            history: not used: each question stands for itself.
 
         Raises:
             EmptyQuery: there is nothing to search for in the question.
@@ -47,29 +54,42 @@ class PlainUnderstander:
             QueryError: a filter names no field or has no value.
         """
         asked = question.strip()
-        if len(asked) > MAXIMUM_QUESTION_CHARACTERS:
-            raise QueryTooLong(
-                f"the question has {len(asked):,} characters, more than the {MAXIMUM_QUESTION_CHARACTERS:,} allowed",
-                hint="ask for one thing in a sentence or two",
-                characters=len(asked),
-                maximum=MAXIMUM_QUESTION_CHARACTERS,
-            )
+        check_length(asked)
         text = clean(asked)
-        if not _has_words(text):
-            raise EmptyQuery("the question has no letter or digit to search for", hint="ask in words")
+        check_words(text)
+        language = _core.detect_language(text, self.default_language)
+        terms = _core.question_terms(text, language)
         return Query(
-            question=_without_surrogates(question),
+            question=without_surrogates(question),
             text=text,
-            language=_core.detect_language(text, self.default_language),
-            filters=_checked(filters or {}),
+            language=language,
+            filters=checked_filters(filters or {}),
+            steps=(Step(stage="understand", name="plain", details={"language": language, "terms": terms}),),
         )
+
+
+def check_length(question: str) -> None:
+    """Raise ``QueryTooLong`` for more than ``MAXIMUM_QUESTION_CHARACTERS``."""
+    if len(question) > MAXIMUM_QUESTION_CHARACTERS:
+        raise QueryTooLong(
+            f"the question has {len(question):,} characters, more than the {MAXIMUM_QUESTION_CHARACTERS:,} allowed",
+            hint="ask for one thing in a sentence or two",
+            characters=len(question),
+            maximum=MAXIMUM_QUESTION_CHARACTERS,
+        )
+
+
+def check_words(text: str) -> None:
+    """Raise ``EmptyQuery`` where ``text`` has no letter and no digit."""
+    if not _has_words(text):
+        raise EmptyQuery("the question has no letter or digit to search for", hint="ask in words")
 
 
 def clean(text: str) -> str:
     """Return ``text`` in NFC, in one line, without terminal sequences and without characters that are not shown."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
-    text = _TERMINAL_SEQUENCE.sub(" ", _without_surrogates(text))
+    text = _TERMINAL_SEQUENCE.sub(" ", without_surrogates(text))
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return " ".join("".join(map(_shown, text)).split())
@@ -82,8 +102,8 @@ def _shown(character: str) -> str:
     return "" if unicodedata.category(character) == "Cf" else " "
 
 
-def _without_surrogates(text: str) -> str:
-    """The text with the halves of surrogate pairs, which no encoding can write, replaced."""
+def without_surrogates(text: str) -> str:
+    """Return the text with the halves of surrogate pairs, which no encoding can write, replaced."""
     return text if text.isascii() else re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
@@ -93,7 +113,8 @@ def _has_words(text: str) -> bool:
     return any(unicodedata.category(character)[0] in "LN" for character in _KEYCAP.sub("", text))
 
 
-def _checked(filters: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+def checked_filters(filters: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Return the values of each filter, each once; raises ``QueryError`` for a field or a value that cannot be."""
     return {field: _values(field, given) for field, given in filters.items() if _is_field(field)}
 
 
