@@ -92,8 +92,9 @@ def compared(
     used = [result for result in results if result["figures"].get(dimension, {}).get(task)]
     if not used:
         return ["Not measured."]
+    shown = {id(result): told_of(result["figures"][dimension][task].values(), columns) for result in used}
     heads = ["contender", *(["vectors"] if path else [])]
-    heads += [f"{size(result)}: {column}" for result in used for column in columns]
+    heads += [f"{size(result)}: {column}" for result in used for column in shown[id(result)]]
     rows = []
     for name in names_in(used, task, dimension, key, most=most):
         row = [f"**{name}**" if name.startswith("clockify-rag") else name]
@@ -101,9 +102,15 @@ def compared(
             row.append("; ".join(dict.fromkeys(filter(None, (path_of(result, name, dimension) for result in used)))))
         for result in used:
             figure = result["figures"][dimension][task].get(name)
-            row += ["" if figure is None else cell(figure) for cell in columns.values()]
+            row += ["" if figure is None else columns[column](figure) for column in shown[id(result)]]
         rows.append(row)
     return table(heads, rows)
+
+
+def told_of(figures: Iterable[Mapping[str, Any]], columns: Mapping[str, Cell]) -> list[str]:
+    """The columns that some figure says something in: older results do not know all."""
+    known = list(figures)
+    return [column for column, cell in columns.items() if any(cell(figure) for figure in known)]
 
 
 def path_of(result: Mapping[str, Any], name: str, dimension: str) -> str:
@@ -343,8 +350,10 @@ def page(results: Results, loaded: Results, plots: Iterable[str]) -> str:
     lines += [
         "A fresh process with the package imported and the files in the system's cache: opening, verifying and the first answer.",
         "Memory is what `RssAnon` and `RssFile` grew by after all questions; peers' chunk texts count only where they need them.",
-        "What a question reads is counted in pages of 4 KiB, where all of an index is mapped: the median of 50 questions, warm.",
     ]
+    opened = [result["figures"].get("256", {}).get("open hybrid", {}) for result in results]
+    if any("read_mb" in figure for figures in opened for figure in figures.values()):
+        lines += ["What a question reads is counted in whole pages of 4 KiB, where all of an index is mapped."]
     for task in ("hybrid", "lexical", "dense"):
         lines += ["", f"### Opened for {task} search", ""]
         lines += compared(results, f"open {task}", "256", OPEN, "first_answer_ms")
