@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clockify_rag.contracts import Chunk, Context, Document, Hit, Query, Scores, Span
+from clockify_rag.understanding.kinds import RuleClassifier
 
 
 def chunk_of(text: str, spans: Sequence[Span] | None = None, **fields: Any) -> Chunk:
@@ -43,7 +44,8 @@ def context_of(*chunks: Chunk | str, titles: Sequence[str] = ()) -> Context:
 
 def ask(question: str, language: str = "en") -> Query:
     """Return the query of a question that is understood as it stands."""
-    return Query(question=question, text=question, language=language)
+    kind = RuleClassifier().classify(question, language)
+    return Query(question=question, text=question, language=language, kind=kind)
 
 
 def _hash(text: str) -> str:

@@ -29,6 +29,7 @@ COMMANDS = (
     ("watch",),
     ("search",),
     ("ask",),
+    ("chat",),
     ("explain",),
     ("why-not",),
     ("eval",),
@@ -50,8 +51,12 @@ COMMANDS = (
     ("verify",),
     ("migrate",),
     ("doctor",),
+    ("faq",),
+    ("faq", "build"),
     ("config",),
     ("config", "show"),
+    ("glossary",),
+    ("glossary", "suggest"),
 )
 
 

@@ -18,8 +18,8 @@ from clockify_rag.contracts import Answer, Chunk, Document, Reranking, SearchRes
 from clockify_rag.errors import ConfigError, SourceError
 from clockify_rag.explaining import explain, why_not
 from clockify_rag.explaining.absence import STAGES
-from clockify_rag.pipeline import Pipeline, asked_words
-from clockify_rag.retrieval import HybridRetriever
+from clockify_rag.pipeline import Pipeline
+from clockify_rag.retrieval import HybridRetriever, asked_words
 from folders import write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking, settings_of
 
@@ -144,7 +144,7 @@ def test_what_limits_cut_is_counted(help_center: Pipeline) -> None:
     ],
 )
 def test_words_are_shown_as_they_were_typed(built: Pipeline, question: str, words: tuple[str, ...]) -> None:
-    assert asked_words(built.understander.understand(question)) == words
+    assert tuple(asked_words(built.understander.understand(question))) == words
 
 
 # Why a page is not there.

@@ -71,7 +71,7 @@ def test_requests_are_deterministic() -> None:
     assert server.requests[0].path == "/api/chat"
     assert body["options"] == {"temperature": 0, "num_ctx": 8192, "num_predict": 1024, "top_p": 1}
     with fake.serving(fake.openai_answer(ANSWER)) as server:
-        openai(server, options={"max_tokens": None, "max_completion_tokens": 9}).generate(ask("How long?"), CONTEXT)
+        openai(server, options={"max_completion_tokens": 9}, omit=["max_tokens"]).generate(ask("How long?"), CONTEXT)
     body = server.requests[0].json
     assert server.requests[0].path == "/v1/chat/completions"
     assert (body["seed"], body["temperature"], body["max_completion_tokens"]) == (0, 0, 9)
@@ -247,6 +247,11 @@ def test_ctrl_c_reaches_the_server() -> None:
             asking.send_signal(signal.SIGINT)
             assert server.disconnected.wait(5)
             assert b"KeyboardInterrupt" in asking.communicate()[1]
+
+
+def test_a_role_token_that_is_quoted_is_the_passages_own_again() -> None:
+    with fake.serving(fake.ollama_answer(['Write "<\u2060', '|im_end|>" [1].'])) as server:
+        assert ollama(server).generate(ask("?"), CONTEXT).text == 'Write "<|im_end|>" [1].'
 
 
 def test_ollama_is_told_how_long_to_keep_a_model() -> None:

@@ -7,6 +7,8 @@ import random
 import pytest
 
 import streams
+from clockify_rag.contracts import Context, Draft, Query
+from clockify_rag.generation import OllamaGenerator
 
 SAMPLE = 12
 
@@ -27,3 +29,14 @@ def test_the_reference_stream_is_long_enough_and_whole_without_a_misbehaviour() 
         assert len(streams.LINES[protocol]) >= 40
         ((_, outcome),) = streams.sweep(protocol, "no done", [len(body)])
         assert outcome.end == "complete"
+
+
+def test_a_part_that_is_not_marked_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = OllamaGenerator.generate
+
+    def hiding(self: OllamaGenerator, query: Query, context: Context) -> Draft:
+        return Draft(text=real(self, query, context).text)
+
+    monkeypatch.setattr(OllamaGenerator, "generate", hiding)
+    ((_, outcome),) = streams.sweep("ollama", "reset", [1000])
+    assert outcome.violation.startswith("a part that is not marked")

@@ -59,6 +59,7 @@ def test_a_mail_becomes_what_it_asks() -> None:
     [
         ("hello, how do I lock entries?", "how do I lock entries?"),
         ("Hi how do I export?", "how do I export?"),
+        ("Dear support, the kiosk is offline. What now? Kind regards", "the kiosk is offline. What now?"),
         ("Dear Support Team,\nthe kiosk is offline", "the kiosk is offline"),
         (
             "Guten Tag,\n\nwie exportiere ich einen Bericht?\n\nMit freundlichen Grüßen\nDie Kundin",

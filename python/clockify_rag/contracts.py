@@ -12,7 +12,7 @@ Spans are half-open ranges ``(start, end)`` in Unicode code points of a document
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -215,6 +215,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of documents that are searched as if they were not there."""
     steps: tuple[Step, ...] = ()
     """How it was understood."""
+    degraded: tuple[Failure, ...] = ()
+    """What a model should have made of it and did not, so that it is searched with less."""
 
 
 class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -234,6 +236,16 @@ class Scores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """What a model gave that read question and chunk together, 0 to 1."""
 
 
+class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
+    """Another place where the same is said."""
+
+    chunk_id: str
+    document_id: str
+    path: str
+    url: str | None
+    anchor: str | None
+
+
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """One retrieved chunk with its document and its place in the ranking."""
 
@@ -245,6 +257,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     chunk: Chunk
     document: Document
     scores: Scores
+    duplicates: tuple[Duplicate, ...] = ()
+    """Where else the same is said, of what was found."""
 
 
 class Reranking(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,8 +278,10 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What a generator is given: hits in the order in which they are shown to it, within its budget."""
 
     hits: tuple[Hit, ...]
+    """The best hit of each section that is shown. Its chunk has the spans and the text of all that is shown of the section, which may
+    be more than was found or, beside another section that has the same, less; its id and hash are those it has in the index."""
     texts: tuple[str, ...]
-    """For each hit the text it is shown with: the chunk's, or its beginning where that alone exceeded the budget."""
+    """For each hit the text it is shown with: its chunk's, or the beginning of that where it alone exceeded the budget."""
     tokens: int
     dropped: int = 0
     """How many hits did not fit."""
@@ -606,8 +622,19 @@ class Reranker(Protocol):
 class Packer(Protocol):
     """Chooses what a generator is shown (``clockify_rag.packers``)."""
 
-    def pack(self, query: Query, hits: Sequence[Hit]) -> Context:
-        """Return a context within the budget; the best hit is always in it."""
+    def pack(
+        self,
+        query: Query,
+        hits: Sequence[Hit],
+        *,
+        chunks_of: Callable[[str], Sequence[Chunk]] | None = None,
+        count: Callable[[Sequence[str]], Sequence[int]] | None = None,
+    ) -> Context:
+        """Return a context within the budget; the best hit is always in it.
+
+        ``chunks_of`` returns the chunks of the document with an id, in reading order, of the generation that the hits are from;
+        ``count`` the number of the generator's tokens in each text. Either is absent where that cannot be told.
+        """
 
 
 @runtime_checkable

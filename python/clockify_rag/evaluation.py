@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from clockify_rag.config import MAXIMUM_TOP_K, RetrievalSettings, Settings, masked
-from clockify_rag.contracts import Hit
+from clockify_rag.contracts import MAXIMUM_QUESTION_CHARACTERS, Hit
 from clockify_rag.errors import EvaluationError, LabelsInvalid, RunsDiffer
 from clockify_rag.labelling import Judgements, LabelledQuestion, LabelledQuestions, fingerprint, judge, searching
 from clockify_rag.metrics import Difference, Figure, Metric, differences, figures, measure, metric
@@ -279,7 +279,10 @@ def _rankings(
 def _ablation(pipeline: Pipeline, measuring: _Measuring, configured: _Run) -> Iterator[Variant]:
     """Yield each stage, and the ranking without each option."""
     vectors = configured.by_words < len(measuring.asked)
+    longest = max(len(question.question) for question in measuring.asked)
     for name, changes, stage in _variants(pipeline.settings, vectors=vectors):
+        if changes.get("understanding.tickets") is False and longest > MAXIMUM_QUESTION_CHARACTERS:
+            continue  # Not one of them could be searched as it is.
         other = pipeline.with_settings(changed(pipeline.settings, changes))
         run = measuring.run(other, name) if changes else configured
         yield Variant(
@@ -333,9 +336,9 @@ def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
             kind = kind.type
         if isinstance(kind, inspect.BoolType) and field.name != "lexical":
             yield field.name, not value
-        elif isinstance(kind, inspect.FloatType) and kind.ge == 0:
+        elif isinstance(kind, inspect.FloatType) and kind.ge in (0, 1):
             # A share of what came before does nothing when it is whole.
-            off = 1 if field.name == "repeat_weight" else 0
+            off = 1 if field.name in ("repeat_weight", "glossary_boost") else 0
             if value != off:
                 yield field.name, off
 

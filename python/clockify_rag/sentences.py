@@ -157,8 +157,12 @@ _FOLDED_UNINFORMATIVE = frozenset(_fold(word) for word in _UNINFORMATIVE)
 
 def informative(text: str) -> list[str]:
     """Return the distinct words of ``text`` that say what it is about, in order; all its words where none does."""
-    found = list(dict.fromkeys(words(text)))
-    return [word for word in found if word not in _FOLDED_UNINFORMATIVE] or found
+    return content_words(text) or list(dict.fromkeys(words(text)))
+
+
+def content_words(text: str) -> list[str]:
+    """Return the distinct words of ``text`` that say what it is about, in order; none where none does."""
+    return [word for word in dict.fromkeys(words(text)) if word not in _FOLDED_UNINFORMATIVE]
 
 
 def alike(one: str, other: str) -> bool:

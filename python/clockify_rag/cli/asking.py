@@ -70,6 +70,7 @@ def ask(
     model: str | None,
     fail_on_refusal: bool,
     check_determinism: bool,
+    no_cache: bool,
     as_json: bool,
 ) -> int:
     """Print the answer to ``question`` and return the exit status."""
@@ -81,6 +82,7 @@ def ask(
         ("reranking.reranker", "--reranker", reranker),
         ("generation.generator", "--generator", generator),
         ("generation.model", "--model", model),
+        ("cache.enabled", "--no-cache", False if no_cache or check_determinism else None),
     )
     retrieval = configuration.settings.retrieval
     pipeline = opening.pipeline(configuration)

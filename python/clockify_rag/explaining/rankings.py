@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from clockify_rag.contracts import Context
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.index import decode_chunk
-from clockify_rag.retrieval import HybridRetriever
+from clockify_rag.retrieval import HybridRetriever, weighted_texts
 
 if TYPE_CHECKING:
     from clockify_rag._core import Found
     from clockify_rag.index import OpenGeneration
     from clockify_rag.pipeline import Pipeline
+
+
+PREFERENCES: Final = ("alternatives", "glossary")
+"""Steps of retrieval that put other hits before those of the question's own ranking."""
 
 
 class Rankings:
@@ -45,6 +49,7 @@ class Rankings:
             )
         self.retriever = retriever
         self.reranked = bool(pipeline.rerankers)
+        self.preferred = any(step.stage == "retrieve" and step.name in PREFERENCES for step in self.result.steps)
         self.candidates = max(settings.candidates, self.top_k)
         pool = 2 * self.candidates
         self.fused = self._ranking(pool, self.candidates, repeats=False, diverse=False)
@@ -76,7 +81,11 @@ class Rankings:
     def bm25(self, chunk_id: str) -> Mapping[str, Any]:
         """BM25F of a chunk and its page in the textbook's letters."""
         explained = self.opened.snapshot.explain(
-            self.query.text, self.query.language, self.retriever.options(self.top_k), chunk_id
+            self.query.text,
+            self.query.language,
+            self.retriever.options(self.top_k),
+            chunk_id,
+            weighted_texts(self.query),
         )
         decoded: Mapping[str, Any] = msgspec.json.decode(explained)
         return decoded

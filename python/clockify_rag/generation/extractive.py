@@ -11,7 +11,6 @@ development questions of the example help centre this finds 72 of 179 key facts 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from clockify_rag import passages, sentences
@@ -19,24 +18,12 @@ from clockify_rag.contracts import Context, Draft, Hit, Query
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.passages import Passage
 
-_HOW = re.compile(
-    r"\s*(?:please\s+)?(?:how\s+(?:do|can|to|should|could|would|does|might|must)\b|(?:what\s+are\s+)?(?:the\s+)?steps\b"
-    r"|(?:what\s+is\s+the\s+)?(?:best\s+)?way\s+to\b|where\s+(?:do|can|should)\s+(?:i|we|you)\b|(?:i|we)\s+(?:want|need)\s+to\b"
-    r"|wie\s+(?!viele?|lange?|oft|hoch)|comment\b|c[oó]mo\b|come\b|jak\s+(?!długo|często)|hoe\s+(?!veel|lang|vaak)"
-    r"|hur\b|hvordan\b|как\b|як\b)",
-    re.IGNORECASE,
-)
-_ASKS = re.compile(
-    r"\s*(?:what|which|when|who|whom|whose|why|where|is|are|was|does|do|did|can|could|will|would|should|may|has|have"
-    r"|how|was|wann|wer|welche[rsn]?|warum|wo|ist|sind|kann|que|quel(?:le)?s?|quand|qui|pourquoi|où|est|qué|cuál|cuándo"
-    r"|quién|cosa|quale|quando|chi|co|kto|kiedy|czy|wat|wie|wanneer|welke)\b",
-    re.IGNORECASE,
-)
-_NAMES = re.compile(
-    r"\s*(?:what(?:'s|’s|\s+is|\s+are)\b|was\s+(?:ist|sind)\b|qu['’]est-ce\b|qué\s+(?:es|son)\b|che\s+cos|o\s+que\s+é|wat\s+(?:is|zijn)\b"
-    r"|(?:[\w-]+\s*){1,3}$)",
-    re.IGNORECASE,
-)
+_WITH_STEPS = frozenset({"how-to", "topic", ""})
+"""Kinds of questions that a list of steps may answer alone: those that ask how, and those that only name what is to be done."""
+
+_NAME_WORDS = 3
+"""Words at most that may be the name of what is to be explained."""
+
 _HEADING_SHARE = 0.25
 _FIRST_SHARE = 0.1
 _DEFINITION_SHARE = 0.6
@@ -195,7 +182,7 @@ class ExtractiveGenerator:
 
 def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage | None:
     """Return the list of steps that answers a question of how to do something; ``None`` where there is none."""
-    if not _HOW.match(query.text) and _ASKS.match(query.text):
+    if query.kind not in _WITH_STEPS:
         return None
     lists = [passage for passage in found if passage.steps and passage.place < _STEP_PLACES]
     texts = ["\n".join([*passages.headings(context.hits[one.place]), one.text]) for one in lists]
@@ -203,6 +190,13 @@ def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage 
     shares = [overlap.share(held) * _PLACE_DECAY**one.place for one, held in zip(lists, overlap.found, strict=True)]
     best = max(range(len(lists)), key=lambda row: (shares[row], -row), default=None)
     return None if best is None or shares[best] < _STEP_MINIMUM else lists[best]
+
+
+def _names(query: Query) -> bool:
+    """Whether a question asks what something is, or only names it."""
+    if query.kind in ("topic", ""):
+        return len(query.text.split()) <= _NAME_WORDS
+    return query.kind == "definition"
 
 
 def _repeats(passage: Passage, chosen: Sequence[Passage]) -> bool:
@@ -228,7 +222,7 @@ def _said(
     score = (1 - _HEADING_SHARE) * (overlap.share(said) + best) / 2 + _HEADING_SHARE * overlap.share(said | named)
     if passage.first:
         score += _FIRST_SHARE * overlap.share(named)
-        if _NAMES.match(query.text) and overlap.share(overlap.held(above[-1])) >= 1:
+        if _names(query) and overlap.share(overlap.held(above[-1])) >= 1:
             score += _DEFINITION_SHARE
     if title := passages.label(passage):
         score += _LABEL_SHARE * overlap.share(overlap.held(title))

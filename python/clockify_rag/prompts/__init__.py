@@ -73,7 +73,7 @@ def read(purpose: str, file: str | None = None) -> Prompt:
     if strange := sorted(named - {*variables.required, *variables.optional}):
         raise InvalidSetting(
             f"the prompt {file} names {{{strange[0]}}}, which is no variable of the prompt {purpose!r}",
-            hint=f"there are: {known}",
+            hint=f"there are: {known or 'none'}",
             file=file,
             purpose=purpose,
             variable=strange[0],

@@ -51,10 +51,8 @@ def is_follow_up(question: str, language: str) -> bool:
         question: cleaned.
         language: its ISO 639-1 code.
     """
-    said = sentences.informative(question)
-    stops = set(sentences.words(question)) - set(said)
-    empty = not stops and len(said) == len(sentences.words(question)) and not _names(question)
-    if empty or _GOES_ON.match(question):
+    said = sentences.content_words(question)
+    if not said or _GOES_ON.match(question):
         return len(said) <= 2 * _OWN_WORDS
     points = _POINTS.get(language)
     return points is not None and len(said) <= _OWN_WORDS and re.search(points, question, re.IGNORECASE) is not None
@@ -70,13 +68,8 @@ def carried_over(question: str, history: Sequence[Turn]) -> str:
     own = set(sentences.words(question))
     words: list[str] = []
     for turn in reversed(history[-TURNS:]):
-        told = [word for word in sentences.informative(turn.question) if word not in own and word not in words]
+        told = [word for word in sentences.content_words(turn.question) if word not in own and word not in words]
         words = [*told, *words]
         if len(told) >= _OWN_WORDS or not _GOES_ON.match(turn.question):
             break
     return " ".join([question, *words[:_CARRIED]])
-
-
-def _names(question: str) -> bool:
-    """Whether a question has a word of more than a few letters."""
-    return any(len(word) > len("more") for word in sentences.words(question))

@@ -1,7 +1,8 @@
 """The glossary: what a product's words are also called, and the words that a question gains by it.
 
-Synonyms at full weight lowered MRR on 32 real questions from .671 to .550, at a fifth of it they did no harm: so an expansion is
-searched by words only, for at most a fifth, and is no evidence that anything answers. A term is found in a question as whole
+An alias in a question adds the term that it stands for, because the pages say the term; a term adds no alias. Synonyms at full weight
+lowered MRR on 32 real questions from .671 to .550: so an expansion is searched by words only, for at most a fifth, and is no
+evidence that anything answers. A term is found in a question as whole
 words, in any case, singular or plural, written apart, joined or with a hyphen; the longest term wins, and none is found inside
 another word. Which is also why a term's own other spellings are among its variants: ``time sheet`` should find ``timesheet``.
 """
@@ -31,7 +32,9 @@ MAXIMUM_WORDS: Final = 8
 _APART: Final = 5
 """Letters from which on a term of one word is also found where it is written apart."""
 
-_COLUMNS: Final = ("term", "aliases", "definition")
+COLUMNS: Final = ("term", "aliases", "definition")
+"""The columns of a glossary in CSV."""
+
 _ALIASES: Final = re.compile(
     r"(?:aliases|also called|also known as|synonyms?|auch|aussi)\s?:\s{0,5}(.{1,500})", re.IGNORECASE
 )
@@ -65,22 +68,21 @@ class Glossary:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = tuple(_united(entries))
         self._by_key: dict[str, list[int]] = {}
-        self._longest = 1
+        self._single: set[str] = set()
+        # A joined word may be written apart.
+        self._longest = 2
         for number, entry in enumerate(self.entries):
             for form in (entry.term, *entry.aliases):
                 words = sentences.words(form)
-                if 0 < len(words) <= MAXIMUM_WORDS:
-                    known = self._by_key.setdefault(_key(words), [])
-                    if number not in known:
-                        known.append(number)
-                    # A joined word may be written apart in as many words as its longest sibling has.
-                    self._longest = max(self._longest, len(words), 2)
-        self._single = {
-            _key(words)
-            for entry in self.entries
-            for form in (entry.term, *entry.aliases)
-            if len(words := sentences.words(form)) == 1
-        }
+                if not 0 < len(words) <= MAXIMUM_WORDS:
+                    continue
+                key = spelling_key(words)
+                known = self._by_key.setdefault(key, [])
+                if number not in known:
+                    known.append(number)
+                if len(words) == 1:
+                    self._single.add(key)
+                self._longest = max(self._longest, len(words))
 
     def matches(self, question: str) -> list[Match]:
         """Return the terms that stand in ``question``, in order, the longest at each place."""
@@ -95,7 +97,7 @@ class Glossary:
 
     def _longest_at(self, words: Sequence[str], at: int) -> tuple[int, Sequence[int]]:
         for length in range(min(self._longest, len(words) - at), 0, -1):
-            key = _key(words[at : at + length])
+            key = spelling_key(words[at : at + length])
             numbers = self._by_key.get(key)
             if numbers and (length == 1 or len(key) >= _APART or key not in self._single):
                 return length, numbers
@@ -128,7 +130,7 @@ def _united(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Entries of one name as one: all aliases, the first definition."""
     united: dict[str, Entry] = {}
     for entry in entries:
-        key = " ".join(sentences.words(entry.term)) or entry.term
+        key = " ".join(entry.term.casefold().split())
         first = united.get(key)
         if first is None:
             united[key] = entry
@@ -138,9 +140,9 @@ def _united(entries: Iterable[Entry]) -> Iterator[Entry]:
     return iter(united.values())
 
 
-def _key(words: Sequence[str]) -> str:
-    """What all spellings of a term have in common: joined, and each word in the singular."""
-    return "".join(map(_singular, words))
+def spelling_key(words: Sequence[str]) -> str:
+    """Return what all spellings of a term have in common: its folded words joined, each in the singular."""
+    return _singular(words[0]) if len(words) == 1 else "".join(map(_singular, words))
 
 
 def _singular(word: str) -> str:
@@ -155,12 +157,14 @@ def _singular(word: str) -> str:
 
 
 def _variants(match: Match) -> Iterator[str]:
-    """The term's other names, then the spellings of what stands in the question."""
+    """The term where another name of it stands in the question, and other spellings of what stands there.
+
+    Aliases are what people say, the term is what the pages say: for a question that has the term, its aliases are only noise.
+    """
     yield match.entry.term
-    yield from match.entry.aliases
     for form in (match.entry.term, *match.entry.aliases):
         words = sentences.words(form)
-        if len(words) == 2 and _key(words) == _key(match.words):  # noqa: PLR2004 - two words are joined, or have a hyphen
+        if len(words) == 2 and spelling_key(words) == spelling_key(match.words):  # noqa: PLR2004 - two words are joined, or have a hyphen
             yield "".join(words)
             yield " ".join(words)
 
@@ -197,7 +201,7 @@ def _from_csv(file: Path, text: str) -> Iterator[Entry]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         head = [name.strip().lower() for name in next(reader, [])]
-        unknown = [name for name in head if name not in _COLUMNS]
+        unknown = [name for name in head if name not in COLUMNS]
         if "term" not in head or unknown or len(set(head)) < len(head):
             raise _invalid(
                 file, f"line 1 is {','.join(head) or 'empty'}", line=1, hint="it must be term,aliases,definition"
@@ -214,7 +218,7 @@ def _from_csv(file: Path, text: str) -> Iterator[Entry]:
                     hint='put a field with commas between quotation marks: "a, b"',
                 )
             fields = dict(zip(head, map(str.strip, row), strict=True))
-            if not sentences.words(fields["term"]):
+            if not _has_word(fields["term"]):
                 raise _invalid(file, f"line {line} has no term", line=line, hint="remove the line, or name its term")
             yield Entry(fields["term"], _split(fields.get("aliases", "")), fields.get("definition", ""))
     except csv.Error as error:
@@ -225,9 +229,12 @@ def _from_csv(file: Path, text: str) -> Iterator[Entry]:
 
 
 def _split(aliases: str) -> tuple[str, ...]:
-    return tuple(
-        dict.fromkeys(alias for part in _BETWEEN_ALIASES.split(aliases) if sentences.words(alias := part.strip()))
-    )
+    found = (part.strip() for part in _BETWEEN_ALIASES.split(aliases))
+    return tuple(dict.fromkeys(alias for alias in found if _has_word(alias)))
+
+
+def _has_word(text: str) -> bool:
+    return any(map(str.isalnum, text))
 
 
 def _from_markdown(text: str) -> Iterator[Entry]:
@@ -261,7 +268,7 @@ def _of_heading(heading: str, body: str) -> Iterator[Entry]:
         if found := _ALIASES.match(line):
             aliases = (*aliases, *_split(found[1].rstrip(".")))
     definition = " ".join(line for line in lines if not _ALIASES.match(line))
-    if sentences.words(name):
+    if _has_word(name):
         yield Entry(name, tuple(dict.fromkeys(aliases)), definition)
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, get_args
+from typing import Final
 
-from clockify_rag import sentences
 from clockify_rag.contracts import QuestionKind
 
 ORDER: Final[tuple[QuestionKind, ...]] = (
@@ -33,7 +32,10 @@ ANCHORED: Final = frozenset({"how-to", "definition", "yes-no", "fact"})
 _AFTER_LEAD: Final = r"(?:^|[,;:]\s)[^\w]*"
 """Where a question begins that may have something before it which leads up to it."""
 
-_AT_START: Final = r"^[^\w]*"
+_AT_START: Final = r"(?:^|[;:]\s)[^\w]*"
+
+_BETWEEN: Final = re.compile(r"(?<=[.!?\uff1f\u061f\u3002])\s+")
+"""Where a sentence ends, also one after which somebody goes on in lower case."""
 
 _ENDS: Final = ("?", "\uff1f", "\u061f")
 """Question marks."""
@@ -294,7 +296,7 @@ class RuleClassifier:
             language: its ISO 639-1 code.
         """
         patterns = _patterns(language)
-        asked = [question[start:end] for start, end in sentences.units(question)]
+        asked = [sentence for sentence in _BETWEEN.split(question) if sentence]
         asked = [sentence for sentence in asked if sentence.endswith(_ENDS)] or asked
         kinds = [_kind(patterns, sentence) for sentence in asked]
         told = (kind for kind in kinds if kind not in ("fact", "topic"))
@@ -330,7 +332,3 @@ def _patterns(language: str) -> Mapping[str, re.Pattern[str]]:
     return {
         kind: re.compile(f"{lead.get(kind, '')}(?:{rules[kind]})", re.IGNORECASE) for kind in ORDER if kind in rules
     }
-
-
-KINDS: Final[tuple[str, ...]] = get_args(QuestionKind)
-"""All kinds."""

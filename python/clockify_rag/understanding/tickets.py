@@ -95,12 +95,19 @@ _DISCLAIMER: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PLEASANTRY: Final = re.compile(
-    r"(?:i\s+)?hope\s+(?:this|you|all|everyone)\b.{0,60}\b(?:well|finds?\s+you|day|week)\b.{0,40}|(?:many\s+)?thank(?:s|\s+you)\b.{0,60}"
+    r"(?:very\s+|this\s+is\s+)?urgent|asap|(?:i\s+)?hope\s+(?:this|you|all|everyone)\b.{0,60}\b(?:well|finds?\s+you|day|week)\b.{0,40}|(?:many\s+)?thank(?:s|\s+you)\b.{0,60}"
     r"|(?:i\s+am|i['’]m|we\s+are)?\s?looking\s+forward\s+to\b.{0,60}|(?:please\s+)?(?:advise|let\s+(?:me|us)\s+know)(?:\s+(?:asap|soon|please))?"
     r"|any\s+help\b.{0,60}|(?:i\s+|we\s+)?(?:would\s+)?(?:really\s+|much\s+)?appreciate\b.{0,60}|sorry\s+(?:for|to)\s+(?:the\s+)?bother.{0,40}"
     r"|(?:vielen\s+)?dank\b.{0,60}|danke\b.{0,60}|ich\s+hoffe\b.{0,60}\bgut\b.{0,20}|merci\b.{0,60}|gracias\b.{0,60}|grazie\b.{0,60}",
     re.IGNORECASE,
 )
+_BETWEEN: Final = re.compile(r"(?<=[.!?])\s+")
+_CUE: Final = re.compile(
+    r"\b(?:thx|thanks?|regards|cheers|urgent|asap|appreciate|advise|forward|hope|gr(?:ü|u)(?:ß|ss)en?|danke?|merci|gracias|grazie|saludos)\b",
+    re.IGNORECASE,
+)
+"""What a line has that may have a sentence to take away."""
+
 _ASKS: Final = re.compile(
     r"[?？؟]|\b(?:how|where|why|what|which|can(?:not|['’]t)?|could|unable|error|fail\w*|does\s?n[o'’]t|wrong|missing|wie|wo|warum|kann|nicht|fehler"
     r"|comment|pourquoi|erreur|cómo|por\s+qué|come|perché|errore|como|hoe|waarom|fout|jak|dlaczego|как|почему|ошибк\w*)\b",
@@ -116,7 +123,8 @@ class Ticket(msgspec.Struct, frozen=True):
 
     text: str
     removed: Mapping[str, int]
-    """The rules that took something away, and how many lines or sentences; empty for a text that is no ticket."""
+    """The rules that took something away, and from how many lines; empty for a text that is no ticket. ``end`` is what is beyond the
+    longest text that is looked through."""
 
 
 def cleaned(text: str) -> Ticket:
@@ -125,10 +133,12 @@ def cleaned(text: str) -> Ticket:
     Args:
         text: as it was written, with its line breaks; of more than ``MAXIMUM_TICKET_CHARACTERS`` the beginning.
     """
-    if "\n" not in text and len(text) < _LINE and not (_GREETING.match(text) or _ENCODED.search(text)):
+    if "\n" not in text and len(text) < _LINE and not any(sign.search(text) for sign in _SIGNS):
         return Ticket(text, {})
     lines = _BLANK.sub("\n\n", "\n".join(text[:MAXIMUM_TICKET_CHARACTERS].splitlines())).split("\n")
     removed: Counter[str] = Counter()
+    if len(text) > MAXIMUM_TICKET_CHARACTERS:
+        removed["end"] = 1
     for name, rule in RULES.items():
         left = rule(lines)
         if left != lines and any(map(_has_word, left)):
@@ -255,12 +265,12 @@ def _without_greeting(lines: _Lines) -> _Lines:
 
 
 def _without_pleasantries(lines: _Lines) -> _Lines:
-    """Take away sentences that hope, thank and look forward."""
+    """Take away sentences that hope, thank, look forward and bid farewell."""
     left: _Lines = []
     for line in lines:
-        spans = sentences.units(line)
-        kept = [line[start:end] for start, end in spans if not _is_pleasantry(line[start:end])]
-        if len(kept) == len(spans):
+        pieces = [piece for piece in _BETWEEN.split(line) if piece] if _CUE.search(line) else []
+        kept = [piece for piece in pieces if not _is_pleasantry(piece)]
+        if len(kept) == len(pieces):
             left.append(line)
         elif kept:
             left.append(" ".join(kept))
@@ -268,7 +278,9 @@ def _without_pleasantries(lines: _Lines) -> _Lines:
 
 
 def _is_pleasantry(sentence: str) -> bool:
-    return len(sentence) < _LINE and "?" not in sentence and bool(_PLEASANTRY.fullmatch(sentence.rstrip(".!, ")))
+    if len(sentence) >= _LINE or "?" in sentence:
+        return False
+    return _PLEASANTRY.fullmatch(sentence.rstrip(".!, ")) is not None or _FAREWELL.match(sentence) is not None
 
 
 def _paragraphs(lines: _Lines) -> Iterator[_Lines]:
@@ -281,6 +293,9 @@ def _paragraphs(lines: _Lines) -> Iterator[_Lines]:
     if paragraph:
         yield paragraph
 
+
+_SIGNS: Final = (re.compile(rf"^(?:{_GREETING.pattern})", re.IGNORECASE), _ENCODED, _CUE)
+"""What a line of a question has that is to be looked at as a ticket is."""
 
 RULES: Final[Mapping[str, _Rule]] = {
     "attachments": _without_attachments,
