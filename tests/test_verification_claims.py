@@ -197,6 +197,19 @@ def test_guessing_raises_the_risk_unless_the_source_guesses() -> None:
     assert verified("Exports probably take 5 minutes [1].", context_of("Exports probably take 5 minutes.")).risk == 0.0
 
 
+def test_every_phrase_that_guesses_is_noticed() -> None:
+    phrases = (
+        "probably|perhaps|presumably|maybe|possibly|most likely|likely|I think|I believe|I assume|I guess|I suppose|I suspect|it seems|it appears"
+        "|as far as I know|in my experience|to my knowledge|might be|could be that|I'm not sure|not entirely sure|wahrscheinlich|vermutlich"
+        "|vielleicht|möglicherweise|eventuell|ich denke|ich glaube|ich vermute|ich nehme an|es scheint|meines Wissens|probablement|peut-être"
+        "|sans doute|je pense|je crois|je suppose|il semble|probablemente|quizás|quizá|tal vez|posiblemente|supongo|creo que|parece que"
+        "|provavelmente|talvez|acho que|probabilmente|forse|credo che|sembra che|waarschijnlijk|misschien|ik denk|prawdopodobnie|może"
+    )
+    for phrase in phrases.split("|"):
+        assert claims.guesses(f"So {phrase} it is."), phrase
+        assert claims.speculation(f"So {phrase} it is.", ()), phrase
+
+
 def test_invented_quotations_and_addresses_raise_the_risk() -> None:
     base = "Exports are kept for 90 days [1]."
     assert verified(f'{base} "Nobody ever wrote this sentence" [1]').risk > 0.25

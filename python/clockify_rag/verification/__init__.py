@@ -297,10 +297,12 @@ class _Verification:
 
     def _place(self, hit: int, start: int, end: int) -> _Place | None:
         """Return the place of a run of a hit's text; its longest part where it crosses slices of the document."""
-        text = self.context.texts[hit]
+        text, chunk = self.context.texts[hit], self.context.hits[hit].chunk
+        if start < end and (span := chunk.locate(start, end)):
+            return _Place(hit, span, text[start:end], start)
         found = []
-        for first, last in [(start, end), *_lines_within(text, start, end)]:
-            if first < last and (span := self.context.hits[hit].chunk.locate(first, last)):
+        for first, last in _lines_within(text, start, end):
+            if span := chunk.locate(first, last):
                 found.append(_Place(hit, span, text[first:last], first))
         return max(found, key=lambda place: len(place.quote), default=None)
 
