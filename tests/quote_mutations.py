@@ -108,7 +108,7 @@ def sentences_of(hit: Hit) -> list[str]:
     return [
         one
         for one in units
-        if 6 <= len(one.split()) <= 40 and not re.search('["\u201c\u201d\u00ab\u00bb\u201e`*_|\\[\\]]', one)
+        if 6 <= len(one.split()) <= 40 and not re.search('["\u201c\u201d\u00ab\u00bb\u201e\u2018`*_|\\[\\]]', one)
     ]
 
 
