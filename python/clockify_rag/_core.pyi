@@ -232,8 +232,8 @@ class Found:
             IndexCorrupt: bytes of a hit are not what was written.
         """
     @property
-    def ids(self) -> tuple[list[str], NDArray[numpy.float32]]:
-        """The hits' chunk ids, and their scores, best first; read from the index each time.
+    def ids(self) -> tuple[NDArray[numpy.bytes_], NDArray[numpy.float32]]:
+        """The hits' chunk ids, 32 digits each (``S32``), and their scores, best first; read from the index each time.
 
         Raises:
             IndexCorrupt: bytes of an id are not what was written.

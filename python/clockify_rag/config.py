@@ -372,9 +372,12 @@ class PackingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 0
     whole_articles: Annotated[
-        Literal["never", "how-to", "always"],
-        Meta(description="For which kind of questions the best hit's whole page is shown where it fits"),
-    ] = "never"
+        Literal["never", "how-to", "always"] | None,
+        Meta(
+            description="For which kind of questions the best hit's whole page is shown where it fits; by default `how-to` to a "
+            "language model, `never` to `extractive`"
+        ),
+    ] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the packer")] = {}
 
 

@@ -1,8 +1,7 @@
 """Every target in turn, with what came of it: ``make fuzz``, or ``python -m fuzzing.campaign [TARGET…]`` with ``tests`` on the path.
 
 ``FUZZ_RUNS`` is how often each is run, a million by default. What reaches new edges is collected in ``fuzz/corpus`` below the folder of
-what is compiled, and the least of it that reaches them all replaces the target's folder in the repository with ``FUZZ_KEEP=1``. Inputs
-that break a property are named and end the campaign with status 1.
+what is compiled, and with ``FUZZ_KEEP=1`` kept in the repository. Where an input breaks a property, the campaign ends with status 1.
 
 The core's targets are linked with libFuzzer and the address sanitizer, whose switches stable compilers take with ``RUSTC_BOOTSTRAP``.
 """
@@ -88,12 +87,20 @@ def fuzz(command: Sequence[str], name: str) -> Came:
 
 
 def keep(command: Sequence[str], name: str) -> None:
-    """Replace a target's folder in the repository by the least of all inputs that reaches every edge."""
+    """Keep in the repository what reaches new edges: of the core's targets the least of all inputs, of others each that was found.
+
+    libFuzzer merges by starting itself again, which it cannot where it runs within Python.
+    """
     kept, found = REPOSITORY / "fuzz" / "corpus" / name, target_folder() / "corpus" / name
+    if name in PYTHON:
+        shutil.copytree(found, kept, dirs_exist_ok=True)
+        return
     least = target_folder() / "least" / name
     shutil.rmtree(least, ignore_errors=True)
     least.mkdir(parents=True)
     subprocess.run([*command, "-merge=1", str(least), str(kept), str(found)], capture_output=True, check=True)
+    if not any(least.iterdir()):
+        sys.exit(f"error: of the corpus of {name} nothing was left")
     shutil.rmtree(kept)
     shutil.copytree(least, kept)
 
