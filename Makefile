@@ -92,6 +92,11 @@ test-python: build ## Tests of the built wheel, with branch coverage
 faults: build ## Kill, tear, fail, flip and lose power at every point there is, with counts (about half an hour on two cores)
 	PYTHONPATH=tests $(BIN)/python -m faults
 
+.PHONY: fuzz
+fuzz: build ## Look for bytes that break a reader, a million runs of each, with the edges reached
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.campaign
+
 .PHONY: streams
 streams: build ## Cut a model's stream at every byte, with each of twelve misbehaviours, with counts (some minutes)
 	PYTHONPATH=tests $(BIN)/python tests/streams.py

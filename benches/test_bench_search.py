@@ -14,6 +14,7 @@ import pytest
 from clockify_rag import _core
 from clockify_rag.config import Settings
 from clockify_rag.embedding import StaticEmbedder, shipped_tokenizer
+from clockify_rag.explaining import explain, why_not
 from clockify_rag.pipeline import Pipeline
 
 PAGES = Path(__file__).parents[1] / "examples" / "help-center" / "docs"
@@ -47,7 +48,24 @@ def test_bench_search_lexical(benchmark: Any, pipeline: Pipeline) -> None:
 
 def test_bench_ask(benchmark: Any, pipeline: Pipeline) -> None:
     """One question to its verified answer."""
-    assert benchmark(pipeline.ask, QUESTION).citations
+    assert benchmark(lambda: pipeline.ask(QUESTION, cached=False)).citations
+
+
+def test_bench_ask_again(benchmark: Any, pipeline: Pipeline) -> None:
+    """One question to the answer that was given before."""
+    pipeline.ask(QUESTION)
+    assert "cache" in benchmark(pipeline.ask, QUESTION).timings_ms
+
+
+def test_bench_explain(benchmark: Any, pipeline: Pipeline) -> None:
+    """The way of one question."""
+    assert benchmark(explain, pipeline, QUESTION).hits
+
+
+def test_bench_why_not(benchmark: Any, pipeline: Pipeline) -> None:
+    """Where one page was lost, and what would bring it in."""
+    lost = next(iter(pipeline.index.documents()))
+    assert benchmark(why_not, pipeline, QUESTION, lost.id).verdict
 
 
 def test_bench_open(benchmark: Any, pipeline: Pipeline) -> None:

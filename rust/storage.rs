@@ -902,7 +902,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::IndexLocked`] when another process fills it, [`Error::InvalidArgument`] when it holds other files, [`Error::Io`].
-    pub(crate) fn stage(&self) -> Result<File> {
+    pub(crate) fn stage(&self) -> Result<ExclusiveLock> {
         let root = self.root();
         if fs::symlink_metadata(root).is_ok_and(|metadata| !metadata.is_dir()) || holds_other_files(root)? {
             return Err(Error::InvalidArgument(format!("{} is in the way: it holds something else", root.display())));
@@ -1212,7 +1212,7 @@ pub struct Publisher {
     served: u64,
     next: u64,
     segments: u32,
-    _lock: File,
+    _lock: ExclusiveLock,
 }
 
 impl Publisher {
@@ -1266,7 +1266,7 @@ impl Publisher {
     }
 
     /// Creates what of the folders is missing and takes the lock.
-    fn prepare(layout: &Layout) -> Result<File> {
+    fn prepare(layout: &Layout) -> Result<ExclusiveLock> {
         let root = layout.root();
         let is_own = holds_nothing_else(root)?;
         for folder in [root.to_path_buf(), layout.generations(), layout.segments(), layout.tombstones()] {
@@ -1286,7 +1286,7 @@ impl Publisher {
     }
 
     /// The builder of what follows generation `served`.
-    fn after(layout: Layout, current: Option<Generation>, served: u64, lock: File) -> Result<Self> {
+    fn after(layout: Layout, current: Option<Generation>, served: u64, lock: ExclusiveLock) -> Result<Self> {
         let mut next = served + 1;
         match layout.list_generations()?.last() {
             // A build was killed before `CURRENT` named its manifest: nobody has read it.
@@ -1560,8 +1560,34 @@ fn restrict(_path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes the builder's lock, which the kernel releases when the process ends, however it ends.
-fn take_lock(root: &Path) -> Result<File> {
+/// An exclusive lock of a file or folder, given back when this is dropped; the kernel does it when the process ends, however it
+/// ends.
+///
+/// A child that was forked while the lock was held has the same file open. To close it would leave the lock to the child for as long
+/// as that lives, and let readers and builders wait for it: so the lock is taken off, by the process that took it.
+#[derive(Debug)]
+pub(crate) struct ExclusiveLock {
+    file: File,
+    process: u32,
+}
+
+impl ExclusiveLock {
+    fn of(file: File) -> Self {
+        Self { file, process: std::process::id() }
+    }
+}
+
+impl Drop for ExclusiveLock {
+    fn drop(&mut self) {
+        if std::process::id() == self.process {
+            // What cannot be unlocked is unlocked by being closed.
+            let _ = self.file.unlock();
+        }
+    }
+}
+
+/// Takes the builder's lock.
+fn take_lock(root: &Path) -> Result<ExclusiveLock> {
     let path = root.join("lock");
     if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
         // A link would have its target emptied; a FIFO has no lock.
@@ -1584,8 +1610,10 @@ fn take_lock(root: &Path) -> Result<File> {
         }
         Err(fs::TryLockError::Error(source)) => return Err(Error::io("lock", &path)(source)),
     }
+    let mut lock = ExclusiveLock::of(file);
+    let file = &mut lock.file;
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(Error::io("write", &path))?;
-    Ok(file)
+    Ok(lock)
 }
 
 /// Holds a reader's lock on a manifest as long as `file` lives.
@@ -1593,8 +1621,9 @@ fn lock_shared(file: &File, path: &Path) -> Result<()> {
     file.lock_shared().map_err(Error::io("lock", path))
 }
 
-fn try_lock_exclusive(file: &File) -> bool {
-    file.try_lock().is_ok()
+/// The exclusive lock of a file, if nobody has one.
+fn try_lock_exclusive(file: File) -> Option<ExclusiveLock> {
+    file.try_lock().is_ok().then(|| ExclusiveLock::of(file))
 }
 
 mod purging;

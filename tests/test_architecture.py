@@ -34,6 +34,7 @@ CORE_USERS = {
     "crawling",
     "pipeline",
     "changing",
+    "explaining",
 }
 """The only modules that may import the compiled core: stages that compute, the pipeline that sets its threads, and what writes an
 index anew from what is stored."""

@@ -18,7 +18,7 @@ import pytest
 
 import fake_server
 from clockify_rag import plugins, telemetry
-from clockify_rag.cli import app, opening, run
+from clockify_rag.cli import app, opening, run, tables
 from clockify_rag.contracts import Context, Draft, Query
 from clockify_rag.errors import IndexCorrupt, IndexNotFound
 from clockify_rag.generation import ExtractiveGenerator
@@ -606,6 +606,65 @@ def test_info_and_explain(capfd: pytest.CaptureFixture[str]) -> None:
     one = result_of(capfd, "explain", QUESTION, chunk)
     assert_valid(one, "explain")
     assert one["chunks"] == [page["hits"][0]["bm25"]]
+
+
+@pytest.mark.usefixtures("folder")
+def test_why_not(capfd: pytest.CaptureFixture[str]) -> None:
+    found = result_of(capfd, "why-not", QUESTION, "kunden", "--filter", "language=en")
+    assert_valid(found, "why-not")
+    assert found["stage"] == "filter"
+    assert_valid(result_of(capfd, "why-not", QUESTION, "nothing.md"), "why-not")
+    cited = result_of(capfd, "why-not", QUESTION, "exports")
+    assert_valid(cited, "why-not")
+    assert cited["stage"] is None
+    assert run(["why-not", "archive a zeppelin", "a/exports.md", "--top-k", "1"]) == 0
+    out = capfd.readouterr().out
+    assert out.splitlines()[:2] == ["archive a zeppelin", "Exports [beta] (a/exports.md)"]
+    assert "words on the page: -; missing: archive, zeppelin" in out
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.usefixtures("folder")
+def test_an_explanation_is_as_wide_as_the_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(tables, "width", lambda: columns)
+    for arguments in (["explain", QUESTION, "b/clients.md"], ["why-not", QUESTION, "kunden"]):
+        assert run(arguments) == 0
+        lines = capfd.readouterr().out.splitlines()
+        assert lines
+        assert max(map(tables.cells, lines)) <= columns
+
+
+@pytest.mark.usefixtures("folder")
+def test_answers_made_beforehand(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "faq.txt"
+    file.write_text(f'# often asked\n{QUESTION}\n\n{{"question": "Who pays?"}}\n', encoding="utf-8")
+    value = result_of(capfd, "faq", "build", str(file))
+    assert_valid(value, "faq-build")
+    assert (value["answers"], value["failed"]) == (2, {})
+    assert "cache" in result_of(capfd, "ask", QUESTION)["timings_ms"]
+    assert "cache" not in result_of(capfd, "ask", QUESTION, "--no-cache")["timings_ms"]
+    info = result_of(capfd, "info")
+    assert_valid(info, "info")
+    assert info["faq"] == {"entries": 2, "lookups": 1, "hits": 1, "hit_rate": 1.0}
+    assert info["answer_cache"] is None
+    assert run(["faq", "build", str(file)]) == 0
+    assert capfd.readouterr().out.startswith("2 answers")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "has no question"), (b"\xff", "it is not UTF-8"), (b'{"q": 1}', "line 1 is no question"), (None, "No such")],
+)
+@pytest.mark.usefixtures("folder")
+def test_a_file_of_no_questions_is_refused(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "faq.txt").write_bytes(content)
+    error = result_of(capfd, "faq", "build", str(tmp_path / "faq.txt"), status=2)["error"]
+    assert message in error["message"]
 
 
 @pytest.mark.usefixtures("folder")

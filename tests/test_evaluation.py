@@ -134,6 +134,26 @@ def test_an_ablation_goes_from_words_to_what_is_configured(garden: Pipeline, tmp
     assert "retrieval.lexical" not in options
 
 
+def test_an_ablation_has_a_row_for_each_step_of_understanding(garden: Pipeline, tmp_path: Path) -> None:
+    def switched(pipeline: Pipeline, rows: list[dict[str, Any]] | None = None) -> set[str]:
+        variants = evaluate(pipeline, labelled(tmp_path, rows), ablation=True).ablation
+        return {key for one in variants for key in one.changes if key.startswith("understanding.")}
+
+    assert switched(garden) == {"understanding.tickets", "understanding.classifier"}
+    long = [{**row, "question": f"{row['question']}\n\nBest regards\n{'X ' * 1500}"} for row in QUESTIONS]
+    assert switched(garden, long) == {"understanding.classifier"}
+    glossary = tmp_path / "glossary.csv"
+    glossary.write_text("term,aliases\ngate,door\n")
+    model = {"understanding": {"glossary": str(glossary)}, "generation": {"generator": "ollama"}}
+    other = garden.with_settings(pipeline_of(garden.path, **model).settings)
+    names = [name for name, _ in evaluation._steps(other.settings)]
+    assert names == ["tickets", "classifier", "expansion_weight", "multi_query", "decomposition", "hypothetical_answer"]
+    del model["generation"]
+    assert "understanding.expansion_weight" in switched(
+        garden.with_settings(pipeline_of(garden.path, **model).settings)
+    )
+
+
 def test_an_ablation_without_vectors_has_no_dense_stage(garden: Pipeline, tmp_path: Path) -> None:
     lexical = garden.with_settings(pipeline_of(garden.path, retrieval={"lexical": True}).settings)
     result = evaluate(lexical, labelled(tmp_path), ablation=True)

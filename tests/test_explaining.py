@@ -18,8 +18,8 @@ from clockify_rag.contracts import Answer, Chunk, Document, Reranking, SearchRes
 from clockify_rag.errors import ConfigError, SourceError
 from clockify_rag.explaining import explain, why_not
 from clockify_rag.explaining.absence import STAGES
-from clockify_rag.pipeline import Pipeline, asked_words
-from clockify_rag.retrieval import EXCLUDED, HybridRetriever
+from clockify_rag.pipeline import Pipeline
+from clockify_rag.retrieval import EXCLUDED, HybridRetriever, asked_words
 from folders import write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking, settings_of
 
@@ -144,7 +144,7 @@ def test_what_limits_cut_is_counted(help_center: Pipeline) -> None:
     ],
 )
 def test_words_are_shown_as_they_were_typed(built: Pipeline, question: str, words: tuple[str, ...]) -> None:
-    assert asked_words(built.understander.understand(question)) == words
+    assert tuple(asked_words(built.understander.understand(question))) == words
 
 
 # Why a page is not there.
@@ -401,3 +401,20 @@ def test_a_reranker_that_puts_a_page_down_is_named(built: Pipeline, monkeypatch:
     found = why_not(Pipeline(built.path, settings_of(**tables)), "When does the gate open?", "gate.md")
     assert found.stage == "rerank"
     assert "the reranker backwards puts others before it" in found.verdict
+
+
+def test_a_page_that_says_the_same_is_named_by_the_hit(tmp_path: Path) -> None:
+    text = (
+        "The gate opens at dawn, and the warden locks it at dusk, on every day of the week but the first of the year. "
+        * 3
+    )
+    pages = {"one.md": f"# Gate\n\n{text}\n", "two.md": f"# Gate\n\n{text}\n"}
+    pipeline = pipeline_of(tmp_path / "index")
+    pipeline.build([write(tmp_path / "garden", pages)])
+    question = "When does the gate open?"
+    hits = pipeline.search(question).hits
+    assert len(hits) == 1
+    other = next(path for path in pages if path != hits[0].document.path)
+    found = why_not(pipeline, question, other)
+    assert found.stage == "fold"
+    assert found.verdict.startswith("it says the same as hit 1,")

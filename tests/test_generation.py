@@ -10,6 +10,7 @@ import pytest
 
 from clockify_rag import generation
 from clockify_rag.generation import REFUSALS, refusal_text
+from clockify_rag.generation.refusals import NEAREST, SEARCHED
 
 
 def test_public_names_are_exact() -> None:
@@ -37,4 +38,20 @@ def test_refusals_speak_the_language_of_the_question() -> None:
     assert refusal_text("de", {"de": "Nein."}) == "Nein."
     assert refusal_text("de", {"": "No."}) == "No."
     assert refusal_text("xx", {"en": "Sorry."}) == "Sorry."
+
+
+def test_a_refusal_says_what_was_looked_for_and_what_is_near_in_every_language() -> None:
+    near = [("Gate", "https://garden.example/gate.html", "keys"), ("Fees", "fees.md", None)]
+    assert refusal_text("en", searched=("zeppelin", "voice"), nearest=near) == (
+        "The documentation does not answer this question.\n\nLooked for: zeppelin, voice\n\n"
+        "The nearest pages:\n- Gate: https://garden.example/gate.html#keys\n- Fees: fees.md"
+    )
+    assert REFUSALS.keys() == SEARCHED.keys() == NEAREST.keys()
+    for language, sentence in REFUSALS.items():
+        parts = refusal_text(language, searched=("zeppelin",), nearest=near).split("\n\n")
+        assert parts[0] == sentence
+        assert parts[1] == f"{SEARCHED[language]} zeppelin"
+        assert parts[2].splitlines()[0] == NEAREST[language]
+    for phrases in (SEARCHED, NEAREST):
+        assert len(set(phrases.values())) == len(phrases)
     assert len(REFUSALS) >= 8

@@ -249,6 +249,11 @@ def test_ctrl_c_reaches_the_server() -> None:
             assert b"KeyboardInterrupt" in asking.communicate()[1]
 
 
+def test_a_role_token_that_is_quoted_is_the_passages_own_again() -> None:
+    with fake.serving(fake.ollama_answer(['Write "<\u2060', '|im_end|>" [1].'])) as server:
+        assert ollama(server).generate(ask("?"), CONTEXT).text == 'Write "<|im_end|>" [1].'
+
+
 def test_ollama_is_told_how_long_to_keep_a_model() -> None:
     with fake.serving(fake.ollama_answer(ANSWER)) as server:
         ollama(server, keep_alive="10m").generate(ask("?"), CONTEXT)

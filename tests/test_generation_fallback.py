@@ -112,9 +112,16 @@ def test_an_answer_names_who_wrote_it_and_what_failed(garden: Pipeline) -> None:
     assert garden.completer is None
 
 
-def test_a_partial_answer_is_marked(garden: Pipeline) -> None:
-    with fake.serving(PARTIAL) as half:
-        answer = garden.with_settings(with_generation(generator="ollama", url=half.url)).ask(QUESTION)
+def test_a_partial_answer_is_marked_and_never_remembered(garden: Pipeline) -> None:
+    with fake.serving(PARTIAL, PARTIAL, fake.ollama_answer(["At dawn [1]."])) as half:
+        asked = garden.with_settings(with_generation(generator="ollama", url=half.url))
+        assert asked.ask(QUESTION).incomplete
+        answer = asked.ask(QUESTION)
+        assert len(half.requests) == 2
+        whole = asked.ask(QUESTION)
+        assert not whole.incomplete
+        assert asked.ask(QUESTION).answer == whole.answer
+        assert len(half.requests) == 3
     assert answer.incomplete
     assert answer.answer
     assert answer.failure is not None

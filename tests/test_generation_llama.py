@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from clockify_rag.contracts import Completer, Generator
+from clockify_rag.contracts import Completer, Draft, Generator
 from clockify_rag.embedding import OpenAIEmbedder
 from clockify_rag.errors import BackendRejected, BackendTimeout, BackendUnavailable, InvalidSetting, MissingExtra
 from clockify_rag.generation import LlamaGenerator, OpenAIGenerator
@@ -49,6 +49,12 @@ def generator(smollm: Path, chat: dict[str, Any]) -> LlamaGenerator:
     return LlamaGenerator(str(smollm), **SIZE, **chat)
 
 
+@pytest.fixture(scope="module")
+def draft(generator: LlamaGenerator) -> Draft:
+    """Its answer to ``QUESTION``."""
+    return generator.generate(QUESTION, CONTEXT)
+
+
 def as_server(smollm: Path, *, embedding: bool) -> Any:
     """Return llama.cpp's server over the model, as another process would run it, without a key."""
     import xllamacpp
@@ -64,10 +70,9 @@ def as_server(smollm: Path, *, embedding: bool) -> Any:
     return xllamacpp.Server(parameters)
 
 
-def test_it_answers_alike_however_it_is_asked(generator: LlamaGenerator) -> None:
+def test_it_answers_alike_however_it_is_asked(generator: LlamaGenerator, draft: Draft) -> None:
     assert isinstance(generator, Generator)
     assert isinstance(generator, Completer)
-    draft = generator.generate(QUESTION, CONTEXT)
     assert draft.text
     # It may have had more to say than the tokens it was given.
     assert draft.incomplete == (draft.failure is not None)
@@ -91,7 +96,7 @@ def test_a_text_is_completed(generator: LlamaGenerator) -> None:
     text = generator.complete("Answer in one word.", "Which colour is grass?", seconds=300, maximum_tokens=4)
     assert text
     with pytest.raises(BackendTimeout):
-        generator.complete("Count.", "Count to one thousand. " * 40, seconds=0.05, maximum_tokens=100)
+        generator.complete("Count.", "Count to one thousand. " * 8, seconds=0.05, maximum_tokens=100)
 
 
 def test_tokens_are_the_models_own(generator: LlamaGenerator) -> None:
@@ -143,15 +148,12 @@ def test_the_model_behind_a_door_needs_its_key(generator: LlamaGenerator) -> Non
 
 
 def test_an_openai_compatible_server_is_asked_by_its_own_generator(
-    smollm: Path, generator: LlamaGenerator, chat: dict[str, Any]
+    smollm: Path, draft: Draft, chat: dict[str, Any]
 ) -> None:
     server = as_server(smollm, embedding=False)
     options = {"cache_prompt": False}
     other = OpenAIGenerator("SmolLM2", url=f"{server.listening_address}/v1", api_key="", options=options, **chat)
-    assert other.generate(QUESTION, CONTEXT).text == generator.generate(QUESTION, CONTEXT).text
-    stream = other.stream(QUESTION, CONTEXT)
-    assert next(iter(stream))
-    stream.close()  # type: ignore[attr-defined]
+    assert other.generate(QUESTION, CONTEXT).text == draft.text
 
 
 def test_an_openai_compatible_server_embeds(smollm: Path) -> None:

@@ -74,3 +74,12 @@ def test_a_thought_alone_is_no_answer(words: list[str]) -> None:
 def test_what_could_have_been_a_tag_is_text_at_the_end() -> None:
     with fake.serving(fake.ollama_answer(["a <", "b> and <thin"])) as server:
         assert OllamaGenerator("m", url=server.url).generate(ask("?"), CONTEXT).text == "a <b> and <thin"
+
+
+def test_of_a_whole_text_what_precedes_an_unopened_tag_is_thought() -> None:
+    with fake.serving(fake.ollama_answer(["Hm. I", " see.</thi", "nk>\n\nYes."])) as server:
+        generator = OllamaGenerator("m", url=server.url)
+        assert generator.generate(ask("?"), CONTEXT).text == "Yes."
+        assert generator.complete("r", "t", seconds=5, maximum_tokens=5) == "Yes."
+        starting = OllamaGenerator("m", url=server.url, starts_thinking=True)
+        assert "".join(starting.stream(ask("?"), CONTEXT)) == "Yes."

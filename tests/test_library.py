@@ -24,7 +24,7 @@ def test_the_examples_run_in_order(
     for example in EXAMPLES:
         exec(compile(example, "docs/library.md", "exec"), names)
         printed.append(capsys.readouterr().out)
-    build, settings, search, ask, evaluation, errors, following = printed
+    build, settings, search, ask, again, explained, evaluation, errors, following = printed
     assert build.startswith("1 ")
     assert settings == "3\n"
     assert len(search.splitlines()) == 5
@@ -32,6 +32,11 @@ def test_the_examples_run_in_order(
     cited = [line for line in ask.splitlines() if "https://" in line]
     assert cited
     assert all(line.endswith(" True") for line in cited)
+    assert again.startswith("True {'cache': ")
+    assert again.endswith("} 0.5\n1\n")
+    *hits, lost = explained.splitlines()
+    assert hits[0].endswith(" True")
+    assert " it is hit " in lost
     mean, p = map(float, evaluation.splitlines())
     assert 0 < mean <= 1
     assert p == 1.0  # of one question nothing can be said

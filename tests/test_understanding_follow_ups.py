@@ -173,10 +173,10 @@ def test_a_model_that_is_late_or_fails_is_left_out_and_said() -> None:
     assert slow.asked[0][2] == 5.0
     assert rewriter.hypothetical_answer("How do I lock entries?", deadline) == (
         None,
-        {"model": "model", "outcome": "too late"},
+        {"model": "model", "outcome": "backend_timeout", "reason": "the model was too late"},
     )
     assert slow.asked[1][2] == 2.0
-    assert rewriter.parts("How do I lock entries?", deadline)[1]["outcome"] == "no time was left"
+    assert rewriter.parts("How do I lock entries?", deadline)[1]["reason"] == "no time was left for it"
     assert len(slow.asked) == 2
     for error in (BackendTimeout("the model took longer than 5 s"), BackendUnavailable("no model answers")):
 
@@ -187,6 +187,8 @@ def test_a_model_that_is_late_or_fails_is_left_out_and_said() -> None:
         query = steps.understand("How do I undo it?", history=TURNS)
         assert query.text == "How do I undo it? lock old time entries"
         assert details(query, "wordings")["outcome"] == error.code
+        assert [failure.code for failure in query.degraded] == [error.code] * 2
+        assert error.message in query.degraded[0].message
         assert details(query, "follow-up")["reason"] == error.message
 
 

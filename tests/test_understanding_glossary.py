@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clockify_rag import _core, sentences
+from clockify_rag.config import load
 from clockify_rag.contracts import Expansion
-from clockify_rag.errors import ConfigError, GlossaryInvalid
+from clockify_rag.errors import ConfigError, GlossaryInvalid, InvalidSetting
 from clockify_rag.understanding.glossary import MAXIMUM_VARIANTS, Entry, Glossary, read_glossary
 from clockify_rag.understanding.steps import StepsUnderstander
 from clockify_rag.understanding.suggesting import suggest
@@ -183,6 +184,14 @@ def test_a_broken_glossary_names_file_and_line(
 def test_a_missing_glossary_is_named() -> None:
     with pytest.raises(GlossaryInvalid, match="nowhere"):
         StepsUnderstander(glossary="nowhere.csv").understand("what?")
+
+
+def test_a_glossary_lies_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "clockify-rag.toml").write_text('[understanding]\nglossary = "terms.csv"\n')
+    settings = load(directory=tmp_path, environment={}).settings
+    assert settings.understanding.glossary == str(tmp_path / "terms.csv")
+    with pytest.raises(InvalidSetting, match="expansion_weight"):
+        load(directory=tmp_path, environment={"CLOCKIFY_RAG_UNDERSTANDING__EXPANSION_WEIGHT": "0.3"})
 
 
 def test_a_hundred_thousand_terms(tmp_path: Path) -> None:

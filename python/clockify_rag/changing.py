@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from clockify_rag import _core
-from clockify_rag.cache import EmbeddingCache
+from clockify_rag.cache import EmbeddingCache, forget
 from clockify_rag.contracts import Document, LoadedDocument, Source
 from clockify_rag.errors import IndexCorrupt, SourceError
 from clockify_rag.index import (
@@ -54,7 +54,7 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
     removed: tuple[int, ...]
     """Former generations that are gone."""
     cache_bytes: int
-    """What the embedding cache took, which is gone."""
+    """What the caches of embeddings and of answers took, which are gone."""
     sites: tuple[str, ...]
     """Sources of whose kept raw pages only those are left that are documents which stay: other addresses may have had the same
     text.
@@ -195,11 +195,14 @@ class _Purging:
             kept = {name: state for name, state in state.documents.items() if name not in ids}
             del generations, current
             # First, because these may go at any time: after the publication the documents may be found no more.
-            cache_bytes = EmbeddingCache(path / "cache").clear()
+            cache_bytes = EmbeddingCache(path / "cache").clear() + forget(path / "cache")
+            self.pipeline.forget()
             named = {document.source for found in rows.values() for _, document in found if document.id in ids}
             staying = [document for document in living.values() if document.id not in ids]
             forgotten = {source: _forget_pages(path, source, staying) for source in sorted(named)}
             generation, rewritten, removed = writer.purge(replaced, encoded_state(kept, state.embedding))
+            # Again, because until now another process may have answered from the documents, and stored that.
+            cache_bytes += forget(path / "cache")
         finally:
             writer.close()
         contents = {document.content_hash for found in rows.values() for _, document in found if document.id in ids}

@@ -300,6 +300,13 @@ class RetrievalSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
     repeat_weight: Annotated[
         Share, Meta(description="What each further chunk of a section counts, as a share of the one before it")
     ] = 0.85
+    fold_duplicates: Annotated[
+        bool, Meta(description="Return what several pages say once; the hit names the other pages")
+    ] = True
+    per_document: Annotated[
+        int,
+        Meta(ge=0, le=1000, description="Hits of one page before those of all other pages come; 0 is no bound"),
+    ] = 0
     glossary_boost: Annotated[
         float,
         Meta(
@@ -351,11 +358,32 @@ class RerankingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=
 class PackingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[packing]``: choosing what a generator is shown."""
 
-    packer: Annotated[str, Meta(description="Component that chooses the generator's context")] = "by-relevance"
+    packer: Annotated[
+        str,
+        Meta(
+            description="Component that chooses the generator's context: `by-relevance`, `by-document`, `diverse`, `clustered`, or "
+            "another package's"
+        ),
+    ] = "by-relevance"
     pack_top: Annotated[int, Meta(ge=1, le=1000, description="Hits that a generator is shown at most")] = 6
     budget_tokens: Annotated[
         int, Meta(ge=16, le=10_000_000, description="Tokens that a generator is shown at most")
     ] = 3000
+    neighbours: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="Chunks before and after a hit, of its section, that are shown besides where they fit",
+        ),
+    ] = 0
+    whole_articles: Annotated[
+        Literal["never", "how-to", "always"] | None,
+        Meta(
+            description="For which kind of questions the best hit's whole page is shown where it fits; by default `how-to` to a "
+            "language model, `never` to `extractive`"
+        ),
+    ] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the packer")] = {}
 
 
@@ -390,7 +418,11 @@ class GenerationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields
 class VerificationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[verification]``: proving answers."""
 
-    verifier: Annotated[str, Meta(description="Component that proves an answer's quotations")] = "quotes"
+    verifier: Annotated[str, Meta(description="Component that proves what an answer says")] = "quotes"
+    policy: Annotated[
+        Literal["strict", "balanced", "off"],
+        Meta(description="Sentences of a model that no source says are cut, marked with [?], or not looked for"),
+    ] = "balanced"
     arguments: Annotated[Arguments, Meta(description="Arguments of the verifier")] = {}
 
 
@@ -407,6 +439,21 @@ class CalibrationSettings(Table, frozen=True, kw_only=True, forbid_unknown_field
     threshold: Annotated[
         Share | None, Meta(description="Confidence below which a question is refused; by default the calibration's")
     ] = None
+
+
+class CacheSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[cache]``: answers and rankings that are given again."""
+
+    enabled: Annotated[bool, Meta(description="Give an answer again that was made of all the same")] = True
+    entries: Annotated[int, Meta(ge=1, le=1_000_000, description="Answers that are kept, those used last")] = 100
+    seconds: Annotated[float, Meta(gt=0, le=31_536_000, description="How long an answer is kept, in seconds")] = 3600.0
+    persist: Annotated[
+        bool,
+        Meta(
+            description="Keep answers, and the questions in them, in a file in the folder of the index too, which only its "
+            "owner can read"
+        ),
+    ] = False
 
 
 class WatchingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -445,6 +492,7 @@ class Settings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     generation: GenerationSettings = GenerationSettings()
     verification: VerificationSettings = VerificationSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    cache: CacheSettings = CacheSettings()
     watching: WatchingSettings = WatchingSettings()
     execution: ExecutionSettings = ExecutionSettings()
 

@@ -149,9 +149,10 @@ class Follower:
                 self._served.notify_all()
 
     def _keep(self, error: ClockifyRagError) -> None:
-        before, self._error = self._error, error
+        before = self._error
         if before is not None and (before.code, before.message) == (error.code, error.message):
             return
+        self._error = error
         if (logging := sys.modules.get("logging")) is not None:
             logging.getLogger(LOGGER).info("the generation published last is not served: %s", error)
         if self._failed is not None:

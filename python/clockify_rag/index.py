@@ -158,6 +158,12 @@ class OpenGeneration:
         record, text, document = found
         return decode_chunk(record, text), self.document(document)
 
+    def chunks(self, document_id: str) -> list[Chunk]:
+        """Return the chunks of a document in reading order; none for an unknown document."""
+        if not _is_id(document_id):
+            return []
+        return [decode_chunk(record, text) for record, text in self.snapshot.chunks_of(document_id)]
+
     def vectors(self, chunk_ids: Sequence[str]) -> Vectors:
         """Return the vectors of chunks, float32 of shape ``(len(chunk_ids), dimension)``; rows of zeros where there are none."""
         import numpy
@@ -274,9 +280,7 @@ class LocalIndex:
 
     def chunks(self, document_id: str) -> list[Chunk]:
         """Return the chunks of a document in reading order; none for an unknown document."""
-        if not _is_id(document_id):
-            return []
-        return [decode_chunk(record, text) for record, text in self.snapshot.chunks_of(document_id)]
+        return self.opened.chunks(document_id)
 
     def chunk(self, chunk_id: str) -> tuple[Chunk, Document] | None:
         """Return the chunk of that id and its document."""

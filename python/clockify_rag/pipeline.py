@@ -35,7 +35,9 @@ from clockify_rag.contracts import (
     Chunker,
     Classifier,
     Completer,
+    Context,
     Document,
+    Draft,
     Embedder,
     Failure,
     Generator,
@@ -55,6 +57,7 @@ from clockify_rag.contracts import (
     Skipped,
     Source,
     Step,
+    Turn,
     Understander,
     Verifier,
     digest,
@@ -69,6 +72,7 @@ from clockify_rag.errors import (
     QueryError,
     SourceError,
     SourceShrunk,
+    StoreError,
 )
 from clockify_rag.index import (
     EMBEDDED_AT_ONCE,
@@ -81,7 +85,8 @@ from clockify_rag.index import (
     decode_chunk,
     headings_of,
 )
-from clockify_rag.retrieval import HybridRetriever
+from clockify_rag.retrieval import HybridRetriever, asked_words
+from clockify_rag.retrieval.shaping import numbered, share
 from clockify_rag.telemetry import failpoint, stage
 from clockify_rag.walking import UNREADABLE
 
@@ -102,6 +107,18 @@ IN_CORE = ("mmr", "none")
 EMBEDDING_PARTS = ("embedding", "embedder", "embedder_entry")
 """The components of a pipeline that depend on ``[embedding]`` alone."""
 
+ANSWERING_TABLES = (
+    "embedding",
+    "understanding",
+    "retrieval",
+    "reranking",
+    "packing",
+    "generation",
+    "verification",
+    "calibration",
+)
+"""The settings that answers depend on."""
+
 MODEL_STEPS = ("rewriting", "multi_query", "decomposition", "hypothetical_answer")
 """The settings of ``[understanding]`` that ask a model."""
 
@@ -112,8 +129,10 @@ Progress = Callable[[str, int, int | None], None]
 """Called with a stage's word, how much of it is done, and how much there is where that is known."""
 
 if TYPE_CHECKING:
+    from clockify_rag.cache import RecentResults
     from clockify_rag.embedding import CachedEmbedder
     from clockify_rag.following import Follower
+    from clockify_rag.remembering import AnswerCache
 
 T = TypeVar("T")
 
@@ -145,6 +164,32 @@ class BuildReport(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[Notice, ...] = ()
     """What is to be known of the sources beside their documents."""
     timings_ms: Mapping[str, float] = {}
+
+
+class PreparedAnswers(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers that were made beforehand."""
+
+    generation: int
+    """The generation they are from, and good for."""
+    answers: int
+    refused: int
+    """Of these, how many say that the documentation does not answer."""
+    failed: Mapping[str, Failure] = {}
+    """For each question that has no whole answer, why."""
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """A question as it was asked."""
+
+    question: str
+    top_k: int
+    filters: Mapping[str, Sequence[str]]
+    lexical: bool
+    history: tuple[Turn, ...]
+
+    @property
+    def searched(self) -> tuple[str, int, Mapping[str, Sequence[str]]]:
+        return self.question, self.top_k, self.filters
 
 
 class _Missing:
@@ -397,12 +442,19 @@ class Pipeline:
         lexical: bool,
         opened: OpenGeneration | None = None,
         excluded_documents: Sequence[str] = (),
+        history: Sequence[Turn] = (),
     ) -> tuple[Query, SearchResult]:
         """Understand, retrieve and rerank; ``opened`` is the generation to search, by default the one that is open."""
 
         def search(opened: OpenGeneration) -> tuple[Query, SearchResult]:
             return self.search_in(
-                opened, question, top_k, filters, lexical=lexical, excluded_documents=excluded_documents
+                opened,
+                question,
+                top_k,
+                filters,
+                lexical=lexical,
+                excluded_documents=excluded_documents,
+                history=history,
             )
 
         if opened is not None:
@@ -423,6 +475,7 @@ class Pipeline:
         *,
         lexical: bool = False,
         excluded_documents: Sequence[str] = (),
+        history: Sequence[Turn] = (),
     ) -> tuple[Query, SearchResult]:
         """Return how ``question`` was understood, and what was found in one generation, whatever is published meanwhile.
 
@@ -433,6 +486,7 @@ class Pipeline:
             filters: as for ``search``.
             lexical: search by words only.
             excluded_documents: as for ``search``.
+            history: the turns of the conversation before it, oldest first.
 
         Raises:
             QueryError: the question cannot be searched, or not for that many hits.
@@ -443,7 +497,8 @@ class Pipeline:
         if not 1 <= count <= MAXIMUM_TOP_K:
             raise QueryError(f"{count:,} hits cannot be asked for", hint=f"ask for 1 to {MAXIMUM_TOP_K:,}", top_k=count)
         with stage("search", timings):
-            query = self.understander.understand(question, filters=filters)
+            told = {"history": history} if history else {}
+            query = self.understander.understand(question, filters=filters, **told)
             if excluded_documents:
                 query = msgspec.structs.replace(query, excluded_documents=tuple(excluded_documents))
             retriever = self.retriever_of(query, lexical=lexical)
@@ -458,12 +513,14 @@ class Pipeline:
             # A model that is remembered to have been asked has seen the question too.
             asked = any("model" in step.details for step in query.steps)
             sent_to = tuple(getattr(self.completer, "sent_to", ())) if asked else ()
-            result = msgspec.structs.replace(result, steps=steps, sent_to=sent_to)
+            degraded = (*query.degraded, *result.degraded)
+            result = msgspec.structs.replace(result, steps=steps, sent_to=sent_to, degraded=degraded)
             for reranker in rerankers:
                 with stage("rerank", timings):
                     result = _reranked(result, reranker, query, count)
             if rerankers:
-                result = msgspec.structs.replace(result, hits=result.hits[:count])
+                within, beyond = share(result.hits, self.settings.retrieval.per_document)
+                result = msgspec.structs.replace(result, hits=numbered([*within, *beyond][:count]))
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
         confidence, threshold = self._confidence(result, opened)
@@ -495,6 +552,9 @@ class Pipeline:
         *,
         generator: str | None = None,
         lexical: bool = False,
+        history: Sequence[Turn] = (),
+        written: Callable[[str], object] | None = None,
+        cached: bool = True,
     ) -> Answer:
         """Return the answer to ``question``, with citations, or a refusal.
 
@@ -506,6 +566,9 @@ class Pipeline:
             filters: as for ``search``.
             generator: the component that writes; by default the configuration's.
             lexical: search by words only.
+            history: the turns of the conversation before it, oldest first.
+            written: called with each piece of the text of a generator that streams, before anything of it is verified.
+            cached: whether an answer that was made of all the same may be given again.
 
         Raises:
             QueryError: the question cannot be searched.
@@ -514,7 +577,28 @@ class Pipeline:
         """
         name = generator or self.settings.generation.generator
         writer = self.generator(name)
-        query, result = self._search(question, top_k, filters, lexical=lexical)
+        opened = self.index.opened
+        count = self.settings.retrieval.top_k if top_k is None else top_k
+        asked = _Asked(question, count, filters or {}, lexical, tuple(history))
+        if not (cached and self.settings.cache.enabled):
+            return self._answer(asked, name, writer, written)
+        begin = time.perf_counter()
+        key = self._answer_key(opened, asked, name)
+        found = self.answers.get(key)
+        if found is not None:
+            elapsed = round(1000 * (time.perf_counter() - begin), 3)
+            return msgspec.structs.replace(found, timings_ms={"cache": elapsed, "total": elapsed})
+        answer = self._answer(asked, name, writer, written)
+        # What was made with less than there should be is not what would be made the next time.
+        is_whole = answer.failure is None and not answer.incomplete and not answer.degraded
+        if is_whole and answer.generation == opened.snapshot.generation:
+            self.answers.put(key, answer)
+        return answer
+
+    def _answer(self, asked: _Asked, name: str, writer: Generator, written: Callable[[str], object] | None) -> Answer:
+        """Retrieve, pack, generate, verify."""
+        question = asked.question
+        query, result = self._retrieved(asked)
         timings = dict(result.timings_ms)
         found = Answer(
             question=question,
@@ -537,11 +621,11 @@ class Pipeline:
             return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
-                context = self.packer.pack(query, result.hits)
+                context = self._packed(query, result, writer)
                 context = msgspec.structs.replace(context, generation=result.generation)
             found = _traced(found, *_steps(context.steps, "pack", self.settings.packing.packer))
             with stage("generate", timings):
-                draft = writer.generate(query, context)
+                draft = _draft(writer, query, context, written)
         except BackendError as error:
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
             sent_to = dict.fromkeys((*found.sent_to, *getattr(writer, "sent_to", ())))
@@ -551,27 +635,129 @@ class Pipeline:
         if not draft.text and draft.failure is None:
             return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
-            text, citations, removed = self.verifier.verify(query, context, draft)
-        proved = {"citations": len(citations), "quotes_removed": removed}
-        found = _traced(found, Step(stage="verify", name=self.settings.verification.verifier, details=proved))
+            verified = self.verifier.verify(query, context, draft)
+        found = _traced(found, *_steps(verified.steps, "verify", self.settings.verification.verifier))
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
-        return msgspec.structs.replace(
+        answered = msgspec.structs.replace(
             found,
-            answer=text,
-            citations=citations,
+            answer=verified.text,
+            citations=verified.citations,
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
             generator=draft.generator or name,
             degraded=(*found.degraded, *draft.degraded),
             failure=draft.failure,
+            quotations=verified.quotations,
+            claims=verified.claims,
+            groundedness=verified.groundedness,
+            risk=verified.risk,
+            addresses_removed=verified.addresses_removed,
             incomplete=draft.incomplete,
-            quotes_removed=removed,
         )
+        return answered if verified.text or draft.failure else self._refused(answered, query, "unsupported")
+
+    def _retrieved(self, asked: _Asked) -> tuple[Query, SearchResult]:
+        """What was found for a question; found again only where that takes longer than to remember it.
+
+        The core searches in a fraction of a millisecond; embedders on a server, rerankers and models that understand do not.
+        """
+        understanding = self.settings.understanding
+        is_slow = self.rerankers or any(getattr(understanding, name) for name in MODEL_STEPS)
+        is_slow = is_slow or (self.embedder is not None and not hasattr(self.embedder, "core"))
+        if not (self.settings.cache.enabled and is_slow):
+            return self._search(*asked.searched, lexical=asked.lexical, history=asked.history)
+        opened = self.index.opened
+        key = self._key(opened, "retrieval", asked)
+        found = self._retrievals.get(key)
+        if found is None:
+            found = self._search(*asked.searched, lexical=asked.lexical, history=asked.history)
+            if not found[1].degraded and found[1].generation == opened.snapshot.generation:
+                self._retrievals.put(key, found)
+        return found
+
+    def prepare_answers(self, questions: Sequence[str], *, progress: Progress | None = None) -> PreparedAnswers:
+        """Answer these questions now, and store the answers beside the index: ``ask`` gives them as long as nothing they depend on
+        changes, such as the generation. They replace those that were prepared before.
+
+        Args:
+            questions: each as it will be asked.
+            progress: called as the work goes on.
+
+        Raises:
+            QueryError: a question cannot be searched; nothing is stored.
+            StoreError: the index cannot be read, or the answers cannot be written.
+        """
+        name = self.settings.generation.generator
+        opened = self.index.opened
+        answers: dict[str, Answer] = {}
+        failed: dict[str, Failure] = {}
+        for number, question in enumerate(dict.fromkeys(questions), 1):
+            answer = self.ask(question, cached=False)
+            failures = [failure for failure in (answer.failure, *answer.degraded) if failure is not None]
+            if failures:
+                failed[question] = failures[0]
+            elif answer.generation == opened.snapshot.generation:
+                asked = _Asked(question, self.settings.retrieval.top_k, {}, lexical=False, history=())
+                answers[self._answer_key(opened, asked, name)] = answer
+            if progress is not None:
+                progress("answer", number, len(questions))
+        try:
+            self.answers.prepare(answers)
+        except OSError as error:
+            raise StoreError(f"the answers cannot be stored: {error}", path=str(self.path)) from error
+        return PreparedAnswers(
+            generation=opened.snapshot.generation,
+            answers=len(answers),
+            refused=sum(answer.refused for answer in answers.values()),
+            failed=failed,
+        )
+
+    def _answer_key(self, opened: OpenGeneration, asked: _Asked, name: str) -> str:
+        writer = self.generator(name)
+        version = getattr(getattr(writer, "first", writer), "prompt_version", "")
+        return self._key(opened, "answer", asked, name, version)
+
+    def _key(self, opened: OpenGeneration, kind: str, asked: _Asked, *others: str) -> str:
+        """A hash of everything that what is made of a question depends on."""
+        encoded = msgspec.json.encode(asked, order="deterministic").decode()
+        return digest(f"{kind} 1", opened.snapshot.hash, self._answering, encoded, *others)
+
+    @_once
+    def _answering(self) -> str:
+        """What answers depend on besides question and generation."""
+        from clockify_rag import __version__
+
+        tables = {name: getattr(self.settings, name) for name in ANSWERING_TABLES}
+        # A glossary that cannot be read is an error of understanding, which tells of it.
+        file = self.settings.understanding.glossary
+        glossary = Path(file).read_bytes() if file is not None and Path(file).is_file() else b""
+        return msgspec.json.encode([__version__, tables, self.calibration, glossary], order="deterministic").decode()
+
+    @_once
+    def answers(self) -> AnswerCache:
+        """The answers that were given."""
+        from clockify_rag.remembering import AnswerCache
+
+        return AnswerCache(self.path / "cache", self.settings.cache, current=self._serves_current)
+
+    def _serves_current(self) -> bool:
+        return self.index.snapshot.is_current()
+
+    @_once
+    def _retrievals(self) -> RecentResults[tuple[Query, SearchResult]]:
+        from clockify_rag.cache import RecentResults
+
+        return RecentResults(self.settings.cache.entries, self.settings.cache.seconds)
+
+    def forget(self) -> None:
+        """Forget the answers and rankings that are kept in memory."""
+        self.answers.clear()
+        self._retrievals.clear()
 
     def _refused(self, found: Answer, query: Query, reason: RefusalReason) -> Answer:
         """A refusal: the sentence that says so, what was looked for, and the pages that come nearest."""
         from clockify_rag.generation import refusal_text
 
-        searched, nearest = asked_words(query), near_pages(found.hits)
+        searched, nearest = tuple(asked_words(query)), near_pages(found.hits)
         text = refusal_text(
             query.language,
             self.settings.generation.refusals,
@@ -762,16 +948,35 @@ class Pipeline:
     def packer(self) -> Packer:
         """Chooses the generator's context."""
         table = self.settings.packing
+        # An extract of a whole page was the same in 49 of 51 answers, and took half as long again to choose.
+        whole = "never" if self.settings.generation.generator == "extractive" else "how-to"
         packer: Packer = plugins.create(
-            "packers", table.packer, table.arguments, budget_tokens=table.budget_tokens, pack_top=table.pack_top
+            "packers",
+            table.packer,
+            table.arguments,
+            budget_tokens=table.budget_tokens,
+            pack_top=table.pack_top,
+            neighbours=table.neighbours,
+            whole_articles=table.whole_articles or whole,
         )
         return packer
+
+    def _packed(self, query: Query, result: SearchResult, writer: Generator) -> Context:
+        """What ``writer`` is shown, counted as it counts. Pages are read only of the generation that the hits are from."""
+        opened = self.index.opened
+        same = opened.snapshot.generation == result.generation
+        count = getattr(getattr(writer, "first", writer), "count", None)
+        return self.packer.pack(query, result.hits, chunks_of=opened.chunks if same else None, count=count)
 
     @_once
     def verifier(self) -> Verifier:
         """Proves answers."""
         table = self.settings.verification
-        verifier: Verifier = plugins.create("verifiers", table.verifier, table.arguments)
+        # The table that questions are embedded by is open already.
+        static = self.embedder if hasattr(type(self.embedder), "core") else None
+        verifier: Verifier = plugins.create(
+            "verifiers", table.verifier, table.arguments, policy=table.policy, embedder=static
+        )
         return verifier
 
     @_once
@@ -1130,6 +1335,13 @@ class VectorMaker:
         return rows
 
 
+def _draft(writer: Generator, query: Query, context: Context, written: Callable[[str], object] | None) -> Draft:
+    """Generate, telling of the text as it is written where the generator does."""
+    if written is not None and getattr(writer, "streams", False):
+        return writer.generate(query, context, written=written)  # type: ignore[call-arg]  # one that streams takes it
+    return writer.generate(query, context)
+
+
 def _steps(steps: tuple[Step, ...], name: str, component: str) -> tuple[Step, ...]:
     """The steps of a stage; its name alone where its component tells none."""
     return steps or (Step(stage=name, name=component),)
@@ -1137,22 +1349,6 @@ def _steps(steps: tuple[Step, ...], name: str, component: str) -> tuple[Step, ..
 
 def _traced(answer: Answer, *steps: Step) -> Answer:
     return msgspec.structs.replace(answer, trace=(*answer.trace, *steps))
-
-
-def asked_words(query: Query) -> tuple[str, ...]:
-    """Return the words of a question that are looked for, each once, as they were typed."""
-    terms = set(_core.question_terms(query.text, query.language))
-    spans: list[tuple[int, int]] = []
-    for term, first, last, _ in sorted(_core.analyse(query.text, query.language), key=lambda found: found[1:3]):
-        if term not in terms:
-            continue
-        # The parts of an identifier are within it, and pairs of characters in scripts without spaces overlap.
-        if spans and first < spans[-1][1]:
-            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
-        else:
-            spans.append((first, last))
-    words = {query.text[first:last].casefold(): query.text[first:last] for first, last in reversed(spans)}
-    return tuple(reversed(words.values()))
 
 
 def near_pages(hits: Sequence[Hit]) -> tuple[NearPage, ...]:
@@ -1189,10 +1385,9 @@ def _reranked(result: SearchResult, reranker: Reranker, query: Query, top_k: int
     steps = made.steps
     if forgotten := [hit for chunk_id, hit in given.items() if chunk_id not in kept]:
         steps = (*steps, Step(stage="rerank", name="forgotten", details={"kept_behind": len(forgotten)}))
-    hits = (msgspec.structs.replace(hit, rank=rank) for rank, hit in enumerate((*made.hits, *forgotten), 1))
     return msgspec.structs.replace(
         result,
-        hits=tuple(hits),
+        hits=numbered((*made.hits, *forgotten)),
         steps=(*result.steps, *steps),
         degraded=result.degraded if made.failure is None else (*result.degraded, made.failure),
         sent_to=tuple(dict.fromkeys((*result.sent_to, *made.sent_to))),

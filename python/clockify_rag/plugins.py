@@ -63,7 +63,12 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = {
         "llm": "clockify_rag.reranking.llm:LlmReranker",
         "none": "clockify_rag.reranking:NoReranker",
     },
-    "packers": {"by-relevance": "clockify_rag.packing:RelevancePacker"},
+    "packers": {
+        "by-relevance": "clockify_rag.packing:RelevancePacker",
+        "by-document": "clockify_rag.packing:DocumentPacker",
+        "diverse": "clockify_rag.packing:DiversePacker",
+        "clustered": "clockify_rag.packing:ClusteredPacker",
+    },
     "generators": {
         "extractive": "clockify_rag.generation.extractive:ExtractiveGenerator",
         "ollama": "clockify_rag.generation.ollama:OllamaGenerator",

@@ -25,6 +25,7 @@ _ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
 _END = re.compile(r"(?:(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _APOSTROPHE = re.compile("['’]")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
 _SHORT, _ENDING = 3, 4
 _ABBREVIATIONS = frozenset(
@@ -136,8 +137,9 @@ def word_count(text: str) -> int:
 def words(text: str) -> list[str]:
     """Return the folded words of ``text`` in order; scripts without spaces as overlapping pairs of characters."""
     found: list[str] = []
-    spaced = text.isascii()
-    for word in _WORD.findall(_fold(text)):
+    folded = _fold(text)
+    spaced = folded.isascii() or _UNSPACED.search(folded) is None
+    for word in _WORD.findall(folded):
         if not spaced and _UNSPACED.search(word):
             found.extend(word[i : i + 2] for i in range(max(1, len(word) - 1)))
         else:
@@ -149,7 +151,8 @@ def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    # Most of a text in Latin letters is ASCII, also where its quotation marks are not: only the rest is looked at one by one.
+    return _BEYOND_ASCII.sub(lambda match: "" if unicodedata.combining(match[0]) else match[0], decomposed)
 
 
 _FOLDED_UNINFORMATIVE = frozenset(_fold(word) for word in _UNINFORMATIVE)

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{
-    COLLECTION_AGE_SECONDS, Generation, KEPT_GENERATIONS, Layout, Manifest, Publisher, TEMPORARY_FILES, create_folder,
-    is_generation, is_segment, line_of, list, lock_shared, open_regular, read_line, remove, sync_directory, take_lock,
-    try_lock_exclusive, write_replacing,
+    COLLECTION_AGE_SECONDS, ExclusiveLock, Generation, KEPT_GENERATIONS, Layout, Manifest, Publisher, TEMPORARY_FILES,
+    create_folder, is_generation, is_segment, line_of, list, lock_shared, open_regular, read_line, remove,
+    sync_directory, take_lock, try_lock_exclusive, write_replacing,
 };
 use crate::error::{Error, Result};
 
@@ -170,12 +170,14 @@ impl Layout {
         for (place, &number) in numbers.iter().enumerate() {
             let Some((file, published)) = self.open_manifest(number)? else { continue };
             let tags = tags_of(number, &tags);
+            // Given back at once: who opens the generation waits for it.
+            let is_open = try_lock_exclusive(file).is_none();
             let reasons = [
                 (Reason::Served, number == served),
                 (Reason::Recent, numbers.len() - place <= KEPT_GENERATIONS),
                 (Reason::Tagged, !tags.is_empty()),
                 (Reason::Young, is_young(published)),
-                (Reason::Open, !try_lock_exclusive(&file)),
+                (Reason::Open, is_open),
             ];
             let kept = reasons.into_iter().filter_map(|(reason, holds)| holds.then_some(reason)).collect();
             let manifest = self.read_manifest(number).map(|(manifest, ..)| manifest);
@@ -203,7 +205,8 @@ impl Layout {
         for &number in numbers.iter().rev().skip(KEPT_GENERATIONS) {
             let Some((file, published)) = self.open_manifest(number)? else { continue };
             // Tags are read under the lock, because whoever sets one holds it shared until the tag can be read.
-            if !is_young(published) && try_lock_exclusive(&file) && tags_of(number, &self.tags()?).is_empty() {
+            let Some(_lock) = (if is_young(published) { None } else { try_lock_exclusive(file) }) else { continue };
+            if tags_of(number, &self.tags()?).is_empty() {
                 collected.generations.insert(0, number);
                 collected.add(&self.manifest(number))?;
                 remove(&self.manifest(number))?;
@@ -358,15 +361,14 @@ pub(crate) fn is_tag(name: &str) -> bool {
         && !Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tmp"))
 }
 
-/// Waits for the lock of a folder, which the kernel releases with the file.
-pub(super) fn lock_folder(folder: &Path) -> Result<File> {
+/// Waits for the lock of a folder.
+pub(super) fn lock_folder(folder: &Path) -> Result<ExclusiveLock> {
     let file = File::open(folder).map_err(Error::io("open", folder))?;
     file.lock().map_err(Error::io("lock", folder))?;
-    Ok(file)
+    Ok(ExclusiveLock::of(file))
 }
 
 /// The lock of a folder, if there is the folder and nobody has the lock.
-fn try_lock_folder(folder: &Path) -> Result<Option<File>> {
-    let file = File::open(folder).map_err(Error::io("open", folder))?;
-    Ok(try_lock_exclusive(&file).then_some(file))
+fn try_lock_folder(folder: &Path) -> Result<Option<ExclusiveLock>> {
+    Ok(try_lock_exclusive(File::open(folder).map_err(Error::io("open", folder))?))
 }

@@ -36,6 +36,28 @@ fn index(fills: &[u8]) -> (tempfile::TempDir, PathBuf) {
     (folder, root)
 }
 
+#[test]
+#[allow(clippy::used_underscore_binding, reason = "a lock is held and never read, but here")]
+fn a_lock_ends_with_its_holder_although_a_forked_child_has_the_file_open() {
+    let (_folder, root) = index(&[1]);
+    // What a child of this moment would have, and keep for as long as it lives.
+    let publisher = Publisher::open(&root).unwrap();
+    let inherited = publisher._lock.file.try_clone().unwrap();
+    publisher.close();
+    Publisher::open(&root).unwrap();
+    let manifest = || File::open(Layout::new(&root).manifest(1)).unwrap();
+    let lock = try_lock_exclusive(manifest()).unwrap();
+    let inherited = [inherited, lock.file.try_clone().unwrap()];
+    drop(lock);
+    assert!(manifest().try_lock_shared().is_ok(), "who opens the generation would wait");
+    drop(inherited);
+    // The child itself takes nothing off that is its parent's.
+    let lock = try_lock_exclusive(manifest()).unwrap();
+    let copy = ExclusiveLock { file: lock.file.try_clone().unwrap(), process: lock.process + 1 };
+    drop(copy);
+    assert!(manifest().try_lock_shared().is_err());
+}
+
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

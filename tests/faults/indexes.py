@@ -90,6 +90,7 @@ def opened(index: Path) -> Iterator[Pipeline]:
     pipeline = _components(index)
     pipeline._index = None
     try:
+        pipeline._adopt_embedder()
         yield pipeline
     finally:
         pipeline._index = None

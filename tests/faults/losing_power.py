@@ -260,7 +260,7 @@ class Replay:
     """A recording of the chain of commands, and what is answered after each."""
 
     def __init__(self, root: Path, runner: Runner) -> None:
-        self.sweep = Sweep(root, runner)
+        self.sweep = Sweep(root, runner, ("build",))
         work = self.sweep.folders.work
         shutil.rmtree(work)
         work.mkdir()

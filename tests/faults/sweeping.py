@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,9 @@ def _shows_defect(done: Outcome) -> bool:
 
 
 class Sweep:
-    """The operations' states, prepared once, and the oracle."""
+    """The operations' states, prepared once, and the oracle; of the operations that are named, or of all."""
 
-    def __init__(self, root: Path, runner: Runner) -> None:
+    def __init__(self, root: Path, runner: Runner, names: Sequence[str] = ()) -> None:
         self.folders = Folders(root)
         self.runner = runner
         self.known: dict[str, tuple[str | None, str, int]] = {}
@@ -104,13 +104,14 @@ class Sweep:
         for name, texts in SOURCES.items():
             indexes.pages(self.folders.source(name), texts)
         known = app.command().commands
-        for name, commands in STATES.items():
-            if runnable(commands, known):
-                self._prepare(root / "states" / name, commands)
-        self._warm(known)
         self.operations = tuple(
-            operation for operation in OPERATIONS if runnable((*STATES[operation.state], operation.command), known)
+            operation
+            for operation in OPERATIONS
+            if (not names or operation.name in names) and runnable((*STATES[operation.state], operation.command), known)
         )
+        for name in dict.fromkeys(operation.state for operation in self.operations):
+            self._prepare(root / "states" / name, STATES[name])
+        self._warm()
 
     def _prepare(self, state: Path, commands: Sequence[Command]) -> None:
         shutil.rmtree(self.folders.work, ignore_errors=True)
@@ -124,12 +125,11 @@ class Sweep:
                 self.succeed(self.folders.filled(command))
         shutil.copytree(self.folders.work, state)
 
-    def _warm(self, known: Container[str]) -> None:
+    def _warm(self) -> None:
         """Run each command in the process that is forked for all of them."""
-        for operation in OPERATIONS:
-            if runnable((*STATES[operation.state], operation.command), known):
-                self.reset(operation)
-                self.runner.run(self.folders.filled(operation.command), here=True)
+        for operation in self.operations:
+            self.reset(operation)
+            self.runner.run(self.folders.filled(operation.command), here=True)
 
     def succeed(self, arguments: Sequence[str]) -> Outcome:
         """Run a command that must succeed."""
@@ -300,24 +300,23 @@ class Sweep:
             self.known[operation.name] = before, after, calls
 
 
-def points_of(sweep: Sweep, operation: Operation, writes: frozenset[int], compound: int, seed: int) -> Iterator[Point]:
+def points_of(sweep: Sweep, operation: Operation, writes: frozenset[int], share: Share) -> Iterator[Point]:
     """All points of an operation.
 
     Args:
         sweep: what knows how many calls there are.
         operation: the operation.
         writes: the numbers of its calls that write more than one byte.
-        compound: how many pairs of a kill and a kill of the recovery.
-        seed: of the choice of those.
+        share: how many of them are wanted.
     """
     calls = sweep.learn(operation)
-    chance = random.Random(seed)
+    chance = random.Random(share.seed)
     for action in (*KILLS, *FAILURES):
-        step = RARELY if action in ALIKE else 1
+        step = (RARELY if action in ALIKE else 1) * (1 if action in KILLS else share.step)
         for call in range(1 + chance.randrange(step), calls + 1, step):
             if action not in HALVED or call in writes:
                 yield Point(operation.name, action, call)
-    for _ in range(compound):
+    for _ in range(share.compound):
         action = chance.choice(KILLS[:2])
         # What a build recovers from early it takes about as many calls for as a build takes.
         second = (chance.choice(("kill-before", "kill-after", "eio", "enospc-sticky")), chance.randint(1, calls))
@@ -352,6 +351,8 @@ class Share(msgspec.Struct, frozen=True):
     """Points of each operation, chosen at random; 0: all."""
     compound: int = 0
     """Pairs of faults of each operation."""
+    step: int = 1
+    """Of so many calls one fails in each way; every one is one at which the process is killed."""
     operations: tuple[str, ...] = ()
     """Their names; none: all."""
     failpoints: bool = False
@@ -411,15 +412,13 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="clockify-rag-", dir=scratch) as root,
         Runner(share.sweeper, Path(root) / "output") as runner,
     ):
-        sweep = Sweep(Path(root), runner)
+        sweep = Sweep(Path(root), runner, share.operations)
         if share.failpoints:
             print(json.dumps(swept(sweep, "failpoints", failpoints_of(share)[share.number :: share.workers])))
             return
         for operation in sweep.operations:
-            if share.operations and operation.name not in share.operations:
-                continue
             writes = writes_of(sweep, operation)
-            points = list(points_of(sweep, operation, writes, share.compound, share.seed))
+            points = list(points_of(sweep, operation, writes, share))
             chosen = sampled(points, share, sweep.learn(operation))[share.number :: share.workers]
             print(json.dumps(swept(sweep, operation.name, chosen)), flush=True)
 

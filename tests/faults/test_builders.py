@@ -50,6 +50,25 @@ def test_a_killed_builder_blocks_nobody(world: World, index: Path) -> None:
     assert indexes.answers(index) == world.after
 
 
+def test_a_child_that_a_builder_forked_blocks_nobody(world: World, index: Path) -> None:
+    """It has the builder's files open for as long as it lives."""
+    writer = _core.Writer(str(index))
+    waiting, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(told)
+        os.read(waiting, 1)
+        os._exit(0)
+    try:
+        writer.close()
+        indexes.build(index, world.changed)
+        assert indexes.answers(index) == world.after
+    finally:
+        os.close(told)
+        os.close(waiting)
+        os.waitpid(child, 0)
+
+
 def test_of_builders_at_once_each_publishes_or_is_told(world: World, scratch: Path) -> None:
     index = scratch / "index"
     processes = [start("build", world.pages, "--index", index, "--json") for _ in range(4)]

@@ -31,6 +31,7 @@ Generation = Annotated[
     str | None,
     typer.Argument(metavar="[GENERATION|TAG]", help="Number or tag. [default: the one served]", show_default=False),
 ]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Give no answer that was made before, and keep none.")]
 Lexical = Annotated[bool, typer.Option("--lexical", help="Search words only, without vectors.")]
 Reranker = Annotated[
     str | None,
@@ -92,6 +93,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(cls=PlainGroup, help="Show settings.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+faq_app = typer.Typer(cls=PlainGroup, help="Answer questions beforehand.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(faq_app, name="faq")
 glossary_app = typer.Typer(cls=PlainGroup, help="Work on the glossary.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(glossary_app, name="glossary")
 
@@ -335,6 +338,7 @@ def ask(
     check_determinism: Annotated[
         bool, typer.Option("--check-determinism", help="Ask twice, and end with status 8 if the answers differ.")
     ] = False,
+    no_cache: NoCache = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question with citations, or refuse."""
@@ -352,7 +356,36 @@ def ask(
             model=model,
             fail_on_refusal=fail_on_refusal,
             check_determinism=check_determinism,
+            no_cache=no_cache,
             as_json=as_json,
+        )
+    )
+
+
+@app.command(cls=PlainCommand)
+def chat(
+    index: IndexFolder = None,
+    top_k: TopK = None,
+    filters: Filters = None,
+    lexical: Lexical = False,
+    generator: Annotated[
+        str | None, typer.Option("--generator", metavar="NAME", help="Component that writes. [default: extractive]")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Model of the generator.")] = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Answer questions one after the other."""
+    from clockify_rag.cli import chatting
+
+    raise typer.Exit(
+        chatting.chat(
+            index=index,
+            top_k=top_k,
+            filters=filters or [],
+            lexical=lexical,
+            generator=generator,
+            model=model,
+            no_cache=no_cache,
         )
     )
 
@@ -768,6 +801,30 @@ def config_show(
     from clockify_rag.cli import configuring
 
     configuring.show(origin=origin, as_json=as_json)
+
+
+@faq_app.callback()
+def faq() -> None:
+    """Answer questions beforehand."""
+
+
+@faq_app.command("build", cls=PlainCommand)
+def faq_build(
+    questions: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUESTIONS",
+            help="File with a question on each line, or with JSON lines that have one.",
+            show_default=False,
+        ),
+    ],
+    index: IndexFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a list of questions, so that ask gives these answers at once until the next generation."""
+    from clockify_rag.cli import preparing
+
+    raise typer.Exit(preparing.build(questions, index=index, as_json=as_json))
 
 
 @glossary_app.callback()

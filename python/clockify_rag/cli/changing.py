@@ -46,7 +46,7 @@ def remove(documents: Sequence[str], *, sources: Sequence[str], purge: bool, ind
 
 
 def _print_purge(printer: output.Printer, purge: Purge) -> None:
-    printer.line(f"wrote {purge.segments:,} segments anew, cleared {purge.cache_bytes:,} bytes of cached embeddings")
+    printer.line(f"wrote {purge.segments:,} segments anew, cleared {purge.cache_bytes:,} bytes of caches")
     if purge.sites:
         sites = ", ".join(map(output.one_line, purge.sites))
         printer.line(

@@ -28,6 +28,9 @@ STAGES: Final = {
     "fuse": "outranked",
     "repeat": "outranked by its own section",
     "diversity": "outranked for variety",
+    "fold": "named by a hit that says the same",
+    "cap": "behind others of its page",
+    "prefer": "outranked by other wordings or the glossary",
     "rerank": "outranked by the reranker",
     "judge": "found, and the question refused",
     "pack": "found, not shown to the generator",
@@ -161,10 +164,12 @@ def _ranked(explanation: Explanation) -> Iterator[str]:
     if not explanation.hits:
         yield "  no hits"
         return
+    # Where nothing was taken off, one column says both.
+    is_whole = all(hit.score == hit.scores.fused for hit in explanation.hits)
     columns = [
         Column("#"),
         Column("score"),
-        Column("fused"),
+        Column("" if is_whole else "fused"),
         Column("BM25"),
         Column("nth"),
         Column("cos"),
@@ -181,7 +186,7 @@ def _ranked(explanation: Explanation) -> Iterator[str]:
             [
                 str(hit.rank),
                 f"{hit.score:.3f}",
-                f"{scores.fused:.3f}",
+                "" if is_whole else f"{scores.fused:.3f}",
                 _number(scores.bm25, 2),
                 _rank(hit.lexical_rank),
                 _number(scores.cosine, 2),

@@ -44,15 +44,15 @@ def nearest(typed: str, known: Mapping[str, T]) -> T | None:
     return next((value for name, value in known.items() if found and name.lower() == found[0]), None)
 
 
-def parse_filters(filters: Sequence[str]) -> Mapping[str, tuple[str, ...]] | None:
+def parse_filters(filters: Sequence[str], *, option: str = "--filter") -> Mapping[str, tuple[str, ...]] | None:
     """Return the filters typed as ``FIELD=VALUE``; raises ``ConfigError`` where one is not."""
     parsed: dict[str, tuple[str, ...]] = {}
     for text in filters:
         field, equals, value = text.partition("=")
         if not equals or field not in FILTER_FIELDS or not value:
             raise ConfigError(
-                f"--filter {text} is not FIELD=VALUE with a field of {', '.join(FILTER_FIELDS)}",
-                hint="for example --filter language=en",
+                f"{option} {text} is not FIELD=VALUE with a field of {', '.join(FILTER_FIELDS)}",
+                hint=f"for example {option} language=en",
             )
         parsed[field] = (*parsed.get(field, ()), value)
     return parsed or None

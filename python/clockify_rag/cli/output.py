@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from clockify_rag.contracts import Answer, Citation, Document, Failure, Hit, Part, SearchResult, Table
+from clockify_rag.contracts import Answer, Citation, Document, Duplicate, Failure, Hit, Part, SearchResult, Table
 from clockify_rag.errors import ConfigError
 
 SCHEMA: Final = 1
@@ -101,14 +101,14 @@ class Printer:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line of text that may come from anywhere, in a style of rich where the output is a terminal."""
-        text = flat(text)
+        encoding = sys.stdout.encoding or "utf-8"
+        text = flat(text).encode(encoding, "backslashreplace").decode(encoding)
         if self._console is not None:
             from rich.text import Text
 
             self._console.print(Text(text, style=style))
         else:
-            encoding = sys.stdout.encoding or "utf-8"
-            sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            sys.stdout.write(text + "\n")
 
 
 def note(text: str) -> None:
@@ -146,8 +146,8 @@ def place(document: Document, anchor: str | None) -> str:
     return (document.url or document.path) + (f"#{anchor}" if anchor else "")
 
 
-def citation_place(citation: Citation) -> str:
-    """Return where a reader finds a citation."""
+def citation_place(citation: Citation | Duplicate) -> str:
+    """Return where a reader finds a citation, or another place where the same is said."""
     return (citation.url or citation.path) + (f"#{citation.anchor}" if citation.anchor else "")
 
 
@@ -171,6 +171,7 @@ def hit_fields(hit: Hit) -> dict[str, Any]:
         "spans": hit.chunk.spans,
         "parts": [part_fields(part) for part in hit.chunk.parts],
         "scores": hit.scores,
+        "duplicates": hit.duplicates,
     }
 
 
@@ -220,9 +221,13 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "generation": answer.generation,
         "generator": answer.generator,
         "failure": answer.failure,
+        "quotations": answer.quotations,
+        "claims": answer.claims,
+        "groundedness": answer.groundedness,
+        "risk": answer.risk,
+        "addresses_removed": answer.addresses_removed,
         "incomplete": answer.incomplete,
         "degraded": answer.degraded,
-        "quotes_removed": answer.quotes_removed,
         "searched": answer.searched,
         "nearest": answer.nearest,
         "trace": answer.trace,
@@ -249,6 +254,8 @@ def print_hits(printer: Printer, hits: Sequence[Hit]) -> None:
         printer.line(f"{hit.rank:>2}. {' > '.join(map(one_line, headings))}  ({hit.score:.3f})", "bold")
         printer.line(f"    {one_line(place(hit.document, hit.chunk.anchor))}", "cyan")
         printer.line(f"    {_beginning(hit.chunk.text)}")
+        for other in hit.duplicates:
+            printer.line(f"    the same: {one_line(citation_place(other))}", "cyan")
 
 
 def _beginning(text: str, characters: int = 240) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from clockify_rag.cache.answers import describe
 from clockify_rag.cli import asking, opening, output
 from clockify_rag.contracts import Document, Span
 from clockify_rag.errors import ConfigError, QueryError
@@ -51,7 +52,7 @@ def documents(*, source: str | None, index: str | None, as_json: bool) -> None:
 def info(*, index: str | None, as_json: bool) -> None:
     """Print what the index holds and what made it."""
     opened = opening.pipeline(opening.load(("index.path", "--index", index))).index
-    fields: dict[str, Any] = opened.info()
+    fields: dict[str, Any] = {**opened.info(), **describe(opened.path / "cache")}
     if as_json:
         output.print_json(fields)
     else:

@@ -70,15 +70,16 @@ def _cells(character: str) -> int:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, indent: int = 2) -> list[str]:
-    """Return a table's lines, the headings first; a column with no heading and no cell is left out.
+    """Return a table's lines, the headings first where there are any; a column with no heading and no cell is left out.
 
     Args:
         columns: at most one of them stretches.
         rows: a cell for each column.
         indent: spaces before each line.
     """
-    every = [[column.heading for column in columns], *([output.one_line(cell) for cell in row] for row in rows)]
-    widths = [max(cells(row[place]) for row in every) for place in range(len(columns))]
+    headings = [column.heading for column in columns]
+    every = [*([headings] if any(headings) else []), *([output.one_line(cell) for cell in row] for row in rows)]
+    widths = [max((cells(row[place]) for row in every), default=0) for place in range(len(columns))]
     shown = [place for place in range(len(columns)) if widths[place]]
     stretched = next((place for place in shown if columns[place].stretches), None)
     if stretched is not None:

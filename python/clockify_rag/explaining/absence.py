@@ -7,21 +7,32 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from clockify_rag import _core
 from clockify_rag.calibration import refusal
 from clockify_rag.config import MAXIMUM_TOP_K
 from clockify_rag.contracts import Answer, Chunk, Document, Hit, Query, Scores, SearchResult
 from clockify_rag.explaining.rankings import Rankings
 from clockify_rag.index import decode_chunk, matching_documents, named_document, stored_documents
-from clockify_rag.pipeline import asked_words
-from clockify_rag.retrieval import EXCLUDED, excluded_values
+from clockify_rag.retrieval import EXCLUDED, asked_words, excluded_values
 
 if TYPE_CHECKING:
     from clockify_rag.index import OpenGeneration
     from clockify_rag.pipeline import Pipeline
 
 Stage = Literal[
-    "index", "filter", "match", "candidates", "fuse", "repeat", "diversity", "rerank", "judge", "pack", "generate"
+    "index",
+    "filter",
+    "match",
+    "candidates",
+    "fuse",
+    "repeat",
+    "diversity",
+    "fold",
+    "cap",
+    "prefer",
+    "rerank",
+    "judge",
+    "pack",
+    "generate",
 ]
 """Where a page can be lost, in the order of the stages."""
 
@@ -227,16 +238,19 @@ class _WhyNot:
         rankings, ids = self.rankings, [chunk.id for chunk in chunks]
         found = [ranking.standings(ids) for ranking in (rankings.everything, rankings.fused, rankings.repeated)]
         hits = {hit.chunk.id: hit for hit in self.result.hits}
+        folded = {duplicate.chunk_id: hit.rank for hit in self.result.hits for duplicate in hit.duplicates}
         lost = []
         for chunk, anywhere, fused, repeated in zip(chunks, *found, strict=True):
             if filtered_by(self.query, document, chunk):
                 lost.append(_Lost("filter", chunk.ordinal))
+            elif chunk.id in hits:
+                lost.append(self._after(hits[chunk.id]))
+            elif chunk.id in folded:
+                lost.append(_Lost("fold", folded[chunk.id]))
             elif anywhere is None or (anywhere[1] is None and anywhere[2] is None):
                 lost.append(_Lost("match", chunk.ordinal))
             elif fused is None or repeated is None:
                 lost.append(self._no_candidate(anywhere))
-            elif chunk.id in hits:
-                lost.append(self._after(hits[chunk.id]))
             else:
                 lost.append(self._outranked(chunk.id, fused[0], repeated[0], repeated[3][0]))
         return lost
@@ -259,6 +273,8 @@ class _WhyNot:
             if rankings.reranked:
                 return _Lost("rerank", repeated_rank)
             rank = rankings.diverse[chunk_id]
+            if rank <= rankings.top_k:
+                return _Lost("prefer" if rankings.preferred else "cap", rank)
             return _Lost("diversity", rank, float(rank - rankings.top_k), "places")
         last = rankings.repeated_score(limit)
         return _Lost("repeat" if fused_rank <= limit else "fuse", repeated_rank, last - score, "score")
@@ -284,8 +300,7 @@ class _WhyNot:
         terms = {term["term"] for term in self.rankings.bm25(chunk.id)["document"]["terms"]}
         held: list[str] = []
         missing: list[str] = []
-        for word in asked_words(self.query):
-            own = {found[0] for found in _core.analyse(word, self.query.language)}
+        for word, own in asked_words(self.query).items():
             (held if own & terms else missing).append(word)
         return tuple(held), tuple(missing)
 
@@ -326,7 +341,9 @@ class _WhyNot:
                 return "no word of the question is on the page, and it has no vector to be found by meaning"
             case "candidates":
                 return f"{_places(best)}, and the {rankings.candidates} best of each go on"
-            case "fuse" | "repeat" | "diversity" | "rerank":
+            case "fold":
+                return f"it says the same as hit {lost.rank}, which names it; retrieval.fold_duplicates returns both"
+            case "fuse" | "repeat" | "diversity" | "cap" | "prefer" | "rerank":
                 return self._outranked_verdict(lost, best)
             case _:
                 return f"it is hit {lost.rank}, {self._hit_verdict(chunk, lost)}"
@@ -360,6 +377,14 @@ class _WhyNot:
                 )
             case "diversity":
                 return f"it is {_nth(best.repeated_rank)} by score, but is like hits before it: MMR makes it {_nth(lost.rank)}, and {wanted}"
+            case "cap":
+                bound = self.pipeline.settings.retrieval.per_document
+                return f"it is {_nth(lost.rank)}, behind {bound} better passages of its page, which is the bound of one page"
+            case "prefer":
+                return (
+                    f"it is {_nth(lost.rank)} by its own ranking, but hits of other wordings of the question, or of the glossary, "
+                    f"come before it; {wanted}"
+                )
             case "rerank":
                 name = self.pipeline.settings.reranking.reranker
                 return f"it is {_nth(best.repeated_rank)} by score, but the reranker {name} puts others before it, and {wanted}"
@@ -377,7 +402,7 @@ class _WhyNot:
             return
         if lost.stage == "candidates":
             yield from self._tried(document, lost.stage, "retrieval.candidates", lost.rank, "candidates")
-        if lost.stage in {"candidates", "fuse", "repeat", "diversity", "rerank"}:
+        if lost.stage in {"candidates", "fuse", "repeat", "diversity", "prefer", "rerank"}:
             yield from self._larger_top_k(document, best)
         for key, value in self._settings(lost):
             yield from self._tried(document, lost.stage, key, value)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from clockify_rag import _core
 from clockify_rag.calibration import refusal
 from clockify_rag.contracts import Chunk, Document, Evidence, Scores, Step
 from clockify_rag.errors import SourceError
 from clockify_rag.explaining.rankings import Rankings
 from clockify_rag.index import decode_chunk
-from clockify_rag.pipeline import asked_words
+from clockify_rag.retrieval import asked_words, searched_terms
 
 if TYPE_CHECKING:
     from clockify_rag.contracts import Context
@@ -155,8 +154,8 @@ def explain(
     return Explanation(
         question=question,
         language=query.language,
-        searched=asked_words(query),
-        terms=tuple(_core.question_terms(query.text, query.language)),
+        searched=tuple(asked_words(query)),
+        terms=searched_terms(query),
         generation=result.generation,
         documents=rankings.opened.snapshot.documents,
         passages=rankings.opened.snapshot.chunks,
@@ -267,4 +266,4 @@ def _cut(
 
 
 def _place(document: Document, chunk: Chunk) -> str:
-    return (document.url or document.path) + (f"#{chunk.anchor}" if chunk.anchor else "")
+    return document.path + (f"#{chunk.anchor}" if chunk.anchor else "")

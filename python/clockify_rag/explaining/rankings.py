@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from clockify_rag._core import Found
     from clockify_rag.index import OpenGeneration
     from clockify_rag.pipeline import Pipeline
+
+
+PREFERENCES: Final = ("alternatives", "glossary")
+"""Steps of retrieval that put other hits before those of the question's own ranking."""
 
 
 class Rankings:
@@ -45,6 +49,7 @@ class Rankings:
             )
         self.retriever = retriever
         self.reranked = bool(pipeline.rerankers)
+        self.preferred = any(step.stage == "retrieve" and step.name in PREFERENCES for step in self.result.steps)
         self.candidates = max(settings.candidates, self.top_k)
         pool = 2 * self.candidates
         self.fused = self._ranking(pool, self.candidates, repeats=False, diverse=False)

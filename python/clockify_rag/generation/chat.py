@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Generating
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from clockify_rag import prompts
@@ -18,7 +18,7 @@ from clockify_rag.contracts import Context, Draft, Failure, Query
 from clockify_rag.errors import BackendBadResponse, BackendError, BackendRejected
 from clockify_rag.generation import prompting
 from clockify_rag.generation.breaker import CircuitBreaker
-from clockify_rag.generation.thinking import ThinkingFilter
+from clockify_rag.generation.thinking import ThinkingFilter, after_thinking
 
 Messages = list[dict[str, str]]
 """A chat: for each message its ``role`` and its ``content``."""
@@ -44,6 +44,8 @@ class ChatGenerator:
 
     component: ClassVar[str]
     """The name by which it is chosen."""
+    streams: ClassVar[bool] = True
+    """Whether ``generate`` tells of the text as it is written."""
 
     def __init__(
         self,
@@ -104,8 +106,13 @@ class ChatGenerator:
         """
         yield from self._written(self.messages(query, context), self.max_tokens)
 
-    def generate(self, query: Query, context: Context) -> Draft:
+    def generate(self, query: Query, context: Context, *, written: Callable[[str], object] | None = None) -> Draft:
         """Return the whole answer, or what there is of it when the stream breaks off after its beginning.
+
+        Args:
+            query: what is asked.
+            context: the passages.
+            written: called with each piece of the text as it comes, before anything of it is verified.
 
         Raises:
             BackendError: the model failed before it wrote anything.
@@ -113,12 +120,15 @@ class ChatGenerator:
         pieces: list[str] = []
         failure: Failure | None = None
         try:
-            pieces.extend(self.stream(query, context))
+            for piece in self.stream(query, context):
+                pieces.append(piece)
+                if written is not None:
+                    written(piece)
         except BackendError as error:
             if not "".join(pieces).strip():
                 raise
             failure = Failure(code=error.code, message=error.message, hint=error.hint)
-        text = "".join(pieces).strip()
+        text = _finished(pieces)
         return Draft(text=text, incomplete=failure is not None, failure=failure, sent_to=self.sent_to)
 
     def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
@@ -135,7 +145,7 @@ class ChatGenerator:
         """
         deadlines = Deadlines(connect=seconds, first=seconds, between=seconds, total=seconds)
         messages = _chat(system, prompting.without_role_tokens(user))
-        return "".join(self._written(messages, maximum_tokens, deadlines)).strip()
+        return _finished(self._written(messages, maximum_tokens, deadlines))
 
     def _written(self, messages: Messages, maximum_tokens: int, deadlines: Deadlines | None = None) -> Generating[str]:
         """Yield what is not thought; with deadlines of its own a text may be cut."""
@@ -177,6 +187,11 @@ class ChatGenerator:
 
     def _rejected(self, reason: str, hint: str) -> BackendRejected:
         return BackendRejected(f"{self.described} stopped: {reason}", hint=hint, model=self.model)
+
+
+def _finished(pieces: Iterable[str]) -> str:
+    """Return a whole text as its model meant it: without a thought before it, and with role tokens as the passages have them."""
+    return prompting.with_role_tokens(after_thinking("".join(pieces))).strip()
 
 
 def _chat(system: str, user: str) -> Messages:

@@ -146,7 +146,9 @@ class ExtractiveGenerator:
         maximum = self.maximum_step_words if chosen[0].steps else self.maximum_words
         if sure:
             maximum = int(_SURE_ROOM * maximum)
-        rows = [row for row in range(len(found)) if row != first]
+        # What cannot be as good as it must be is not compared word by word.
+        floor = (min(_NEW_KEPT, _SURE_KEPT) if sure else _UNSURE_KEPT) * relevance[first]
+        rows = [row for row in range(len(found)) if row != first and relevance[row] >= floor]
         while len(chosen) < _PASSAGES:
             pages = {context.hits[passage.place].document.id for passage in chosen}
             room = maximum - sum(passage.words for passage in chosen)

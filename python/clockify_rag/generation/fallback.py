@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -34,8 +34,18 @@ class FallbackGenerator:
         hosts = (host for _, generator in self.generators for host in getattr(generator, "sent_to", ()))
         return tuple(dict.fromkeys(hosts))
 
-    def generate(self, query: Query, context: Context) -> Draft:
+    @property
+    def streams(self) -> bool:
+        """Whether ``generate`` tells of the text as it is written."""
+        return any(getattr(generator, "streams", False) for _, generator in self.generators)
+
+    def generate(self, query: Query, context: Context, *, written: Callable[[str], object] | None = None) -> Draft:
         """Return the first whole draft, with what failed before it.
+
+        Args:
+            query: what is asked.
+            context: the passages.
+            written: called with each piece of the text as it comes; where a text broke off, those of the next follow.
 
         Raises:
             BackendError: all failed, and none wrote anything; the first one's.
@@ -47,7 +57,8 @@ class FallbackGenerator:
         for name, generator in self.generators:
             hosts += getattr(generator, "sent_to", ())
             try:
-                draft = generator.generate(query, context)
+                told = {"written": written} if written is not None and getattr(generator, "streams", False) else {}
+                draft = generator.generate(query, context, **told)
             except BackendError as error:
                 first = first or error
                 failures.append(Failure(code=error.code, message=error.message, hint=error.hint))

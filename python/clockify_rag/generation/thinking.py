@@ -52,3 +52,10 @@ class ThinkingFilter:
         """Return what waited for the rest of a tag that did not come, at the end of the text."""
         waiting, self._waiting = self._waiting, ""
         return "" if self.thinking else waiting
+
+
+def after_thinking(text: str) -> str:
+    """Return what follows the last closing tag that was never opened, of a whole text that passed the filter; all of it where there is none."""
+    for tag in _CLOSING:
+        text = text.rpartition(tag)[2]
+    return text

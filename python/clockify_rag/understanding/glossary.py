@@ -68,22 +68,21 @@ class Glossary:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = tuple(_united(entries))
         self._by_key: dict[str, list[int]] = {}
-        self._longest = 1
+        self._single: set[str] = set()
+        # A joined word may be written apart.
+        self._longest = 2
         for number, entry in enumerate(self.entries):
             for form in (entry.term, *entry.aliases):
                 words = sentences.words(form)
-                if 0 < len(words) <= MAXIMUM_WORDS:
-                    known = self._by_key.setdefault(spelling_key(words), [])
-                    if number not in known:
-                        known.append(number)
-                    # A joined word may be written apart in as many words as its longest sibling has.
-                    self._longest = max(self._longest, len(words), 2)
-        self._single = {
-            spelling_key(words)
-            for entry in self.entries
-            for form in (entry.term, *entry.aliases)
-            if len(words := sentences.words(form)) == 1
-        }
+                if not 0 < len(words) <= MAXIMUM_WORDS:
+                    continue
+                key = spelling_key(words)
+                known = self._by_key.setdefault(key, [])
+                if number not in known:
+                    known.append(number)
+                if len(words) == 1:
+                    self._single.add(key)
+                self._longest = max(self._longest, len(words))
 
     def matches(self, question: str) -> list[Match]:
         """Return the terms that stand in ``question``, in order, the longest at each place."""
@@ -131,7 +130,7 @@ def _united(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Entries of one name as one: all aliases, the first definition."""
     united: dict[str, Entry] = {}
     for entry in entries:
-        key = " ".join(sentences.words(entry.term)) or entry.term
+        key = " ".join(entry.term.casefold().split())
         first = united.get(key)
         if first is None:
             united[key] = entry
@@ -143,7 +142,7 @@ def _united(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 def spelling_key(words: Sequence[str]) -> str:
     """Return what all spellings of a term have in common: its folded words joined, each in the singular."""
-    return "".join(map(_singular, words))
+    return _singular(words[0]) if len(words) == 1 else "".join(map(_singular, words))
 
 
 def _singular(word: str) -> str:
@@ -219,7 +218,7 @@ def _from_csv(file: Path, text: str) -> Iterator[Entry]:
                     hint='put a field with commas between quotation marks: "a, b"',
                 )
             fields = dict(zip(head, map(str.strip, row), strict=True))
-            if not sentences.words(fields["term"]):
+            if not _has_word(fields["term"]):
                 raise _invalid(file, f"line {line} has no term", line=line, hint="remove the line, or name its term")
             yield Entry(fields["term"], _split(fields.get("aliases", "")), fields.get("definition", ""))
     except csv.Error as error:
@@ -230,9 +229,12 @@ def _from_csv(file: Path, text: str) -> Iterator[Entry]:
 
 
 def _split(aliases: str) -> tuple[str, ...]:
-    return tuple(
-        dict.fromkeys(alias for part in _BETWEEN_ALIASES.split(aliases) if sentences.words(alias := part.strip()))
-    )
+    found = (part.strip() for part in _BETWEEN_ALIASES.split(aliases))
+    return tuple(dict.fromkeys(alias for alias in found if _has_word(alias)))
+
+
+def _has_word(text: str) -> bool:
+    return any(map(str.isalnum, text))
 
 
 def _from_markdown(text: str) -> Iterator[Entry]:
@@ -266,7 +268,7 @@ def _of_heading(heading: str, body: str) -> Iterator[Entry]:
         if found := _ALIASES.match(line):
             aliases = (*aliases, *_split(found[1].rstrip(".")))
     definition = " ".join(line for line in lines if not _ALIASES.match(line))
-    if sentences.words(name):
+    if _has_word(name):
         yield Entry(name, tuple(dict.fromkeys(aliases)), definition)
 
 

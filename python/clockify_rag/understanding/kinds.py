@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, get_args
+from typing import Final
 
 from clockify_rag.contracts import QuestionKind
 
@@ -332,7 +332,3 @@ def _patterns(language: str) -> Mapping[str, re.Pattern[str]]:
     return {
         kind: re.compile(f"{lead.get(kind, '')}(?:{rules[kind]})", re.IGNORECASE) for kind in ORDER if kind in rules
     }
-
-
-KINDS: Final[tuple[str, ...]] = get_args(QuestionKind)
-"""All kinds."""

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from clockify_rag import prompts, sentences
 from clockify_rag.contracts import Completer, Turn
-from clockify_rag.errors import BackendError
+from clockify_rag.errors import BackendError, BackendTimeout
 from clockify_rag.understanding import clean
 
 MAXIMUM_PARTS: Final = 3
@@ -103,20 +103,24 @@ class Rewriter:
                 return known, details
         seconds = deadline - self._clock()
         if seconds <= 0:
-            return None, {**details, "outcome": "no time was left"}
+            return None, _failed(details, BackendTimeout("no time was left for it"))
         try:
             text = self._completer.complete(
                 prompts.read(task).text, user, seconds=seconds, maximum_tokens=_TOKENS[task]
             )
         except BackendError as error:
-            return None, {**details, "outcome": error.code, "reason": error.message}
+            return None, _failed(details, error)
         if self._clock() > deadline:
-            return None, {**details, "outcome": "too late"}
+            return None, _failed(details, BackendTimeout("the model was too late"))
         with self._lock:
             self._written[key] = text
             while len(self._written) > _REMEMBERED:
                 self._written.popitem(last=False)
         return text, details
+
+
+def _failed(details: Details, error: BackendError) -> Details:
+    return {**details, "outcome": error.code, "reason": error.message}
 
 
 def _judged(text: str | None, details: Details) -> Details:

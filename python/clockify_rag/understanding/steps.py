@@ -16,6 +16,7 @@ from clockify_rag.contracts import (
     Classifier,
     Completer,
     Expansion,
+    Failure,
     Query,
     Step,
     Turn,
@@ -115,6 +116,7 @@ class StepsUnderstander:
             alternatives=alternatives,
             parts=parts,
             steps=tuple(steps),
+            degraded=tuple(_failure(step) for step in steps if "reason" in step.details),
         )
 
     def _text(self, asked: str, steps: list[Step]) -> str:
@@ -200,6 +202,14 @@ def _parts(rewriter: Rewriter, text: str, deadline: float) -> tuple[tuple[str, .
 def _hypothetical_answer(rewriter: Rewriter, text: str, deadline: float) -> tuple[tuple[str, ...], dict[str, Any]]:
     passage, details = rewriter.hypothetical_answer(text, deadline)
     return (() if passage is None else (passage,)), details
+
+
+def _failure(step: Step) -> Failure:
+    """What an answer says of a step that a model failed at."""
+    message = f"the question went on without the step {step.name}: {step.details['reason']}"
+    return Failure(
+        code=step.details["outcome"], message=message, hint="understanding.seconds is the time for all such steps"
+    )
 
 
 def _step(name: str, **details: Any) -> Step:

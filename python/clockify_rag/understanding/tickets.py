@@ -123,7 +123,8 @@ class Ticket(msgspec.Struct, frozen=True):
 
     text: str
     removed: Mapping[str, int]
-    """The rules that took something away, and how many lines or sentences; empty for a text that is no ticket."""
+    """The rules that took something away, and from how many lines; empty for a text that is no ticket. ``end`` is what is beyond the
+    longest text that is looked through."""
 
 
 def cleaned(text: str) -> Ticket:
@@ -136,6 +137,8 @@ def cleaned(text: str) -> Ticket:
         return Ticket(text, {})
     lines = _BLANK.sub("\n\n", "\n".join(text[:MAXIMUM_TICKET_CHARACTERS].splitlines())).split("\n")
     removed: Counter[str] = Counter()
+    if len(text) > MAXIMUM_TICKET_CHARACTERS:
+        removed["end"] = 1
     for name, rule in RULES.items():
         left = rule(lines)
         if left != lines and any(map(_has_word, left)):

@@ -1,7 +1,8 @@
 """Finding the chunks that answer a question, and saying how much evidence there is that any does.
 
 Everything a question costs happens in one call into the core, without the interpreter's lock: analysis, both retrievers,
-fusion with the whole document's evidence, and MMR where it is the only reranker. What is left here is to turn rows into hits.
+fusion with the whole document's evidence, and MMR where it is the only reranker. What is left here is to turn rows into hits, and
+to fold those that say the same (``shaping``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from clockify_rag import _core
 from clockify_rag.contracts import Evidence, Hit, Query, Scores, SearchResult, Step
 from clockify_rag.index import EmbedderEntry, LocalIndex, OpenGeneration, check_compatible, decode_chunk
+from clockify_rag.retrieval.shaping import folded, numbered, share
 
 if TYPE_CHECKING:
     from clockify_rag._core import Found, _FoundRow
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 EXCLUDED = ("kind=hub", "kind=image")
 """Chunks that are no answer: pages that are only links, and what describes images, which the text around them has too. A filter on
 ``kind`` brings them back."""
+
+MORE_HITS = 2
+"""How many times as many hits are asked for where too many of those that were wanted are folded: most searches fold none."""
+
+MAXIMUM_POOL = 10_000
+"""The most hits that are asked for to find enough pages."""
 
 DENSE_WEIGHTS: Mapping[str, float] = {"static": 1.8, "minilm": 2.3}
 """The weight of the cosine in fusion, by embedder; 1 for those that were not measured."""
@@ -110,18 +118,8 @@ class HybridRetriever:
             IndexCorrupt: bytes that the question needs are not what was written.
         """
         opened = opened or self._index.opened
-        prefers = query.kind == "definition" and self._settings.glossary_boost > 1
-        depth = max(top_k, FUSED_DEPTH) if query.alternatives or prefers else top_k
-        found, embedded = self._search(query, self.options(depth), opened)
-        hits = tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
-        steps = [self._step(query, found, len(hits))]
-        if query.alternatives:
-            hits = self._fused(query, hits, depth, opened)
-            steps.append(Step(stage="retrieve", name="alternatives", details={"searched": len(query.alternatives)}))
-        if prefers:
-            hits = boosted(hits, "glossary", self._settings.glossary_boost)
-            steps.append(Step(stage="retrieve", name="glossary", details={"boost": self._settings.glossary_boost}))
-        hits = hits[:top_k]
+        vector, embedded = self._vector(query.text, opened)
+        found, hits, steps = self._shaped(query, opened, top_k, vector)
         timings = found.timings_ms if embedded is None else {**found.timings_ms, "embed": embedded}
         return SearchResult(
             question=query.question,
@@ -130,8 +128,52 @@ class HybridRetriever:
             timings_ms=timings,
             evidence=_evidence(found, opened.snapshot.documents),
             lexical_only=not self._has_vectors(opened),
-            steps=tuple(steps),
+            steps=steps,
         )
+
+    def _shaped(
+        self, query: Query, opened: OpenGeneration, top_k: int, vector: Any
+    ) -> tuple[Found, tuple[Hit, ...], tuple[Step, ...]]:
+        """Search, fold what says the same and bound what one page has, until there are enough hits or no more.
+
+        Returns what the core found at first, which the evidence is from, the hits, and what was done.
+        """
+        fold, per_document = self._settings.fold_duplicates, self._settings.per_document
+        asked = max(top_k, FUSED_DEPTH) if query.alternatives or self._prefers_glossary(query) else top_k
+        pool = max(self._settings.candidates, asked)
+        first, hits, steps = self._ranked(query, opened, self.options(asked), asked, vector)
+        while True:
+            kept = folded(hits) if fold else list(hits)
+            within, beyond = share(kept, per_document)
+            if len(within) >= top_k or len(hits) < min(asked, pool) or asked >= MAXIMUM_POOL:
+                break
+            asked = min(asked * MORE_HITS, MAXIMUM_POOL)
+            pool = max(pool, asked)
+            _, hits, _ = self._ranked(query, opened, self._make_options(asked, pool), asked, vector)
+        returned = [*within, *beyond][:top_k]
+        if duplicates := sum(len(hit.duplicates) for hit in returned):
+            steps.append(Step(stage="retrieve", name="fold_duplicates", details={"duplicates": duplicates}))
+        if behind := sum(hit.rank < returned[-1].rank for hit in beyond) if returned else 0:
+            steps.append(Step(stage="retrieve", name="per_document", details={"behind": behind}))
+        return first, numbered(returned), tuple(steps)
+
+    def _ranked(
+        self, query: Query, opened: OpenGeneration, options: _core.SearchOptions, depth: int, vector: Any
+    ) -> tuple[Found, tuple[Hit, ...], list[Step]]:
+        """What the core finds, the hits with those of other texts and what a kind of question prefers, and what was done."""
+        found = self._search(query, options, opened, vector)
+        hits = _hits(opened, found)
+        steps = [self._step(query, found, len(hits))]
+        if query.alternatives:
+            hits = self._fused(query, hits, depth, opened)
+            steps.append(Step(stage="retrieve", name="alternatives", details={"searched": len(query.alternatives)}))
+        if self._prefers_glossary(query):
+            hits = boosted(hits, "glossary", self._settings.glossary_boost)
+            steps.append(Step(stage="retrieve", name="glossary", details={"boost": self._settings.glossary_boost}))
+        return found, hits, steps
+
+    def _prefers_glossary(self, query: Query) -> bool:
+        return query.kind == "definition" and self._settings.glossary_boost > 1
 
     def ranking(
         self,
@@ -153,47 +195,55 @@ class HybridRetriever:
             repeats: whether a section's further chunks count less.
             diverse: whether MMR orders the hits.
         """
-        return self._search(query, self._make_options(top_k, candidates, repeats=repeats, diverse=diverse), opened)[0]
+        options = self._make_options(top_k, candidates, repeats=repeats, diverse=diverse)
+        return self._search(query, options, opened, self._vector(query.text, opened)[0])
 
     def _fused(self, query: Query, hits: tuple[Hit, ...], depth: int, opened: OpenGeneration) -> tuple[Hit, ...]:
         """The hits of the question with those of its alternatives, each searched as a question of its own."""
         rankings = [hits]
         for text in query.alternatives:
             other = msgspec.structs.replace(query, text=text, expansions=(), alternatives=())
-            found, _ = self._search(other, self.options(depth), opened)
-            rankings.append(tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1)))
+            found = self._search(other, self.options(depth), opened, self._vector(text, opened)[0])
+            rankings.append(_hits(opened, found))
         weights = [1.0, *[ALTERNATIVES_WEIGHT / len(query.alternatives)] * len(query.alternatives)]
         return fused(rankings, weights)
 
     def _has_vectors(self, opened: OpenGeneration) -> bool:
         return self._embedder is not None and opened.snapshot.embedder is not None
 
-    def _search(self, query: Query, options: _core.SearchOptions, opened: OpenGeneration) -> tuple[Found, float | None]:
-        """What the core finds, and the milliseconds that an embedder outside it took."""
+    def _vector(self, text: str, opened: OpenGeneration) -> tuple[Any, float | None]:
+        """The vector of a question where an embedder outside the core makes it, and the milliseconds that took.
+
+        The index must have been made as questions are searched, which is looked at once for each generation.
+        """
         snapshot = opened.snapshot
         if self._compatible != snapshot.generation:
             check_compatible(snapshot, self._entry, lexical=self._embedder is None)
             self._compatible = snapshot.generation
-        embedder: _core.StaticEmbedder | None = None
-        vector, embedded = None, None
-        if self._embedder is not None and snapshot.embedder is not None:
-            embedder = getattr(self._embedder, "core", None)
-            if embedder is None:
-                started = time.perf_counter()
-                vector = self._embedder.embed_questions([query.text])[0]
-                embedded = round((time.perf_counter() - started) * 1000, 3)
-        found = snapshot.search(
+        if not self._has_vectors(opened) or self._core_embedder is not None:
+            return None, None
+        started = time.perf_counter()
+        vector = self._embedder.embed_questions([text])[0]  # type: ignore[union-attr]
+        return vector, round((time.perf_counter() - started) * 1000, 3)
+
+    @property
+    def _core_embedder(self) -> _core.StaticEmbedder | None:
+        embedder: _core.StaticEmbedder | None = getattr(self._embedder, "core", None)
+        return embedder
+
+    def _search(self, query: Query, options: _core.SearchOptions, opened: OpenGeneration, vector: Any) -> Found:
+        snapshot = opened.snapshot
+        return snapshot.search(
             query.text,
             query.language,
             filter_groups(query),
             excluded_values(query),
             options,
-            embedder=embedder,
+            embedder=self._core_embedder if self._has_vectors(opened) else None,
             vector=vector,
             excluded_documents=query.excluded_documents,
             expansions=weighted_texts(query),
         )
-        return found, embedded
 
     def _step(self, query: Query, found: Found, hits: int) -> Step:
         """What was searched, and how: a line of the trace."""
@@ -212,6 +262,34 @@ class HybridRetriever:
         if query.excluded_documents:
             details["excluded_documents"] = len(query.excluded_documents)
         return Step(stage="retrieve", name="hybrid" if is_dense else "lexical", details=details)
+
+
+def searched_terms(query: Query) -> tuple[str, ...]:
+    """Return what is looked for: the words of a question as the index has them."""
+    return tuple(_core.question_terms(query.text, query.language))
+
+
+def asked_words(query: Query) -> dict[str, frozenset[str]]:
+    """Return the words of a question that are looked for, each once, as they were typed, and the terms that each is."""
+    terms = set(searched_terms(query))
+    spans: list[tuple[int, int, set[str]]] = []
+    for term, first, last, _ in sorted(_core.analyse(query.text, query.language), key=lambda found: found[1:3]):
+        if term not in terms:
+            continue
+        # The parts of an identifier are within it, and pairs of characters in scripts without spaces overlap.
+        if spans and first < spans[-1][1]:
+            start, end, own = spans[-1]
+            spans[-1] = (start, max(last, end), own | {term})
+        else:
+            spans.append((first, last, {term}))
+    words: dict[str, frozenset[str]] = {}
+    known: set[str] = set()
+    for first, last, own in spans:
+        word = query.text[first:last]
+        if word.casefold() not in known:
+            known.add(word.casefold())
+            words[word] = frozenset(own)
+    return words
 
 
 def fused(rankings: Sequence[Sequence[Hit]], weights: Sequence[float]) -> tuple[Hit, ...]:
@@ -279,6 +357,10 @@ def _evidence(found: Found, documents: int) -> Evidence:
         documents=documents,
         dense_path=found.dense_path,
     )
+
+
+def _hits(opened: OpenGeneration, found: Found) -> tuple[Hit, ...]:
+    return tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
 
 
 def _hit(opened: OpenGeneration, rank: int, row: _FoundRow) -> Hit:
