@@ -24,6 +24,7 @@ mod rotation;
 mod x86;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -321,6 +322,9 @@ struct Candidate {
 /// Every how many blocks the sample takes one, from which the threshold of a scan is guessed.
 const SAMPLE_STEP: usize = 32;
 
+/// Blocks that a thread scans before it looks for another to share the rest with.
+const PIECE: usize = if cfg!(test) { 2 } else { 1024 };
+
 /// Below this many allowed rows a scan needs no guess.
 const SAMPLE_FROM: u64 = 4096;
 
@@ -332,7 +336,10 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn allowed(&self) -> u64 {
-        self.segments.iter().map(|(segment, filter)| words(segment.rows(), *filter).map(ones).sum::<u64>()).sum()
+        let allowed = |&(segment, filter): &(&VectorSegment, Option<&Bitmap>)| {
+            blocks_of(segment).map(|block| ones(word(segment.rows(), filter, block))).sum::<u64>()
+        };
+        self.segments.iter().map(allowed).sum()
     }
 
     /// All rows whose int8 bounds let them be among the `k` best.
@@ -386,24 +393,28 @@ impl Search<'_> {
     }
 
     fn scan_bytes(&self, query: &ByteQuery, step: usize, threshold: f32, found: &mut Vec<Candidate>) -> Result<()> {
-        let mut upper = [0.0; BLOCK_ROWS];
-        for (number, (segment, filter)) in self.segments.iter().enumerate() {
+        for (number, &(segment, filter)) in self.segments.iter().enumerate() {
             let rows = segment.bytes()?;
-            let mut read_all = step == 1;
-            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step) {
-                if word == 0 {
-                    read_all = false;
-                    continue;
+            let scan = |blocks: Range<usize>, found: &mut Vec<Candidate>| {
+                let mut upper = [0.0; BLOCK_ROWS];
+                let mut read_all = true;
+                for index in blocks.step_by(step) {
+                    let word = word(segment.rows(), filter, index);
+                    if word == 0 {
+                        read_all = false;
+                        continue;
+                    }
+                    let block = rows.block(index)?;
+                    let reached = (self.kernels.scan_bytes)(block, query, threshold, &mut upper) & word;
+                    found.extend(positions(reached).map(|row| {
+                        let error = 2.0 * query.error(block.residuals[row]);
+                        let (segment, row_number) = (number as u32, (index * BLOCK_ROWS + row) as u32);
+                        Candidate { upper: upper[row], lower: upper[row] - error, segment, row: row_number }
+                    }));
                 }
-                let block = rows.block(index)?;
-                let reached = (self.kernels.scan_bytes)(block, query, threshold, &mut upper) & word;
-                found.extend(positions(reached).map(|row| {
-                    let error = 2.0 * query.error(block.residuals[row]);
-                    let (segment, row_number) = (number as u32, (index * BLOCK_ROWS + row) as u32);
-                    Candidate { upper: upper[row], lower: upper[row] - error, segment, row: row_number }
-                }));
-            }
-            if read_all {
+                Ok(read_all)
+            };
+            if in_pieces(blocks_of(segment), found, step, &scan)? {
                 rows.complete()?;
             }
         }
@@ -411,23 +422,27 @@ impl Search<'_> {
     }
 
     fn scan_bits(&self, query: &BitQuery, step: usize, threshold: f32, found: &mut Vec<Candidate>) -> Result<()> {
-        let mut estimates = [0.0; BLOCK_ROWS];
-        for (number, (segment, filter)) in self.segments.iter().enumerate() {
+        for (number, &(segment, filter)) in self.segments.iter().enumerate() {
             let rows = segment.bits()?;
-            let mut read_all = step == 1;
-            for (index, word) in words(segment.rows(), *filter).enumerate().step_by(step) {
-                if word == 0 {
-                    read_all = false;
-                    continue;
+            let scan = |blocks: Range<usize>, found: &mut Vec<Candidate>| {
+                let mut estimates = [0.0; BLOCK_ROWS];
+                let mut read_all = true;
+                for index in blocks.step_by(step) {
+                    let word = word(segment.rows(), filter, index);
+                    if word == 0 {
+                        read_all = false;
+                        continue;
+                    }
+                    let block = rows.block(index)?;
+                    let reached = (self.kernels.scan_bits)(block, query, threshold, &mut estimates) & word;
+                    found.extend(positions(reached).map(|row| {
+                        let (segment, row_number) = (number as u32, (index * BLOCK_ROWS + row) as u32);
+                        Candidate { upper: estimates[row], lower: estimates[row], segment, row: row_number }
+                    }));
                 }
-                let block = rows.block(index)?;
-                let reached = (self.kernels.scan_bits)(block, query, threshold, &mut estimates) & word;
-                found.extend(positions(reached).map(|row| {
-                    let (segment, row_number) = (number as u32, (index * BLOCK_ROWS + row) as u32);
-                    Candidate { upper: estimates[row], lower: estimates[row], segment, row: row_number }
-                }));
-            }
-            if read_all {
+                Ok(read_all)
+            };
+            if in_pieces(blocks_of(segment), found, step, &scan)? {
                 rows.complete()?;
             }
         }
@@ -536,13 +551,37 @@ fn deviation(width: usize) -> f32 {
     ((std::f32::consts::FRAC_PI_2 - 1.0) / (width as f32 - 1.0)).sqrt()
 }
 
-/// The allowed rows of a segment, 64 to a word.
-fn words(rows: u32, filter: Option<&Bitmap>) -> impl Iterator<Item = u64> {
-    (0..rows.div_ceil(64)).map(move |index| {
-        let present = rows - index * 64;
-        let all = if present < 64 { (1 << present) - 1 } else { u64::MAX };
-        filter.map_or(all, |filter| all & filter.words().get(index as usize).copied().unwrap_or(0))
-    })
+/// The blocks of 64 rows that a segment has.
+fn blocks_of(segment: &VectorSegment) -> Range<usize> {
+    0..segment.rows().div_ceil(BLOCK_ROWS as u32) as usize
+}
+
+/// The allowed rows of a block of a segment, a bit for each.
+fn word(rows: u32, filter: Option<&Bitmap>, block: usize) -> u64 {
+    let present = rows as usize - block * BLOCK_ROWS;
+    let all = if present < BLOCK_ROWS { (1 << present) - 1 } else { u64::MAX };
+    filter.map_or(all, |filter| all & filter.words().get(block).copied().unwrap_or(0))
+}
+
+/// Runs `scan` over all of `blocks`, and returns whether it read them all. Where this is a thread of the pool, which a question is on
+/// only when the pool has nothing else to do, another of its threads may take a part. What is found is the same, in the same order.
+fn in_pieces(
+    blocks: Range<usize>,
+    found: &mut Vec<Candidate>,
+    step: usize,
+    scan: &(impl Fn(Range<usize>, &mut Vec<Candidate>) -> Result<bool> + Sync),
+) -> Result<bool> {
+    if step > 1 || blocks.len() <= PIECE || rayon::current_thread_index().is_none() {
+        return Ok(scan(blocks, found)? && step == 1);
+    }
+    let middle = blocks.start + blocks.len() / 2;
+    let mut later = Vec::new();
+    let (first, second) = rayon::join(
+        || in_pieces(blocks.start..middle, found, step, scan),
+        || in_pieces(middle..blocks.end, &mut later, step, scan),
+    );
+    found.append(&mut later);
+    Ok(first? & second?)
 }
 
 fn ones(word: u64) -> u64 {

@@ -1,7 +1,7 @@
 //! One opened generation: everything one query needs, in one call without the interpreter lock.
 //!
 //! A snapshot never changes, so any number of threads ask it at once. A query runs on the thread that asks, and in a large index
-//! on one thread of the pool besides where that is idle: both retrievers, every candidate's score by both of them, the whole
+//! on threads of the pool besides where that is idle: both retrievers, every candidate's score by both of them, the whole
 //! document's evidence, fusion, and MMR where nothing else reranks.
 //!
 //! What a query finds does not depend on how the index is cut into segments: statistics are those of the whole generation

@@ -68,7 +68,13 @@ def tokenizer(words: Sequence[str], processor: Any) -> dict[str, Any]:
         "added_tokens": [
             {"id": token, "content": words[token], "special": True, **dict.fromkeys(FLAGS, False)} for token in range(4)
         ],
-        "normalizer": {"type": "BertNormalizer", "lowercase": True},
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": True,
+        },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": processor,
         "model": {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clockify_rag.contracts import Chunk, Context, Hit, Packer
+from clockify_rag.contracts import Chunk, Context, Draft, Hit, Packer, Query
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.packing import ClusteredPacker, DiversePacker, DocumentPacker, RelevancePacker
+from folders import write
 from passages import ask, chunk_of, hit_of
+from pipelines import GARDEN, offer, pipeline_of
 
 PACKERS = (RelevancePacker, DocumentPacker, DiversePacker, ClusteredPacker)
 
@@ -221,8 +224,10 @@ def test_a_whole_article_is_shown_where_it_fits(kind: str, wanted: Any, tokens: 
         return made.pack(query, hits, chunks_of=pages.chunks_of, count=count)
 
     assert packed(RelevancePacker, 100).tokens == tokens
-    assert packed(RelevancePacker, 27).tokens == 8
+    assert packed(RelevancePacker, 23).tokens == 8
     if tokens > 8:
+        assert (packed(RelevancePacker, 27).tokens, packed(RelevancePacker, 27).dropped) == (24, 1)
+        assert [hit.rank for hit in packed(RelevancePacker, 100).hits] == [1, 1, 2]
         context = packed(DocumentPacker, 100)
         assert " ".join(" ".join(context.texts[:2]).split()) == pages.texts["page 0"]
         assert [hit.chunk.anchor for hit in context.hits] == ["s0", "s1", "s0"]
@@ -242,3 +247,38 @@ def test_the_generators_own_tokens_are_counted() -> None:
 def test_impossible_numbers_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidSetting):
         RelevancePacker(**options)
+
+
+# In a pipeline.
+
+
+def test_a_model_is_shown_whole_articles_counted_in_its_own_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Context] = []
+
+    class Writer:
+        def count(self, texts: Sequence[str]) -> list[int]:
+            return [len(text) for text in texts]
+
+        def generate(self, query: Query, context: Context) -> Draft:
+            shown.append(context)
+            return Draft(text=f"Ask the warden. [{len(context.hits)}]")
+
+        def stream(self, query: Query, context: Context) -> Iterator[str]:
+            yield self.generate(query, context).text
+
+    offer(monkeypatch, "generators", writer=Writer)
+    pages = write(tmp_path / "garden", GARDEN)
+    pipeline = pipeline_of(tmp_path / "index", generation={"generator": "writer"}, calibration={"threshold": 0})
+    pipeline.build([pages])
+    answer = pipeline.ask("How do I get a key to the gate?")
+    (context,) = shown
+    assert context.tokens == sum(map(len, context.texts))
+    best = context.hits[0].document
+    assert best.path == "gate.md"
+    texts = [hit.chunk.text for hit in context.hits if hit.document.id == best.id]
+    assert sorted(texts) == sorted(chunk.text for chunk in pipeline.index.chunks(best.id))
+    assert next(step for step in answer.trace if step.stage == "pack").details["tokens"] == context.tokens
+    plain = pipeline_of(tmp_path / "index", generation={"generator": "writer"}, packing={"whole_articles": "never"})
+    assert plain.packer.pack(ask("?"), answer.hits[:1], chunks_of=pipeline.index.chunks).hits == answer.hits[:1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from clockify_rag.embedding import windows
 from clockify_rag.errors import BackendTimeout, InvalidSetting, MissingExtra, PluginConflict
 from clockify_rag.pipeline import Pipeline
 from clockify_rag.reranking import MmrReranker, NoReranker
-from clockify_rag.reranking.cross_encoder import KNOWN_MODELS, CrossEncoderReranker
+from clockify_rag.reranking.cross_encoder import KNOWN_MODELS, CrossEncoderReranker, FastembedScorer
 from clockify_rag.reranking.llm import LlmReranker
 from clockify_rag.testing import check_reranker
 from onnx_models import WORDS
@@ -220,7 +219,6 @@ def test_a_vocabulary_that_is_not_wordpiece_is_read_by_tokenizers(tmp_path: Path
     model = cross_encoders.folder(tmp_path / "m", SIZES, WEIGHTS)
     file = model / "tokenizer.json"
     written = json.loads(file.read_bytes())
-    written["normalizer"] = {"type": "Lowercase"}
     written["model"] = {"type": "WordLevel", "unk_token": "[UNK]", "vocab": written["model"]["vocab"]}
     file.write_text(json.dumps(written))
     made, wanted = (
@@ -230,7 +228,31 @@ def test_a_vocabulary_that_is_not_wordpiece_is_read_by_tokenizers(tmp_path: Path
     assert [(hit.chunk.text, hit.score) for hit in made.hits] == [(hit.chunk.text, hit.score) for hit in wanted.hits]
 
 
-@pytest.mark.skipif("sentence_transformers" in sys.modules, reason="sentence-transformers is installed")
+def test_fastembed_scores_as_onnx_runtime_alone_does(tiny: Path, tmp_path: Path) -> None:
+    library = pytest.importorskip("fastembed.rerank.cross_encoder")
+    model = cross_encoders.folder(tmp_path / "m", SIZES, WEIGHTS)
+    (model / "onnx").mkdir()
+    (model / "model.onnx").rename(model / "onnx" / "model.onnx")
+    (model / "config.json").write_text('{"pad_token_id": 0}')
+    (model / "tokenizer_config.json").write_text('{"model_max_length": 64, "pad_token": "[PAD]"}')
+    (model / "special_tokens_map.json").write_text('{"pad_token": "[PAD]"}')
+    name = str(KNOWN_MODELS["ms-marco-MiniLM-L6-v2"].fastembed)
+    scorer = FastembedScorer(name, 2, allow_download=False)
+    scorer.model = library.TextCrossEncoder(name, specific_model_path=str(model))
+    passages = ["A page\nkey", "A page\nfern water gate", "A page\nwater"]
+    made = [score for at in (0, 2) for score in scorer.score(QUESTION, passages[at : at + 2])]
+    assert [1 / (1 + np.exp(-score)) for score in made] == pytest.approx(
+        [probability(tiny, passage) for passage in passages], abs=1e-4
+    )
+
+
+def test_a_model_that_fastembed_would_have_to_fetch_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("fastembed")
+    monkeypatch.setenv("FASTEMBED_CACHE_PATH", str(tmp_path))
+    with pytest.raises(InvalidSetting, match="is not on this machine"):
+        CrossEncoderReranker(runtime="fastembed").rerank(ask("?"), hits_of("a", "b"), top_k=2)
+
+
 @pytest.mark.parametrize("name", [*KNOWN_MODELS, "someone/else"])
 def test_a_named_model_says_what_runs_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clockify_rag.reranking.cross_encoder.find_spec", lambda module: None)

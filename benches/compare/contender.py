@@ -124,6 +124,8 @@ class Contender:
     """What a reader must know to judge the figures."""
     opened_for: ClassVar[Sequence[str]] = ("hybrid", "lexical", "dense")
     """The tasks of its own that its first answer and its memory are measured for."""
+    maps_all: ClassVar[bool] = False
+    """Whether all that a question reads of the index is mapped files, so that what it reads can be counted."""
 
     def __init__(self, corpus: Corpus, store: Path) -> None:
         self.corpus = corpus

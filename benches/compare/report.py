@@ -92,8 +92,9 @@ def compared(
     used = [result for result in results if result["figures"].get(dimension, {}).get(task)]
     if not used:
         return ["Not measured."]
+    shown = {id(result): told_of(result["figures"][dimension][task].values(), columns) for result in used}
     heads = ["contender", *(["vectors"] if path else [])]
-    heads += [f"{size(result)}: {column}" for result in used for column in columns]
+    heads += [f"{size(result)}: {column}" for result in used for column in shown[id(result)]]
     rows = []
     for name in names_in(used, task, dimension, key, most=most):
         row = [f"**{name}**" if name.startswith("clockify-rag") else name]
@@ -101,9 +102,15 @@ def compared(
             row.append("; ".join(dict.fromkeys(filter(None, (path_of(result, name, dimension) for result in used)))))
         for result in used:
             figure = result["figures"][dimension][task].get(name)
-            row += ["" if figure is None else cell(figure) for cell in columns.values()]
+            row += ["" if figure is None else columns[column](figure) for column in shown[id(result)]]
         rows.append(row)
     return table(heads, rows)
+
+
+def told_of(figures: Iterable[Mapping[str, Any]], columns: Mapping[str, Cell]) -> list[str]:
+    """The columns that some figure says something in: older results do not know all."""
+    known = list(figures)
+    return [column for column, cell in columns.items() if any(cell(figure) for figure in known)]
 
 
 def path_of(result: Mapping[str, Any], name: str, dimension: str) -> str:
@@ -156,17 +163,27 @@ def commits(result: Mapping[str, Any]) -> str:
     for dimension, tasks in result.get("commits", {}).items():
         for task, commit in tasks.items():
             parts.setdefault(commit, []).append(f"{task} at {dimension}")
-    others = [f"`{commit}` ({', '.join(tasks)})" for commit, tasks in parts.items() if commit != result["commit"]]
+
+    def told(commit: str, tasks: Sequence[str]) -> str:
+        machine = result.get("machines", {}).get(commit, result["machine"])
+        elsewhere = f" on {described(machine)}" if machine != result["machine"] else ""
+        return f"`{commit}`{elsewhere} ({', '.join(tasks)})"
+
+    others = [told(commit, tasks) for commit, tasks in parts.items() if commit != result["commit"]]
     return "; ".join([f"`{result['commit']}`", *others])
+
+
+def described(machine: Mapping[str, Any]) -> str:
+    """A machine in words."""
+    return (
+        f"{machine['processors']} x {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}, "
+        f"Python {machine['python']}"
+    )
 
 
 def machines(results: Results) -> str:
     """The machines, in words."""
-    found = dict.fromkeys(
-        f"{entry['processors']} x {entry['processor']}, {entry['memory_gb']} GB, {entry['system']}, Python {entry['python']}"
-        for entry in (result["machine"] for result in results)
-    )
-    return "; ".join(found)
+    return "; ".join(dict.fromkeys(described(result["machine"]) for result in results))
 
 
 def versions(results: Results) -> list[str]:
@@ -210,6 +227,7 @@ OPEN: Mapping[str, Cell] = {
     "import, ms": lambda figure: number(figure["import_ms"]),
     "memory held, MB": lambda figure: number(figure["held_mb"]),
     "of it anonymous": lambda figure: number(figure["anonymous_mb"]),
+    "read a question, MB": lambda figure: number(figure["read_mb"]) if "read_mb" in figure else "",
 }
 BUILD: Mapping[str, Cell] = {
     "seconds": lambda figure: number(figure["seconds"]),
@@ -333,6 +351,9 @@ def page(results: Results, loaded: Results, plots: Iterable[str]) -> str:
         "A fresh process with the package imported and the files in the system's cache: opening, verifying and the first answer.",
         "Memory is what `RssAnon` and `RssFile` grew by after all questions; peers' chunk texts count only where they need them.",
     ]
+    opened = [result["figures"].get("256", {}).get("open hybrid", {}) for result in results]
+    if any("read_mb" in figure for figures in opened for figure in figures.values()):
+        lines += ["What a question reads is counted in whole pages of 4 KiB, where all of an index is mapped."]
     for task in ("hybrid", "lexical", "dense"):
         lines += ["", f"### Opened for {task} search", ""]
         lines += compared(results, f"open {task}", "256", OPEN, "first_answer_ms")

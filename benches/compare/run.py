@@ -38,6 +38,9 @@ MANY_AT_ONCE = ("lexical", "hybrid")
 """The tasks whose throughput is measured."""
 
 WARM_UP = 30
+READ_QUESTIONS = 50
+"""Questions after which what one reads of files is known: looking costs a few milliseconds each."""
+
 SECONDS = 1.5
 """How long a throughput is measured."""
 
@@ -108,8 +111,9 @@ class Run:
             base = opened.pop("base")
             process.do("pass", task=task, questions=self.count(name))
             now = process.do("memory")
+            read = process.do("read", task=task, questions=min(self.count(name), READ_QUESTIONS))
         held = {f"{kind}_mb": now[kind] - base[kind] for kind in ("anonymous", "file")}
-        return {**opened, **held, "held_mb": sum(held.values())}
+        return {**opened, **held, "held_mb": sum(held.values()), **read}
 
     def tasks(self, name: str) -> list[str]:
         """Return a contender's tasks, asked of it once."""
@@ -247,10 +251,13 @@ def merged(path: Path, entry: dict[str, Any], runs: Sequence[Run]) -> dict[str, 
     """Return what the file holds, with the new figures in place of older ones of the same contender and task.
 
     Where there is no such file yet, what was measured of the corpus at another commit stays until its task is measured again; then
-    all of that task goes, because ratios are taken within a run. ``commits`` names the commit of each task.
+    all of that task goes, because ratios are taken within a run. ``commits`` names the commit of each task,
+    ``machines`` the machine of each commit.
     """
     whole = before(path, entry)
     known = whole.get("commit", entry.get("commit"))
+    machines = whole.setdefault("machines", {known: whole.get("machine", entry.get("machine"))})
+    machines[entry.get("commit")] = entry.get("machine")
     commits = whole.setdefault(
         "commits", {dimension: dict.fromkeys(tasks, known) for dimension, tasks in whole["figures"].items()}
     )

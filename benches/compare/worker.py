@@ -7,6 +7,7 @@
     {"do": "pass", "task": …, "questions": n}          → milliseconds of each question
     {"do": "rows", "task": …, "questions": n}          → rows found for each question
     {"do": "throughput", "task": …, "threads": n, "seconds": s}   → questions a second
+    {"do": "read", "task": …, "questions": n}          → megabytes of mapped files that a question reads, the median
     {"do": "memory"}                                   → memory
     {"do": "about"}                                    → version, path, notes, tasks
 
@@ -26,10 +27,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from contender import SEARCHES, TEXTS_AT_ONCE, TOP, Contender, Corpus, contender_class, tasks_of
-from memory import memory
+from memory import memory, read_by
 
 
 class Worker:
@@ -130,6 +132,12 @@ class Worker:
         """Say what is found."""
         return {"rows": [self.contender.rows(call()) for call in self.calls(task)[:questions]]}
 
+    def read(self, task: str, questions: int) -> dict[str, Any]:
+        """Say what the questions read of mapped files; nothing of an engine that also holds copies of its own."""
+        if not self.contender.maps_all:
+            return {}
+        return {"read_mb": median(read_by(call, self.store) for call in self.calls(task)[:questions])}
+
     def throughput(self, task: str, threads: int, seconds: float) -> dict[str, Any]:
         """Ask from several threads for some seconds, each starting at another question."""
         calls, stop, counts = self.calls(task), threading.Event(), [0] * threads
@@ -163,6 +171,7 @@ class Worker:
             "open": self.open,
             "pass": self.run,
             "rows": self.rows,
+            "read": self.read,
             "throughput": self.throughput,
             "memory": memory,
         }

@@ -372,9 +372,12 @@ class PackingSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = 0
     whole_articles: Annotated[
-        Literal["never", "how-to", "always"],
-        Meta(description="For which kind of questions the best hit's whole page is shown where it fits"),
-    ] = "never"
+        Literal["never", "how-to", "always"] | None,
+        Meta(
+            description="For which kind of questions the best hit's whole page is shown where it fits; by default `how-to` to a "
+            "language model, `never` to `extractive`"
+        ),
+    ] = None
     arguments: Annotated[Arguments, Meta(description="Arguments of the packer")] = {}
 
 
@@ -409,7 +412,11 @@ class GenerationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields
 class VerificationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[verification]``: proving answers."""
 
-    verifier: Annotated[str, Meta(description="Component that proves an answer's quotations")] = "quotes"
+    verifier: Annotated[str, Meta(description="Component that proves what an answer says")] = "quotes"
+    policy: Annotated[
+        Literal["strict", "balanced", "off"],
+        Meta(description="Sentences of a model that no source says are cut, marked with [?], or not looked for"),
+    ] = "balanced"
     arguments: Annotated[Arguments, Meta(description="Arguments of the verifier")] = {}
 
 

@@ -27,6 +27,8 @@ const MAXIMUM_WORDS: usize = 8 << 20;
 const MAXIMUM_NOTED: usize = 4096;
 
 const PLACE_BITS: u32 = WINDOW.trailing_zeros();
+/// Entries whose scores are made at once.
+const GROUP: usize = 32;
 /// What the largest score of a list is kept as.
 const LARGEST: u32 = (1 << (32 - PLACE_BITS)) - 1;
 
@@ -89,7 +91,8 @@ impl ScoredLists {
         let is_worth_it = {
             let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
             let times = held.note(ordinal, asked.scorer);
-            times > 1 && held.less_asked(times, words, self.room).is_some()
+            // A list that found no room tries again when it was asked for twice as often: to look takes longer than to note.
+            times > 1 && times.is_power_of_two() && held.less_asked(times, words, self.room).is_some()
         };
         if !is_worth_it {
             return Ok(None);
@@ -271,16 +274,41 @@ impl ScoredList {
     #[allow(clippy::inline_always)] // What is not inlined is not compiled for the wider registers.
     fn add_here(&self, window: usize, factor: f32, sums: &mut [f32; WINDOW]) {
         let worth = factor * self.unit;
-        let (groups, rest) = self.window(window).as_chunks::<8>();
+        let (groups, rest) = self.window(window).as_chunks::<GROUP>();
+        let mut scores = [0f32; GROUP];
         for group in groups {
-            let scores = group.map(|entry| (entry >> PLACE_BITS) as i32 as f32 * worth);
-            for (entry, score) in group.iter().zip(scores) {
-                sums[(*entry % WINDOW as u32) as usize] += score;
+            // On their own the scores are made with wide registers.
+            for (score, entry) in scores.iter_mut().zip(group) {
+                *score = (entry >> PLACE_BITS) as i32 as f32 * worth;
+            }
+            for (score, entry) in scores.iter().zip(group) {
+                sums[(entry % WINDOW as u32) as usize] += score;
             }
         }
         for entry in rest {
             sums[(entry % WINDOW as u32) as usize] += (entry >> PLACE_BITS) as i32 as f32 * worth;
         }
+    }
+
+    /// Calls `found` with the index of each of `rows`, which ascend, that the list has, and the number of its posting there.
+    pub(super) fn for_each_of(&self, rows: &[u32], mut found: impl FnMut(usize, usize) -> Result<()>) -> Result<()> {
+        let mut at = 0;
+        for rows in rows.chunk_by(|left, right| left / WINDOW as u32 == right / WINDOW as u32) {
+            let window = rows.first().map_or(0, |&row| row as usize / WINDOW);
+            let mut rest = self.window(window);
+            let end = self.starts.get(window + 1).map_or(0, |&end| end as usize);
+            for (index, row) in rows.iter().enumerate() {
+                let place = row % WINDOW as u32;
+                rest = from_place(rest, place);
+                match rest.first() {
+                    Some(entry) if entry % WINDOW as u32 == place => found(at + index, end - rest.len())?,
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+            at += rows.len();
+        }
+        Ok(())
     }
 
     /// Adds the scores of a window's rows at `places`, which ascend.

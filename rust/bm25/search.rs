@@ -213,8 +213,17 @@ impl<'a> TermLists<'a> {
                 let score = self.scorer.term_score(*factor, frequencies, self.lists.lengths(rows[index]));
                 sink(index, Share { term: *number, score, in_title: frequencies[0] > 0 });
             };
-            let rest = find_in_blocks(list, rows, &mut decoded, &mut found)?;
-            if scored.is_some() {
+            if let Some(scored) = scored {
+                let in_blocks = list.blocks() * BLOCK;
+                let mut rest = rows.len();
+                scored.for_each_of(rows, |index, posting| {
+                    if posting < in_blocks {
+                        found(index, list.frequencies_at(posting / BLOCK, posting % BLOCK)?);
+                    } else {
+                        rest = rest.min(index);
+                    }
+                    Ok(())
+                })?;
                 // A tail that nothing else needs is decoded here, and scored where it is met.
                 meet(
                     &rows[rest..],
@@ -224,6 +233,7 @@ impl<'a> TermLists<'a> {
                 )?;
                 continue;
             }
+            let rest = find_in_blocks(list, rows, &mut decoded, &mut found)?;
             let scores = self.tails[tail.clone()].iter().zip(&self.titles[tail.clone()]).map(Ok);
             meet(
                 &rows[rest..],
@@ -494,6 +504,8 @@ struct Scratch {
     order: Vec<(f32, usize)>,
     /// The best rows so far.
     pool: Vec<(u32, f32)>,
+    /// Their sums.
+    best: Vec<f32>,
 }
 
 impl Scratch {
@@ -511,6 +523,8 @@ impl Scratch {
         }
         self.pool.clear();
         self.pool.shrink_to(KEPT_ENTRIES);
+        self.best.clear();
+        self.best.shrink_to(KEPT_ENTRIES);
         self.order.clear();
         self.order.shrink_to(KEPT_TERMS);
     }
@@ -609,14 +623,18 @@ impl<'a> Search<'a> {
             let pool = &mut scratch.pool;
             // Only where it is worth it: the threshold of the window before rules out nearly as much.
             if pool.len() > k && (threshold <= least || pool.len() > k + k / 2) {
-                pool.select_nth_unstable_by(k - 1, |left, right| right.1.total_cmp(&left.1));
-                threshold = pool[k - 1].1.max(least);
+                let best = &mut scratch.best;
+                best.clear();
+                best.extend(pool.iter().map(|candidate| candidate.1));
+                let (_, last, _) = best.select_nth_unstable_by(k - 1, |left, right| right.total_cmp(left));
+                threshold = last.max(least);
                 let floor = self.lists.floor(threshold);
                 pool.retain(|candidate| candidate.1 >= floor);
             }
         }
         let mut rows = scratch.pool.clone();
-        rows.sort_unstable_by_key(|candidate| candidate.0);
+        // Two ascending runs, the most promising window and the others, which this sort merges.
+        rows.sort_by_key(|candidate| candidate.0);
         Ok(rows)
     }
 
@@ -628,7 +646,7 @@ impl<'a> Search<'a> {
         allowed: Option<&Bitmap>,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let Scratch { terms, sums, candidates, pool, order } = scratch;
+        let Scratch { terms, sums, candidates, pool, order, .. } = scratch;
         let base = (window * WINDOW) as u32;
         order.clear();
         order.extend(
@@ -820,7 +838,6 @@ impl Candidates {
     #[allow(clippy::inline_always)] // What is not inlined is not compiled for the wider registers.
     fn collect_here(&mut self, sums: &[f32], threshold: f32) {
         let threshold = threshold.max(f32::MIN_POSITIVE);
-        // Written for every row and kept for few: a branch on each would be guessed wrong.
         self.room.resize(WINDOW, 0);
         let Some(room) = self.room.first_chunk_mut::<WINDOW>() else { return };
         let mut kept = 0;
@@ -828,10 +845,17 @@ impl Candidates {
             if sums.iter().fold(0, |any, &sum| any | u32::from(sum >= threshold)) == 0 {
                 continue;
             }
-            for (offset, &sum) in sums.iter().enumerate() {
-                // No more are kept than were seen; the remainder tells the compiler.
-                room[kept % WINDOW] = (group * GROUP + offset) as u32;
-                kept += usize::from(sum >= threshold);
+            // A byte for each row, so that only those that reach it are looked at.
+            let reached = sums.map(|sum| u8::from(sum >= threshold));
+            for (eight, reached) in reached.as_chunks::<8>().0.iter().enumerate() {
+                let mut reached = u64::from_le_bytes(*reached);
+                while reached != 0 {
+                    let offset = 8 * eight + reached.trailing_zeros() as usize / 8;
+                    // No more are kept than were seen; the remainder tells the compiler.
+                    room[kept % WINDOW] = (group * GROUP + offset) as u32;
+                    kept += 1;
+                    reached &= reached - 1;
+                }
             }
         }
         self.count = kept;

@@ -446,6 +446,17 @@ fn pruning_never_changes_a_result() {
                 }
             }
             assert!(remembered.remembered().0 > 0 || words.len() == 1, "{words:?}");
+            let rows: Vec<u32> = (0..postings.rows(level)).step_by(5).collect();
+            let shares = |remembered| {
+                let mut shares = Vec::new();
+                let lists = TermLists::new(postings, &terms, &scorer, remembered).unwrap();
+                let keep = |index, share: search::Share| {
+                    shares.push((index, share.term, share.score.to_bits(), share.in_title));
+                };
+                lists.for_each(&rows, keep).unwrap();
+                shares
+            };
+            assert_eq!(shares(Some(&remembered)), shares(None), "{words:?} {parameters:?}");
         }
     }
     // The lists themselves, against bags of words.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::rotation::splitmix;
 use super::*;
+use crate::execution;
 use crate::storage::{Segment, SegmentWriter};
 
 struct Stored {
@@ -130,6 +131,8 @@ fn answers_do_not_depend_on_segments_or_levels() {
                     assert_eq!((answer.path, answer.rescored), (expected.path, expected.rescored));
                 }
                 Simd::force(None).unwrap();
+                let on_the_pool = || top_k(&one, query, 50, mode, |_, row| scrambled(u64::from(row)));
+                assert_eq!(execution::install(on_the_pool, || false).unwrap(), expected, "{mode:?}");
             }
         }
     }

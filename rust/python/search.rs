@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyArrayMethods, PyFixedString, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use serde_json::{Value, json};
@@ -101,18 +101,20 @@ impl Found {
 
     #[getter]
     #[allow(clippy::type_complexity)]
-    fn ids<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyArray1<f32>>)> {
+    fn ids<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyArray1<PyFixedString<ID_DIGITS>>>, Bound<'py, PyArray1<f32>>)> {
         let ids = py.enter(|| {
             let records = self.snapshot.all_records()?;
             let id = |found: &snapshot::Found| {
                 let records = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
-                records.chunk_id(found.place.row).map(hexadecimal)
+                records.chunk_id(found.place.row).map(|id| PyFixedString(hexadecimal(id)))
             };
             self.hits.iter().map(id).collect::<Result<Vec<_>>>()
         })?;
-        let ids = PyList::new(py, ids.iter().map(|id| str::from_utf8(id).unwrap_or_default()))?;
         let scores = self.hits.iter().map(|found| found.score);
-        Ok((ids, PyArray1::from_iter(py, scores)))
+        Ok((PyArray1::from_vec(py, ids), PyArray1::from_iter(py, scores)))
     }
 
     /// How many hits there are, how many have a word of the question, and how many a cosine.
@@ -185,8 +187,11 @@ impl Found {
     }
 }
 
+/// How many digits an id has.
+const ID_DIGITS: usize = 32;
+
 /// The digits of an id.
-fn hexadecimal(id: Id) -> [u8; 32] {
+fn hexadecimal(id: Id) -> [u8; ID_DIGITS] {
     let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
     std::array::from_fn(|at| digit(if at % 2 == 0 { id[at / 2] >> 4 } else { id[at / 2] & 15 }))
 }

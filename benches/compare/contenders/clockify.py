@@ -33,6 +33,7 @@ class Clockify(Contender):
     document_weight: ClassVar[float] = 0.3
     repeat_weight: ClassVar[float] = 0.85
     mode: ClassVar[str] = "auto"
+    maps_all = True
 
     @property
     def version(self) -> str:
@@ -111,7 +112,9 @@ class Clockify(Contender):
 
         if not hasattr(self, "_row"):
             self._row = {chunk_id: row for row, chunk_id in enumerate(self.corpus.ids)}
-        ids = result[0] if isinstance(result, tuple) else [decode_chunk(hit[0], "").id for hit in result]
+        if isinstance(result, tuple):
+            return [self._row[chunk_id.decode()] for chunk_id in result[0].tolist()]
+        ids = [decode_chunk(hit[0], "").id for hit in result]
         return [self._row[chunk_id] for chunk_id in ids]
 
 

@@ -41,6 +41,7 @@ class Tantivy(Contender):
     name = "tantivy"
     packages = ("tantivy",)
     notes = "the question as a query of its terms"
+    maps_all = True
 
     def load(self) -> None:
         """Import it."""

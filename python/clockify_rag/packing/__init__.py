@@ -87,9 +87,11 @@ class RelevancePacker:
         quotable = [hit for hit in hits if hit.chunk.kind != "hub"] or list(hits)
         packing = _Packing(self.budget_tokens, count)
         candidates = self.candidates(quotable)[: self.pack_top]
-        for hit in candidates:
+        article = 0
+        for place, hit in enumerate(candidates):
             packing.add(hit, [hit.chunk])
-        article = self._add_article(query, quotable[:1], packing, chunks_of)
+            if place == 0:
+                article = self._add_article(query, hit, packing, chunks_of)
         around = self._add_neighbours(packing, chunks_of)
         pieces = self.shown(packing.pieces)
         dropped = sum(not packing.shows(hit.chunk) for hit in candidates)
@@ -119,14 +121,13 @@ class RelevancePacker:
         """Return what got into the budget, in the order in which it did, in the order in which it is shown."""
         return list(pieces)
 
-    def _add_article(self, query: Query, best: Sequence[Hit], packing: _Packing, chunks_of: ChunksOf | None) -> int:
-        """Add the rest of the best hit's page where all of it fits; return of how many chunks."""
+    def _add_article(self, query: Query, best: Hit, packing: _Packing, chunks_of: ChunksOf | None) -> int:
+        """Add the rest of the best hit's page where all of it fits, before other pages; return of how many chunks."""
         wanted = self.whole_articles == "always" or (self.whole_articles == "how-to" and query.kind == "how-to")
-        if not wanted or chunks_of is None or not best:
+        if not wanted or chunks_of is None:
             return 0
-        hit = best[0]
-        rest = [chunk for chunk in chunks_of(hit.document.id) if chunk.kind != "hub" and not packing.shows(chunk)]
-        return packing.add(hit, rest) if rest else 0
+        rest = [chunk for chunk in chunks_of(best.document.id) if chunk.kind != "hub" and not packing.shows(chunk)]
+        return packing.add(best, rest) if rest else 0
 
     def _add_neighbours(self, packing: _Packing, chunks_of: ChunksOf | None) -> int:
         """Add what stands around each hit in its section, nearest first, while it fits; return how many chunks."""

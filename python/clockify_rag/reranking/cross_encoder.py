@@ -175,7 +175,7 @@ class CrossEncoderReranker:
             return _OnnxScorer(self._folder(repository), self._threads, self.window_tokens)
         if runtime == "fastembed":
             name = None if known is None else known.fastembed
-            return _FastembedScorer(name or self.model, self._batch_size, allow_download=self._allow_download)
+            return FastembedScorer(name or self.model, self._batch_size, allow_download=self._allow_download)
         return _SentenceTransformersScorer(
             repository, self._batch_size, self.window_tokens, allow_download=self._allow_download
         )
@@ -326,8 +326,14 @@ class _SentenceTransformersScorer:
         return [_logit(row) for row in rows]
 
 
-class _FastembedScorer:
-    """The package ``fastembed``."""
+class FastembedScorer:
+    """The package ``fastembed``, with one of the models that it knows.
+
+    Args:
+        model: the name that it knows it by.
+        batch_size: pairs that are scored at once.
+        allow_download: whether a model that is not on this machine may be fetched.
+    """
 
     workers = 1
     margin = 0.9
@@ -338,7 +344,8 @@ class _FastembedScorer:
         self._allow_download = allow_download
 
     @cached_property
-    def _model(self) -> Any:
+    def model(self) -> Any:
+        """The library's model."""
         try:
             library = import_module("fastembed.rerank.cross_encoder")
         except ImportError as error:
@@ -351,11 +358,13 @@ class _FastembedScorer:
             raise _not_here(self._name) from error
 
     def load(self) -> Counter:
-        _ = self._model
+        """Load the model."""
+        _ = self.model
         return shipped_tokenizer()
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
-        return [float(score) for score in self._model.rerank(question, list(texts), batch_size=len(texts))]
+        """Return the logit of each passage."""
+        return [float(score) for score in self.model.rerank(question, list(texts), batch_size=len(texts))]
 
 
 def _not_here(model: str) -> InvalidSetting:
