@@ -23,6 +23,7 @@ pub mod archive;
 pub mod bitmap;
 pub mod bm25;
 pub mod chunking;
+pub mod claims;
 pub mod dense;
 pub mod embedding;
 pub mod error;

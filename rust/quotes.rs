@@ -12,9 +12,12 @@
 //! Then every character must be equal, and a quote begins and ends where words do: `12` is not in `12.50`, nor `form` in
 //! `performed`. What is returned is a range of the text as it was given, and time is linear in both. Where a quote is not
 //! found, [`closest`] returns the run that shares most of its words, for a caller who wants to say what the source does say.
+//!
+//! An answer has several quotes and several texts to look for them in, so a [`Text`] remembers what it was folded to.
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use rustc_hash::FxHashMap;
 use unicode_normalization::UnicodeNormalization;
@@ -25,6 +28,12 @@ use crate::analysis::is_unspaced;
 
 /// Quotes of more words have no [`closest`] run.
 pub const MAX_CLOSEST_WORDS: usize = 1000;
+
+/// Fewer words that a quote has in common with a text, one after the other, are no piece of it.
+pub const PIECE_WORDS: usize = 3;
+
+/// Quotes of fewer words resemble a text only in their order: any text has three common words somewhere.
+const ORDERLESS_WORDS: usize = 6;
 
 /// Whether capital and small letters are told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +55,7 @@ pub struct Run {
 }
 
 impl Run {
-    fn of(text: &str, bytes: Range<usize>) -> Option<Self> {
+    pub(crate) fn of(text: &str, bytes: Range<usize>) -> Option<Self> {
         let start = text.get(..bytes.start)?.chars().count();
         let length = text.get(bytes.clone())?.chars().count();
         Some(Self { bytes, characters: start..start + length })
@@ -66,23 +75,11 @@ pub struct Closest {
 /// The first place in `text` that is `quote` after folding both.
 #[must_use]
 pub fn find(quote: &str, text: &str, case: Case) -> Option<Run> {
-    find_folded(&Folded::new(quote, case).text, text, case)
+    find_folded(&Folded::new(quote, case).text, text, &Folded::new(text, case))
 }
 
-fn find_folded(quote: &str, text: &str, case: Case) -> Option<Run> {
-    if quote.is_empty() {
-        return None;
-    }
-    let folded = Folded::new(text, case);
-    let first = folded.text.find(quote)?;
-    let start = if folded.may_begin_and_end(first, first + quote.len()) {
-        first
-    } else {
-        let rest = folded.text.as_bytes().get(first..)?;
-        first
-            + occurrences(quote.as_bytes(), rest)
-                .find(|start| folded.may_begin_and_end(first + start, first + start + quote.len()))?
-    };
+fn find_folded(quote: &str, text: &str, folded: &Folded) -> Option<Run> {
+    let start = folded.find(quote)?;
     Run::of(text, folded.source(start..start + quote.len())?)
 }
 
@@ -95,42 +92,178 @@ fn find_folded(quote: &str, text: &str, case: Case) -> Option<Run> {
 /// `None` when no word is shared, or the quote has more than [`MAX_CLOSEST_WORDS`].
 #[must_use]
 pub fn closest(quote: &str, text: &str) -> Option<Closest> {
-    closest_of(&Quoted::new(&Folded::new(quote, Case::Ignored).text)?, text)
+    let worded = Worded::new(text);
+    let quote = Folded::new(quote, Case::Ignored).text;
+    let quote = Quoted::new(&quote)?;
+    closest_of(&quote, &quote.numbers_of(&worded), text, &worded)
 }
 
-fn closest_of(quote: &Quoted<'_>, text: &str) -> Option<Closest> {
-    let folded = Folded::new(text, Case::Ignored);
-    let words = words(&folded.text);
-    let numbers: Vec<u32> =
-        words.iter().map(|range| folded.text.get(range.clone()).map_or(ELSEWHERE, |word| quote.number(word))).collect();
-    let window = densest(quote, &numbers)?;
+fn closest_of(quote: &Quoted<'_>, numbers: &[u32], text: &str, worded: &Worded) -> Option<Closest> {
+    let (_, window) = densest(quote, numbers)?;
     let length = quote.words.len();
     let around = window.saturating_sub(length)..numbers.len().min(window + 2 * length);
     let aligned = align(&quote.words, numbers.get(around.clone())?)?;
-    let first = words.get(around.start + aligned.first)?;
-    let last = words.get(around.start + aligned.last)?;
+    let first = worded.words.get(around.start + aligned.first)?;
+    let last = worded.words.get(around.start + aligned.last)?;
     let similarity = (2 * aligned.shared) as f32 / (length + aligned.last + 1 - aligned.first) as f32;
-    Some(Closest { run: Run::of(text, folded.source(first.start..last.end)?)?, similarity })
+    Some(Closest { run: Run::of(text, worded.folded.source(first.start..last.end)?)?, similarity })
+}
+
+/// A text that several quotes are looked for in: it is folded once, when that is first needed.
+#[derive(Debug)]
+pub struct Text {
+    text: String,
+    folded: OnceLock<Folded>,
+    worded: OnceLock<Worded>,
+}
+
+/// What the texts say of a quote.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Judged {
+    /// It stands in one of them, word for word.
+    Verbatim {
+        /// The wording that was found, of those given.
+        wording: usize,
+        /// The text that has it.
+        text: usize,
+        /// Where.
+        run: Run,
+    },
+    /// It stands in none.
+    Resembling {
+        /// The text that has the run most like it.
+        text: usize,
+        /// That run.
+        run: Run,
+        /// How much of the quote the texts have, 0 to 1: the largest of the run's similarity, the share of the quote's words that
+        /// stand together in some order, and the share that stands in pieces of at least [`PIECE_WORDS`] words.
+        likeness: f32,
+    },
+    /// No text has a word of it.
+    Unknown,
+}
+
+impl Text {
+    /// A text as it will be cited.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self { text, folded: OnceLock::new(), worded: OnceLock::new() }
+    }
+
+    /// The text as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    fn find(&self, folded_quote: &str) -> Option<Run> {
+        let folded = self.folded.get_or_init(|| Folded::new(&self.text, Case::Kept));
+        find_folded(folded_quote, &self.text, folded)
+    }
+
+    fn worded(&self) -> &Worded {
+        self.worded.get_or_init(|| Worded::new(&self.text))
+    }
+
+    /// Whether `words` stand in it, whatever the case, from the beginning of a word to the end of one.
+    #[must_use]
+    pub fn names(&self, words: &str) -> bool {
+        self.worded().folded.find(&Folded::new(words, Case::Ignored).text).is_some()
+    }
+}
+
+/// What `texts` say of a quote that may be worded in several ways, such as with the comma before its closing mark and without.
+///
+/// A wording is looked for before the next one, and a text before the next in `order`.
+#[must_use]
+pub fn judge(wordings: &[&str], texts: &[&Text], order: &[usize]) -> Judged {
+    for (wording, quote) in wordings.iter().enumerate() {
+        let folded = Folded::new(quote, Case::Kept).text;
+        for &text in order {
+            if let Some(run) = texts.get(text).and_then(|text| text.find(&folded)) {
+                return Judged::Verbatim { wording, text, run };
+            }
+        }
+    }
+    let folded = wordings.first().map(|quote| Folded::new(quote, Case::Ignored).text).unwrap_or_default();
+    resembling(&folded, texts, order).unwrap_or(Judged::Unknown)
+}
+
+fn resembling(folded: &str, texts: &[&Text], order: &[usize]) -> Option<Judged> {
+    let quote = Quoted::new(folded)?;
+    let length = quote.words.len();
+    let mut in_pieces = vec![false; length];
+    let mut together = 0;
+    let mut best: Option<(usize, Closest)> = None;
+    for &place in order {
+        let Some(text) = texts.get(place) else { continue };
+        let worded = text.worded();
+        let numbers = quote.numbers_of(worded);
+        let Some((shared, _)) = densest(&quote, &numbers) else { continue };
+        together = together.max(shared);
+        mark_pieces(&quote.words, &numbers, &mut in_pieces);
+        if let Some(closest) = closest_of(&quote, &numbers, &text.text, worded)
+            && best.as_ref().is_none_or(|(_, best)| closest.similarity > best.similarity)
+        {
+            best = Some((place, closest));
+        }
+    }
+    let (text, closest) = best?;
+    let pieces = in_pieces.iter().filter(|piece| **piece).count();
+    let together = if length < ORDERLESS_WORDS { 0 } else { together };
+    let likeness = closest.similarity.max(pieces.max(together) as f32 / length as f32);
+    Some(Judged::Resembling { text, run: closest.run, likeness })
+}
+
+/// Marks the words of `quote` that lie in runs of at least [`PIECE_WORDS`] words that `text` has too.
+fn mark_pieces(quote: &[u32], text: &[u32], marked: &mut [bool]) {
+    let mut before = vec![0_usize; quote.len() + 1];
+    for word in text {
+        for (index, wanted) in quote.iter().enumerate().rev() {
+            let length = if word == wanted { before[index] + 1 } else { 0 };
+            before[index + 1] = length;
+            if length >= PIECE_WORDS {
+                marked[index + 1 - PIECE_WORDS..=index].fill(true);
+            }
+        }
+    }
+}
+
+/// A text without case, in words.
+#[derive(Debug)]
+struct Worded {
+    folded: Folded,
+    words: Vec<Range<usize>>,
+}
+
+impl Worded {
+    fn new(text: &str) -> Self {
+        let folded = Folded::new(text, Case::Ignored);
+        let words = words(&folded.text);
+        Self { folded, words }
+    }
 }
 
 /// A text after folding, and where each of its bytes came from.
-struct Folded<'a> {
-    text: String,
-    origin: Origin<'a>,
+#[derive(Debug)]
+pub(crate) struct Folded {
+    pub(crate) text: String,
+    origin: Origin,
     case: Case,
 }
 
 /// For each byte of a folded text, the range of the source that it was folded from.
-struct Origin<'a> {
-    source: &'a str,
+#[derive(Debug)]
+struct Origin {
+    length: usize,
     starts: Vec<u32>,
     ends: Vec<u32>,
 }
 
-impl<'a> Folded<'a> {
-    fn new(source: &'a str, case: Case) -> Self {
+impl Folded {
+    pub(crate) fn new(source: &str, case: Case) -> Self {
         let (starts, ends) = (Vec::with_capacity(source.len()), Vec::with_capacity(source.len()));
-        let origin = Origin { source, starts, ends };
+        let origin = Origin { length: source.len(), starts, ends };
         let mut folded = Self { text: String::with_capacity(source.len()), origin, case };
         let mut space: Option<Range<usize>> = None;
         for (range, cluster) in clusters(source) {
@@ -160,6 +293,20 @@ impl<'a> Folded<'a> {
         self.origin.ends.resize(self.text.len(), range.end as u32);
     }
 
+    /// Where `quote`, folded alike, first begins and ends as words do.
+    fn find(&self, quote: &str) -> Option<usize> {
+        if quote.is_empty() {
+            return None;
+        }
+        let first = self.text.find(quote)?;
+        if self.may_begin_and_end(first, first + quote.len()) {
+            return Some(first);
+        }
+        occurrences(quote.as_bytes(), self.text.as_bytes().get(first..)?)
+            .find(|start| self.may_begin_and_end(first + start, first + start + quote.len()))
+            .map(|start| first + start)
+    }
+
     /// Whether a quote may lie there: both ends are between words and between characters of the source.
     fn may_begin_and_end(&self, start: usize, end: usize) -> bool {
         let between_characters = |at: usize| {
@@ -169,9 +316,9 @@ impl<'a> Folded<'a> {
         [start, end].into_iter().all(|at| between_characters(at) && between_words(&self.text, at))
     }
 
-    fn source(&self, folded: Range<usize>) -> Option<Range<usize>> {
+    pub(crate) fn source(&self, folded: Range<usize>) -> Option<Range<usize>> {
         let (start, end) = (*self.origin.starts.get(folded.start)?, *self.origin.ends.get(folded.end.checked_sub(1)?)?);
-        (end as usize <= self.origin.source.len()).then_some(start as usize..end as usize)
+        (end as usize <= self.origin.length).then_some(start as usize..end as usize)
     }
 }
 
@@ -263,7 +410,7 @@ fn between_words(text: &str, at: usize) -> bool {
 
 /// Whether a character makes one word with its like: a letter, digit, mark or underscore of a script that puts spaces between
 /// words.
-fn is_letter(character: char) -> bool {
+pub(crate) fn is_letter(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_alphanumeric() || character == '_';
     }
@@ -311,13 +458,17 @@ impl<'a> Quoted<'a> {
         (1..=MAX_CLOSEST_WORDS).contains(&numbered.len()).then_some(Self { numbers, words: numbered })
     }
 
-    fn number(&self, word: &str) -> u32 {
-        self.numbers.get(word).copied().unwrap_or(ELSEWHERE)
+    /// The words of a text as the quote numbers them.
+    fn numbers_of(&self, text: &Worded) -> Vec<u32> {
+        let number = |word: &Range<usize>| {
+            text.folded.text.get(word.clone()).and_then(|word| self.numbers.get(word)).copied().unwrap_or(ELSEWHERE)
+        };
+        text.words.iter().map(number).collect()
     }
 }
 
 /// The words of a folded text; a character of a script without spaces is one.
-fn words(text: &str) -> Vec<Range<usize>> {
+pub(crate) fn words(text: &str) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     let mut start: Option<usize> = None;
     let mut after_letter = false;
@@ -339,8 +490,8 @@ fn words(text: &str) -> Vec<Range<usize>> {
     words
 }
 
-/// Where the window of as many words as the quote has begins that shares most words with it, the first of equals.
-fn densest(quote: &Quoted<'_>, text: &[u32]) -> Option<usize> {
+/// The most words of the quote that a window of as many words has, and where the first such window begins.
+fn densest(quote: &Quoted<'_>, text: &[u32]) -> Option<(usize, usize)> {
     let mut missing = vec![0i64; quote.numbers.len()];
     for &word in &quote.words {
         missing[word as usize] += 1;
@@ -361,20 +512,20 @@ fn densest(quote: &Quoted<'_>, text: &[u32]) -> Option<usize> {
             best = (shared, (index + 1).saturating_sub(quote.words.len()));
         }
     }
-    (best.0 > 0).then_some(best.1)
+    (best.0 > 0).then_some(best)
 }
 
 /// A run of words and how many of them are the quote's.
 #[derive(Clone, Copy)]
-struct Aligned {
+pub(crate) struct Aligned {
     score: i64,
-    first: usize,
-    last: usize,
-    shared: usize,
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+    pub(crate) shared: usize,
 }
 
 /// The run of `text` that counts most: 4 for each word of `quote` in order, less 1 for each of its own words.
-fn align(quote: &[u32], text: &[u32]) -> Option<Aligned> {
+pub(crate) fn align(quote: &[u32], text: &[u32]) -> Option<Aligned> {
     let nothing = Aligned { score: i64::MIN / 2, first: 0, last: 0, shared: 0 };
     // Of all runs that end at the word before: the best that uses the quote's first `index` words.
     let mut before = vec![nothing; quote.len() + 1];
@@ -412,191 +563,4 @@ pub fn folded(text: &str, case: Case) -> Cow<'static, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn found<'a>(quote: &str, text: &'a str) -> Option<&'a str> {
-        let run = find(quote, text, Case::Kept)?;
-        assert_eq!(
-            text.chars().skip(run.characters.start).take(run.characters.len()).collect::<String>(),
-            text[run.bytes.clone()]
-        );
-        Some(&text[run.bytes])
-    }
-
-    #[test]
-    fn typography_is_folded_and_the_source_comes_back() {
-        let text = "Click\u{a0}“Add\u{200b} new”…  It’s\nthe co\u{ad}lour — ﬁnally, cafe\u{301} №\u{a0}5 ½.";
-        for (quote, expected) in [
-            ("Click \"Add new\"", "Click\u{a0}“Add\u{200b} new”"),
-            ("\"Add new\"... It's the colour", "“Add\u{200b} new”…  It’s\nthe co\u{ad}lour"),
-            ("  colour - finally ", "co\u{ad}lour — ﬁnally"),
-            ("colour – ﬁnally, café", "co\u{ad}lour — ﬁnally, cafe\u{301}"),
-            ("No 5", "№\u{a0}5"),
-            ("\u{feff}½.", "½."),
-        ] {
-            assert_eq!(found(quote, text), Some(expected), "{quote}");
-        }
-    }
-
-    #[test]
-    fn quotes_are_of_whole_words() {
-        let text = "It performed 12.50, 1,000 at 10:30 in time-off; don't go to example.com. Änderung e\u{301}tude";
-        for quote in [
-            "form",
-            "12",
-            "50",
-            "1",
-            "000",
-            "10",
-            "don",
-            "don'",
-            "t go",
-            "com",
-            "nderung",
-            "Ä nderung",
-            "tude",
-            "exampl",
-            "",
-        ] {
-            assert_eq!(found(quote, text), None, "{quote}");
-        }
-        for quote in [
-            "performed",
-            "12.50",
-            "1,000 at 10:30",
-            "time",
-            "off",
-            "time-off; don't",
-            "example.com",
-            "go",
-            "Änderung étude",
-        ] {
-            assert!(found(quote, text).is_some(), "{quote}");
-        }
-        assert_eq!(found("ein", "einein eine ein").unwrap(), "ein");
-        assert_eq!(found("ab ab", "ab abab ab ab"), Some("ab ab"));
-        assert_eq!(find("ab ab", "ab abab ab ab", Case::Kept).unwrap().bytes, 8..13);
-        assert_eq!(found("wait..", "wait…"), None);
-        assert_eq!(found("设置时间", "请设置时间。"), Some("设置时间"));
-    }
-
-    #[test]
-    fn the_case_counts_unless_it_is_ignored() {
-        assert_eq!(find("time tracker", "the Time Tracker page", Case::Kept), None);
-        assert_eq!(find("TIME tracker", "the Time Tracker page", Case::Ignored).unwrap().bytes, 4..16);
-        assert_eq!(find("ΟΔΟΣ", "η οδος", Case::Ignored).unwrap().characters, 2..6);
-        assert_eq!(find("istanbul", "İSTANBUL", Case::Ignored), None);
-    }
-
-    #[test]
-    fn an_altered_quote_has_its_closest_run() {
-        let text = "First open the page. Then click Settings, and choose the workspace you want to delete. It cannot be undone.";
-        let closest = closest("Click settings and choose a workspace you wish to delete", text).unwrap();
-        assert_eq!(&text[closest.run.bytes], "click Settings, and choose the workspace you want to delete");
-        assert!((closest.similarity - 0.8).abs() < 1e-6, "{}", closest.similarity);
-        assert_eq!(super::closest("entirely other words", text), None);
-        assert_eq!(super::closest("…", text), None);
-        let whole = super::closest("THE PAGE then", text).unwrap();
-        assert_eq!((&text[whole.run.bytes], whole.similarity.to_bits()), ("the page. Then", 1f32.to_bits()));
-    }
-
-    #[test]
-    fn a_long_quote_has_no_closest_run() {
-        let words = "word ".repeat(MAX_CLOSEST_WORDS + 1);
-        assert_eq!(super::closest(&words, &words), None);
-        assert!(super::closest(&words[5..], &words).is_some());
-    }
-
-    /// What a typist, a browser or a model might put for the same character.
-    fn disguise(character: char, choice: u8) -> String {
-        let forms: &[&str] = match character {
-            ' ' => &[" ", "\n", "\u{a0}", "  \t", "\u{2009}"],
-            '\'' => &["'", "’", "‘", "′"],
-            '"' => &["\"", "“", "”", "«"],
-            '-' => &["-", "–", "—", "\u{2011}", "−"],
-            'é' => &["é", "e\u{301}"],
-            'f' => &["f", "ｆ", "f\u{ad}", "\u{200b}f"],
-            _ => return character.to_string(),
-        };
-        forms[usize::from(choice) % forms.len()].to_owned()
-    }
-
-    fn disguised(text: &str, choices: &[u8]) -> String {
-        text.chars().zip(choices.iter().cycle()).map(|(character, &choice)| disguise(character, choice)).collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
-
-        #[test]
-        fn changed_typography_is_still_found(
-            words in prop::collection::vec("[a-zé]{1,6}['\"-]?", 3..40), from in 0usize..30, count in 1usize..20,
-            left in prop::collection::vec(any::<u8>(), 1..50), right in prop::collection::vec(any::<u8>(), 1..50),
-        ) {
-            let from = from.min(words.len() - 1);
-            let to = (from + count).min(words.len());
-            let quote = words[from..to].join(" ");
-            let (text, written) = (disguised(&words.join(" "), &left), disguised(&quote, &right));
-            let run = find(&written, &text, Case::Kept);
-            prop_assert!(run.is_some(), "{written:?} in {text:?}");
-            let bytes = run.unwrap().bytes;
-            prop_assert_eq!(folded(&text[bytes], Case::Kept), folded(&quote, Case::Kept));
-        }
-
-        #[test]
-        fn a_quote_is_found_where_its_words_are(
-            words in prop::collection::vec("[ab]{1,3}", 1..30), quote in prop::collection::vec("[ab]{1,3}", 1..4),
-        ) {
-            let text = words.join(" ");
-            let position = words.windows(quote.len()).position(|window| window == quote);
-            let expected = position.map(|position| words[..position].iter().map(|word| word.len() + 1).sum::<usize>());
-            prop_assert_eq!(find(&quote.join(" "), &text, Case::Kept).map(|run| run.bytes.start), expected);
-        }
-
-        #[test]
-        fn a_changed_word_is_not_found(
-            words in prop::collection::vec("[a-p0-9]{2,8}", 3..30), at in any::<prop::sample::Index>(), kind in 0u8..3,
-        ) {
-            let text = words.join(" ");
-            let positions: Vec<usize> = text.char_indices().filter(|(_, c)| *c != ' ').map(|(at, _)| at).collect();
-            let at = positions[at.index(positions.len())];
-            let mut changed = text.clone();
-            match kind {
-                0 => changed.replace_range(at..=at, "z"),
-                1 => changed.insert(at, 'z'),
-                _ => { changed.remove(at); }
-            }
-            prop_assert_eq!(find(&changed, &format!("{text} {text}"), Case::Ignored), None);
-        }
-
-        #[test]
-        fn anything_may_be_asked(quote in "\\PC{0,30}", text in "\\PC{0,60}", odd in ".{0,40}") {
-            for (quote, text) in [(&quote, &text), (&text, &quote), (&odd, &text), (&text, &odd), (&text, &text)] {
-                for case in [Case::Kept, Case::Ignored] {
-                    if let Some(run) = find(quote, text, case) {
-                        prop_assert_eq!(folded(&text[run.bytes], case), folded(quote, case));
-                    }
-                }
-                if let Some(closest) = closest(quote, text) {
-                    prop_assert!(closest.similarity > 0.0 && closest.similarity <= 1.0 && !text[closest.run.bytes].is_empty());
-                }
-            }
-        }
-
-        #[test]
-        fn words_taken_out_leave_the_run_closest(
-            words in prop::collection::hash_set("[a-p]{4,9}", 12..60), from in 0usize..40, drop in prop::collection::vec(1usize..7, 0..2),
-        ) {
-            let words: Vec<String> = words.into_iter().collect();
-            let from = from.min(words.len() - 9);
-            let run = &words[from..from + 9];
-            let kept: Vec<&str> = run.iter().enumerate().filter(|(at, _)| !drop.contains(at)).map(|(_, word)| word.as_str()).collect();
-            let text = words.join(" ");
-            let closest = closest(&kept.join(" "), &text).unwrap();
-            prop_assert_eq!(&text[closest.run.bytes], run.join(" "));
-            prop_assert!((closest.similarity - 2.0 * kept.len() as f32 / (kept.len() + 9) as f32).abs() < 1e-6);
-        }
-    }
-}
+mod tests;

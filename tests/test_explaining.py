@@ -400,3 +400,20 @@ def test_a_reranker_that_puts_a_page_down_is_named(built: Pipeline, monkeypatch:
     found = why_not(Pipeline(built.path, settings_of(**tables)), "When does the gate open?", "gate.md")
     assert found.stage == "rerank"
     assert "the reranker backwards puts others before it" in found.verdict
+
+
+def test_a_page_that_says_the_same_is_named_by_the_hit(tmp_path: Path) -> None:
+    text = (
+        "The gate opens at dawn, and the warden locks it at dusk, on every day of the week but the first of the year. "
+        * 3
+    )
+    pages = {"one.md": f"# Gate\n\n{text}\n", "two.md": f"# Gate\n\n{text}\n"}
+    pipeline = pipeline_of(tmp_path / "index")
+    pipeline.build([write(tmp_path / "garden", pages)])
+    question = "When does the gate open?"
+    hits = pipeline.search(question).hits
+    assert len(hits) == 1
+    other = next(path for path in pages if path != hits[0].document.path)
+    found = why_not(pipeline, question, other)
+    assert found.stage == "fold"
+    assert found.verdict.startswith("it says the same as hit 1,")

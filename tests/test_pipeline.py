@@ -775,7 +775,7 @@ def test_a_generator_that_fails_leaves_the_hits(built: Pipeline, monkeypatch: py
 def test_what_a_generator_invents_is_taken_away(built: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, "generators", writer=Writer)
     answer = Pipeline(built.path, settings_of(generation={"generator": "writer"})).ask("When does the gate open?")
-    assert answer.quotes_removed == 1
+    assert [quotation.verdict for quotation in answer.quotations] == ["verified", "fabricated"]
     assert '"nobody ever wrote this sentence"' not in answer.answer
     assert [citation.quote for citation in answer.citations] == ["The gate opens at dawn and is locked at dusk."]
 

@@ -13,7 +13,7 @@ import pytest
 
 from clockify_rag import plugins, telemetry, testing
 from clockify_rag.chunking import StructureChunker
-from clockify_rag.contracts import Citation, Context, Draft, Hit, Reranking, SearchResult
+from clockify_rag.contracts import Citation, Context, Draft, Hit, Reranking, SearchResult, Verified
 from clockify_rag.embedding import StaticEmbedder
 from clockify_rag.errors import EmptyQuery, PluginConflict
 from clockify_rag.generation import ExtractiveGenerator
@@ -197,10 +197,17 @@ def citing(context: Context, quote: str, chunk_id: str | None = None) -> Citatio
 @pytest.mark.parametrize(
     ("verify", "message"),
     [
-        (lambda query, context, draft: ("", (), 0), "takes away a true quotation"),
-        (lambda query, context, draft: (draft.text, (), 0), "no citation for a true quotation"),
-        (lambda query, context, draft: (draft.text, (citing(context, "other"),), 0), "not the text at its span"),
-        (lambda query, context, draft: (draft.text, (citing(context, "", "f" * 32),), 0), "not in the context"),
+        (lambda query, context, draft: (draft.text, (), 0), "returns tuple, not Verified"),
+        (lambda query, context, draft: Verified(text=""), "takes away a true quotation"),
+        (lambda query, context, draft: Verified(text=draft.text), "no citation for a true quotation"),
+        (
+            lambda query, context, draft: Verified(text=draft.text, citations=(citing(context, "other"),)),
+            "not the text at its span",
+        ),
+        (
+            lambda query, context, draft: Verified(text=draft.text, citations=(citing(context, "", "f" * 32),)),
+            "not in the context",
+        ),
     ],
 )
 def test_a_verifier_that_is_wrong_is_told_how(verify: Callable[..., Any], message: str) -> None:
@@ -211,7 +218,7 @@ def test_a_verifier_that_is_wrong_is_told_how(verify: Callable[..., Any], messag
 def test_a_verifier_that_is_right_passes() -> None:
     def verify(query: Any, context: Context, draft: Draft) -> Any:
         quote = context.hits[0].chunk.text
-        return draft.text, (citing(context, quote),) if quote in draft.text else (), 0
+        return Verified(text=draft.text, citations=(citing(context, quote),) if quote in draft.text else ())
 
     testing.check_verifier(Scripted(verify=verify))  # type: ignore[arg-type]
 

@@ -16,6 +16,7 @@ __all__ = [
     "FORMAT",
     "Found",
     "Page",
+    "Passages",
     "Remains",
     "SearchOptions",
     "Snapshot",
@@ -25,10 +26,8 @@ __all__ = [
     "analyse",
     "analyser_fingerprint",
     "chunk",
-    "closest_run",
     "collect_generations",
     "detect_language",
-    "find_quote",
     "generation_numbers",
     "holds_other_files",
     "links",
@@ -131,11 +130,38 @@ def chunk(pages: Sequence[Page], tokenizer: Tokenizer, target: int, maximum: int
 def detect_language(text: str, fallback: str) -> str:
     """The ISO 639-1 code of the language of ``text``, or ``fallback`` when it does not tell."""
 
-def find_quote(quote: str, text: str) -> tuple[int, int] | None:
-    """The code points of ``text`` that are ``quote`` after folding white space and typography."""
+_Judged = tuple[
+    int | None,  # which of the wordings was found; None where none was, and the rest is of the run most like the first
+    int,  # passage
+    int,  # first code point of the passage's text
+    int,  # the one after its last
+    float,  # how much of the quote stands in the passages, 0 to 1
+]
+_Support = tuple[
+    float,  # share of the informative words that stand in one place
+    float,  # share of them that stand anywhere
+    float | None,  # cosine of sentence and place
+    int,  # passage
+    int,  # first code point of the run there that the sentence is nearest to
+    int,  # the one after its last
+]
+_Fact = tuple[Literal["number", "unit", "identifier", "name", "negation"], str]
 
-def closest_run(quote: str, text: str) -> tuple[int, int, float] | None:
-    """The run of ``text`` most like ``quote``, and how alike they are, 0 to 1."""
+@final
+class Passages:
+    """Passages that a draft is compared with; immutable, and what comparing needs of them is derived once."""
+
+    def __new__(cls, passages: Sequence[tuple[str, str, str]]) -> Passages:
+        """Each with its text, the titles above it a line each, and its language's ISO 639-1 code or nothing."""
+    def judge(self, quotes: Sequence[tuple[Sequence[str], Sequence[int]]]) -> list[_Judged | None]:
+        """Look for quotes, each in several wordings, in the passages named in that order; ``None`` without a common word."""
+    def check(
+        self, sentences: Sequence[tuple[str, Sequence[int]]], language: str, embedder: StaticEmbedder | None = None
+    ) -> list[tuple[list[_Fact], _Support | None, bool]]:
+        """Compare each sentence with the passages it cites.
+
+        Returned are the facts that do not stand there, how much of it does, and whether its words could be compared.
+        """
 
 @final
 class StaticEmbedder:

@@ -412,7 +412,11 @@ class GenerationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields
 class VerificationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[verification]``: proving answers."""
 
-    verifier: Annotated[str, Meta(description="Component that proves an answer's quotations")] = "quotes"
+    verifier: Annotated[str, Meta(description="Component that proves what an answer says")] = "quotes"
+    policy: Annotated[
+        Literal["strict", "balanced", "off"],
+        Meta(description="Sentences of a model that no source says are cut, marked with [?], or not looked for"),
+    ] = "balanced"
     arguments: Annotated[Arguments, Meta(description="Arguments of the verifier")] = {}
 
 

@@ -323,9 +323,60 @@ class Citation(msgspec.Struct, frozen=True, kw_only=True):
     quote: str
     """Exactly the canonical text at ``span``."""
     span: Span
+    link: str | None = None
+    """The address that opens the page at the quote, by a text fragment; ``None`` where the page has no address."""
 
 
-RefusalReason = Literal["no_evidence", "weak_evidence", "empty_index"]
+Verdict = Literal["verified", "altered", "misattributed", "fabricated"]
+"""Of a quotation: as its source has it, not quite, in another passage than the one cited, in none."""
+
+
+class Quotation(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a generator put into quotation marks, and what became of it."""
+
+    text: str
+    """As the generator wrote it, without the marks."""
+    verdict: Verdict
+    marker: int | None
+    """The citation that has the source's own words; ``None`` where no source has any like it."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """One sentence of an answer, and whether the passages that it cites say it."""
+
+    text: str
+    """As the answer has it, or as the generator wrote it where it was cut."""
+    span: Span | None
+    """Where it stands in the answer; ``None`` where it was cut."""
+    markers: tuple[int, ...] = ()
+    """The citations that it rests on."""
+    supported: bool | None
+    """``None`` where that cannot be told: the sentence is in another language than what it cites, and nothing speaks against it."""
+    support: float | None
+    """The calibrated probability that the passages say it, 0 to 1; ``None`` where its words cannot be compared."""
+    problems: tuple[str, ...] = ()
+    """What does not stand in the passages, each as its kind and the words: ``number: 60 days``."""
+
+
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """A draft after verification: what of it may be shown, with what proves it."""
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    """In order of their markers, which are 1, 2, 3; each stands in the text."""
+    quotations: tuple[Quotation, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    groundedness: float | None = None
+    """The share of the claims, by their words, that is supported, 0 to 1; ``None`` where none could be judged."""
+    risk: float = 0.0
+    """How much was found that tells of invention, 0 to 1."""
+    addresses_removed: int = 0
+    """Addresses that stood in no source."""
+    steps: tuple[Step, ...] = ()
+    """What was changed."""
+
+
+RefusalReason = Literal["no_evidence", "weak_evidence", "empty_index", "unsupported"]
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -369,8 +420,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Why no answer was generated, where generation failed, or why it broke off."""
     incomplete: bool = False
     """Whether the answer broke off before its end: what there is of it is proved as any, and never remembered."""
-    quotes_removed: int = 0
-    """Quotations of the generator that stand in no given source and lost their quotation marks."""
+    quotations: tuple[Quotation, ...] = ()
+    """What the generator put into quotation marks."""
+    claims: tuple[Claim, ...] = ()
+    groundedness: float | None = None
+    """The share of the claims, by their words, that is supported, 0 to 1; ``None`` where none could be judged."""
+    risk: float = 0.0
+    """How much was found in the generator's text that tells of invention, 0 to 1."""
+    addresses_removed: int = 0
+    """Addresses of the generator's text that stood in no source."""
     searched: tuple[str, ...] = ()
     """Of a refusal: the question's words that were looked for, as they were typed."""
     nearest: tuple[NearPage, ...] = ()
@@ -652,5 +710,5 @@ class Generator(Protocol):
 class Verifier(Protocol):
     """Proves or takes away what a draft claims (``clockify_rag.verifiers``)."""
 
-    def verify(self, query: Query, context: Context, draft: Draft) -> tuple[str, tuple[Citation, ...], int]:
-        """Return the text, its citations, and how many quotations were taken away."""
+    def verify(self, query: Query, context: Context, draft: Draft) -> Verified:
+        """Return what of a draft may be shown, with its proof."""

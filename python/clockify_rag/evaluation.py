@@ -26,6 +26,9 @@ from clockify_rag.pipeline import MODEL_STEPS, Pipeline
 DEFAULT_METRICS: Final = ("ndcg@10", "mrr@10", "recall@5", "hit@5")
 """What is measured when nothing is named; the first is what tables of one column show."""
 
+SHARE_OF_A_PAGE: Final = 2
+"""The bound on the hits of one page that is measured where none is set."""
+
 DEPTH: Final = 100
 """Hits that are searched for each question, unless a metric looks deeper."""
 
@@ -341,6 +344,7 @@ def _options(retrieval: RetrievalSettings) -> Iterator[tuple[str, Any]]:
             off = 1 if field.name in ("repeat_weight", "glossary_boost") else 0
             if value != off:
                 yield field.name, off
+    yield "per_document", 0 if retrieval.per_document else SHARE_OF_A_PAGE
 
 
 def _steps(settings: Settings) -> Iterator[tuple[str, Any]]:

@@ -632,21 +632,25 @@ class Pipeline:
         if not draft.text and draft.failure is None:
             return self._refused(found, query, "no_evidence")
         with stage("verify", timings):
-            text, citations, removed = self.verifier.verify(query, context, draft)
-        proved = {"citations": len(citations), "quotes_removed": removed}
-        found = _traced(found, Step(stage="verify", name=self.settings.verification.verifier, details=proved))
+            verified = self.verifier.verify(query, context, draft)
+        found = _traced(found, *_steps(verified.steps, "verify", self.settings.verification.verifier))
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
-        return msgspec.structs.replace(
+        answered = msgspec.structs.replace(
             found,
-            answer=text,
-            citations=citations,
+            answer=verified.text,
+            citations=verified.citations,
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
             generator=draft.generator or name,
             degraded=(*found.degraded, *draft.degraded),
             failure=draft.failure,
+            quotations=verified.quotations,
+            claims=verified.claims,
+            groundedness=verified.groundedness,
+            risk=verified.risk,
+            addresses_removed=verified.addresses_removed,
             incomplete=draft.incomplete,
-            quotes_removed=removed,
         )
+        return answered if verified.text or draft.failure else self._refused(answered, query, "unsupported")
 
     def _retrieved(self, asked: _Asked) -> tuple[Query, SearchResult]:
         """What was found for a question; found again only where that takes longer than to remember it.
@@ -967,7 +971,11 @@ class Pipeline:
     def verifier(self) -> Verifier:
         """Proves answers."""
         table = self.settings.verification
-        verifier: Verifier = plugins.create("verifiers", table.verifier, table.arguments)
+        # The table that questions are embedded by is open already.
+        static = self.embedder if hasattr(type(self.embedder), "core") else None
+        verifier: Verifier = plugins.create(
+            "verifiers", table.verifier, table.arguments, policy=table.policy, embedder=static
+        )
         return verifier
 
     @_once

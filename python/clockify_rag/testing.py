@@ -46,6 +46,7 @@ from clockify_rag.contracts import (
     Skipped,
     Source,
     Understander,
+    Verified,
     Verifier,
 )
 from clockify_rag.errors import QueryError
@@ -261,23 +262,25 @@ def check_verifier(verifier: Verifier) -> None:
     context = sample_context()
     quoted = context.hits[0].chunk.text
     draft = Draft(text=f"{quoted} [1]", quotes=((0, (0, len(quoted))),))
-    text: Any
-    removed: Any
-    text, citations, removed = verifier.verify(sample_query(), context, draft)
-    _require(isinstance(text, str) and quoted in text, "verify() takes away a true quotation")
-    _require(isinstance(removed, int) and removed >= 0, "verify() does not count the quotations that it took away")
-    _require(bool(citations), "verify() returns no citation for a true quotation")
+    verified = verifier.verify(sample_query(), context, draft)
+    _require(isinstance(verified, Verified), f"verify() returns {type(verified).__name__}, not Verified")
+    _require(quoted in verified.text, "verify() takes away a true quotation")
+    _require(bool(verified.citations), "verify() returns no citation for a true quotation")
     given = {hit.chunk.id: hit for hit in context.hits}
-    for citation in citations:
+    for citation in verified.citations:
         _require(isinstance(citation, Citation), f"verify() returns {type(citation).__name__}, not Citation")
         _require(citation.chunk_id in given, "verify() cites a chunk that is not in the context")
         start, end = citation.span
         _require(
             given[citation.chunk_id].chunk.text[start:end] == citation.quote, "a quote is not the text at its span"
         )
+    for claim in verified.claims:
+        stands = claim.span is None or verified.text[claim.span[0] : claim.span[1]] == claim.text
+        _require(stands, "a claim is not the answer's text at its span")
+    _require(0 <= verified.risk <= 1, "a risk is not from 0 to 1")
     strange = Draft(text='"This sentence stands nowhere at all in the pages." [99]')
-    _text, citations, _removed = verifier.verify(sample_query(), context, strange)
-    _require(all(citation.chunk_id in given for citation in citations), "verify() cites a source that was not given")
+    cited = verifier.verify(sample_query(), context, strange).citations
+    _require(all(citation.chunk_id in given for citation in cited), "verify() cites a source that was not given")
 
 
 def check_answer_is_json(answer: Answer | SearchResult) -> None:

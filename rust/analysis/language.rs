@@ -222,7 +222,7 @@ impl Language {
     }
 
     /// The language's stop words, folded as terms are.
-    pub(super) fn stop_words(self) -> &'static FxHashSet<Box<str>> {
+    pub(crate) fn stop_words(self) -> &'static FxHashSet<Box<str>> {
         static LISTS: [OnceLock<FxHashSet<Box<str>>>; SLOTS] = [const { OnceLock::new() }; SLOTS];
         static NONE: OnceLock<FxHashSet<Box<str>>> = OnceLock::new();
         let list = LISTS.get(self as usize).unwrap_or(&NONE);

@@ -1,4 +1,4 @@
-//! Pages, chunks, terms and quotes.
+//! Pages, chunks and terms.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -15,7 +15,6 @@ use crate::analysis::{self, Analyzer, Language};
 use crate::chunking::{self, ChunkOptions};
 use crate::error::Result;
 use crate::markup::{self, BlockKind, Dialect, Options, SlugStyle};
-use crate::quotes::{self, Case};
 use crate::wordpiece::WordPiece;
 
 /// A parsed document.
@@ -321,19 +320,4 @@ pub(super) fn analyser_fingerprint() -> &'static str {
 #[pyfunction]
 pub(super) fn question_terms(question: &str, language: &str) -> Vec<String> {
     analysis::question_terms(question, Language::from_code(language))
-}
-
-/// The code points of `text` that are `quote` after folding.
-#[pyfunction]
-pub(super) fn find_quote(py: Python<'_>, quote: &str, text: &str) -> PyResult<Option<(usize, usize)>> {
-    py.enter(|| Ok(quotes::find(quote, text, Case::Kept).map(|run| (run.characters.start, run.characters.end))))
-}
-
-/// The run of `text` most like `quote`, and how alike they are.
-#[pyfunction]
-pub(super) fn closest_run(py: Python<'_>, quote: &str, text: &str) -> PyResult<Option<(usize, usize, f32)>> {
-    py.enter(|| {
-        Ok(quotes::closest(quote, text)
-            .map(|found| (found.run.characters.start, found.run.characters.end, found.similarity)))
-    })
 }

@@ -22,6 +22,7 @@ mod generations;
 mod remains;
 mod search;
 mod vectors;
+mod verification;
 mod writing;
 
 /// Crossing the border.
@@ -242,8 +243,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(documents::analyse, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyser_fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(documents::question_terms, module)?)?;
-    module.add_function(wrap_pyfunction!(documents::find_quote, module)?)?;
-    module.add_function(wrap_pyfunction!(documents::closest_run, module)?)?;
+    module.add_class::<verification::Passages>()?;
     module.add_class::<vectors::StaticEmbedder>()?;
     module.add_function(wrap_pyfunction!(vectors::mmr, module)?)?;
     module.add_function(wrap_pyfunction!(vectors::with_titles, module)?)?;

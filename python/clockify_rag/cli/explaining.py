@@ -28,6 +28,8 @@ STAGES: Final = {
     "fuse": "outranked",
     "repeat": "outranked by its own section",
     "diversity": "outranked for variety",
+    "fold": "named by a hit that says the same",
+    "cap": "behind others of its page",
     "prefer": "outranked by other wordings or the glossary",
     "rerank": "outranked by the reranker",
     "judge": "found, and the question refused",

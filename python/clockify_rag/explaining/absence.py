@@ -26,6 +26,8 @@ Stage = Literal[
     "fuse",
     "repeat",
     "diversity",
+    "fold",
+    "cap",
     "prefer",
     "rerank",
     "judge",
@@ -236,12 +238,15 @@ class _WhyNot:
         rankings, ids = self.rankings, [chunk.id for chunk in chunks]
         found = [ranking.standings(ids) for ranking in (rankings.everything, rankings.fused, rankings.repeated)]
         hits = {hit.chunk.id: hit for hit in self.result.hits}
+        folded = {duplicate.chunk_id: hit.rank for hit in self.result.hits for duplicate in hit.duplicates}
         lost = []
         for chunk, anywhere, fused, repeated in zip(chunks, *found, strict=True):
             if filtered_by(self.query, document, chunk):
                 lost.append(_Lost("filter", chunk.ordinal))
             elif chunk.id in hits:
                 lost.append(self._after(hits[chunk.id]))
+            elif chunk.id in folded:
+                lost.append(_Lost("fold", folded[chunk.id]))
             elif anywhere is None or (anywhere[1] is None and anywhere[2] is None):
                 lost.append(_Lost("match", chunk.ordinal))
             elif fused is None or repeated is None:
@@ -268,8 +273,8 @@ class _WhyNot:
             if rankings.reranked:
                 return _Lost("rerank", repeated_rank)
             rank = rankings.diverse[chunk_id]
-            if rankings.preferred and rank <= rankings.top_k:
-                return _Lost("prefer", rank)
+            if rank <= rankings.top_k:
+                return _Lost("prefer" if rankings.preferred else "cap", rank)
             return _Lost("diversity", rank, float(rank - rankings.top_k), "places")
         last = rankings.repeated_score(limit)
         return _Lost("repeat" if fused_rank <= limit else "fuse", repeated_rank, last - score, "score")
@@ -336,7 +341,9 @@ class _WhyNot:
                 return "no word of the question is on the page, and it has no vector to be found by meaning"
             case "candidates":
                 return f"{_places(best)}, and the {rankings.candidates} best of each go on"
-            case "fuse" | "repeat" | "diversity" | "prefer" | "rerank":
+            case "fold":
+                return f"it says the same as hit {lost.rank}, which names it; retrieval.fold_duplicates returns both"
+            case "fuse" | "repeat" | "diversity" | "cap" | "prefer" | "rerank":
                 return self._outranked_verdict(lost, best)
             case _:
                 return f"it is hit {lost.rank}, {self._hit_verdict(chunk, lost)}"
@@ -370,6 +377,9 @@ class _WhyNot:
                 )
             case "diversity":
                 return f"it is {_nth(best.repeated_rank)} by score, but is like hits before it: MMR makes it {_nth(lost.rank)}, and {wanted}"
+            case "cap":
+                bound = self.pipeline.settings.retrieval.per_document
+                return f"it is {_nth(lost.rank)}, behind {bound} better passages of its page, which is the bound of one page"
             case "prefer":
                 return (
                     f"it is {_nth(lost.rank)} by its own ranking, but hits of other wordings of the question, or of the glossary, "

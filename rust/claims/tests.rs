@@ -1,0 +1,78 @@
+use super::*;
+
+fn passage(text: &str) -> Passage {
+    Passage::new(text.to_owned(), "Exports\nTeam plan".to_owned(), "en")
+}
+
+fn problems(sentence: &str, text: &str) -> Vec<(Kind, String)> {
+    let checked = check(sentence, "en", &[passage(text)], &[0], None);
+    checked.problems.into_iter().map(|problem| (problem.kind, problem.words)).collect()
+}
+
+const TEXT: &str = "Exports are kept for 90 days. Admins can delete an export at any time, but members cannot. The Studio plan has 1,500 seats and \
+    the file is a CSV of at most 20 MB. Open Settings > Members and choose Time Tracker. Set user_id first.";
+
+#[test]
+fn what_stands_there_has_no_problem() {
+    for sentence in [
+        "Exports are kept for 90 days.",
+        "An export is kept for ninety days [",
+        "Members cannot delete exports.",
+        "The Studio plan has 1500 seats.",
+        "The Team plan is not for members.",
+        "Files are CSVs of 20MB at most.",
+        "Choose Time Tracker under **Settings** > Members.",
+        "Set `user_id` first.",
+        "1. Open Settings",
+        "Only admins can delete an export.",
+        "",
+    ] {
+        assert_eq!(problems(sentence, TEXT), [], "{sentence}");
+    }
+}
+
+#[test]
+fn what_does_not_stand_there_is_named() {
+    for (sentence, kind, words) in [
+        ("Exports are kept for 60 days.", Kind::Number, "60 days"),
+        ("Exports are kept for 90 hours.", Kind::Unit, "90 hours"),
+        ("Exports are not kept for 90 days.", Kind::Negation, "not"),
+        ("Admins can delete an export at any time, but members can.", Kind::Negation, "cannot"),
+        ("The Studio plan has 1,500 projects.", Kind::Unit, "1,500"),
+        ("The file is a PDF of at most 20 MB.", Kind::Identifier, "PDF"),
+        ("Open Settings > Billing and choose it.", Kind::Name, "Billing"),
+        ("Choose Time Sheet in it.", Kind::Name, "Time Sheet"),
+        ("Set `user_name` first.", Kind::Identifier, "user_name"),
+        ("It is not true that members cannot delete an export at any time.", Kind::Negation, "not"),
+        ("Exports are kept for 20 days.", Kind::Unit, "20 days"),
+    ] {
+        let found = problems(sentence, TEXT);
+        assert!(found.contains(&(kind, words.to_owned())), "{sentence}: {found:?}");
+    }
+}
+
+#[test]
+fn a_fact_must_stand_where_the_sentence_comes_from() {
+    let text = "The Team plan has 20 seats. The Studio plan has 50 seats.";
+    assert_eq!(problems("The Studio plan has 50 seats.", text), []);
+    assert_eq!(problems("The Studio plan has 20 seats.", text), [(Kind::Name, "Studio".to_owned())]);
+}
+
+#[test]
+fn another_language_is_compared_in_numbers_and_identifiers() {
+    let passages = [passage(TEXT)];
+    let german = check("Exporte werden 90 Tage als CSV-Datei aufbewahrt, nicht länger.", "de", &passages, &[0], None);
+    assert_eq!((german.problems.len(), german.support, german.comparable), (0, None, false));
+    let wrong = check("Exporte werden 60 Tage als PDF aufbewahrt.", "de", &passages, &[0], None);
+    assert_eq!(wrong.problems.iter().map(|one| one.kind).collect::<Vec<_>>(), [Kind::Number, Kind::Identifier]);
+}
+
+#[test]
+fn the_place_is_the_run_that_says_it() {
+    let passages = [passage("Nothing here."), passage(TEXT)];
+    let support =
+        check("The export can be deleted by admins any time", "en", &passages, &[0, 1], None).support.unwrap();
+    assert_eq!(support.place.0, 1);
+    assert_eq!(&TEXT[support.place.1.bytes.clone()], "can delete an export at any time");
+    assert!(support.window > 0.9 && support.whole >= support.window, "{support:?}");
+}
