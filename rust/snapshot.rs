@@ -194,6 +194,8 @@ impl Snapshot {
             chunks = chunks.plus(living(Level::Chunks));
             documents = documents.plus(living(Level::Documents));
         }
+        let rows = views.iter().map(|view| u64::from(view.reader.lexical.chunks())).sum();
+        views.iter().for_each(|view| view.reader.scored.share(rows));
         Ok(Self { generation, views, chunks, documents, filters: Mutex::default() })
     }
 
