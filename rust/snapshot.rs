@@ -195,7 +195,9 @@ impl Snapshot {
             documents = documents.plus(living(Level::Documents));
         }
         let rows = views.iter().map(|view| u64::from(view.reader.lexical.chunks())).sum();
-        views.iter().for_each(|view| view.reader.scored.share(rows));
+        for view in &views {
+            view.reader.scored.share(rows);
+        }
         Ok(Self { generation, views, chunks, documents, filters: Mutex::default() })
     }
 
