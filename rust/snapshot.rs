@@ -204,6 +204,10 @@ impl Snapshot {
             chunks = chunks.plus(living(Level::Chunks));
             documents = documents.plus(living(Level::Documents));
         }
+        let rows = views.iter().map(|view| u64::from(view.reader.lexical.chunks())).sum();
+        for view in &views {
+            view.reader.scored.share(rows);
+        }
         Ok(Self { generation, views, chunks, documents, filters: Mutex::default() })
     }
 

@@ -257,7 +257,8 @@ def merged(path: Path, entry: dict[str, Any], runs: Sequence[Run]) -> dict[str, 
     whole = before(path, entry)
     known = whole.get("commit", entry.get("commit"))
     machines = whole.setdefault("machines", {known: whole.get("machine", entry.get("machine"))})
-    machines[entry.get("commit")] = entry.get("machine")
+    if "commit" in entry:
+        machines[entry["commit"]] = entry["machine"]
     commits = whole.setdefault(
         "commits", {dimension: dict.fromkeys(tasks, known) for dimension, tasks in whole["figures"].items()}
     )

@@ -7,7 +7,7 @@
 //! most, since each saves as much per posting and question. A list takes room for its windows too, which of a rare word in a large
 //! segment are more than its postings.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustc_hash::FxHashMap;
@@ -19,9 +19,9 @@ use crate::lexical::{List, Lists};
 
 /// Postings of a list from which on it is worth remembering.
 const WORTH_REMEMBERING: u32 = if cfg!(test) { 1 } else { 128 };
-/// Words of four bytes, one for a posting and two for a window, that are remembered for each row of a segment, and at most: 64
-/// bytes a row, 32 MiB.
-const WORDS_PER_ROW: usize = 16;
+/// Words of four bytes, one for a posting and two for a window, that are remembered for each row of a segment, and at most in
+/// all segments of an index: 96 bytes a row, 32 MiB.
+const WORDS_PER_ROW: usize = 24;
 const MAXIMUM_WORDS: usize = 8 << 20;
 /// Lists whose askings are counted.
 const MAXIMUM_NOTED: usize = 4096;
@@ -35,7 +35,9 @@ const LARGEST: u32 = (1 << (32 - PLACE_BITS)) - 1;
 /// The remembered lists of a segment.
 #[derive(Debug)]
 pub struct ScoredLists {
-    room: usize,
+    /// Rows of the segment.
+    rows: u32,
+    room: AtomicUsize,
     held: RwLock<Held>,
 }
 
@@ -67,7 +69,24 @@ impl ScoredLists {
     /// Room for the lists of a segment with so many rows.
     #[must_use]
     pub fn new(rows: u32) -> Self {
-        Self { room: (rows as usize).saturating_mul(WORDS_PER_ROW).min(MAXIMUM_WORDS), held: RwLock::default() }
+        let lists = Self { rows, room: AtomicUsize::default(), held: RwLock::default() };
+        lists.share(u64::from(rows));
+        lists
+    }
+
+    /// Makes room for this segment's part of what an index of so many rows remembers: segments share it by their rows.
+    pub fn share(&self, rows: u64) {
+        let part = MAXIMUM_WORDS as u64 * u64::from(self.rows) / rows.max(1);
+        let room = (self.rows as usize).saturating_mul(WORDS_PER_ROW).min(part as usize);
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        self.room.store(room, Ordering::Relaxed);
+        if let Some(going) = held.less_asked(u32::MAX, 0, room) {
+            held.leave(going);
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.room.load(Ordering::Relaxed)
     }
 
     /// The scored list of a term, given its list in other words; `None` where it is not remembered.
@@ -76,7 +95,7 @@ impl ScoredLists {
     /// [`crate::error::Error::IndexCorrupt`] when a block cannot be read.
     pub(super) fn get(&self, ordinal: u32, asked: &Asked<'_>) -> Result<Option<Arc<ScoredList>>> {
         let words = words_of(asked.list.count(), asked.lists.rows());
-        if asked.list.count() < WORTH_REMEMBERING || words > self.room / 2 {
+        if asked.list.count() < WORTH_REMEMBERING || words > self.room() / 2 {
             return Ok(None);
         }
         {
@@ -92,7 +111,7 @@ impl ScoredLists {
             let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
             let times = held.note(ordinal, asked.scorer);
             // A list that found no room tries again when it was asked for twice as often: to look takes longer than to note.
-            times > 1 && times.is_power_of_two() && held.less_asked(times, words, self.room).is_some()
+            times > 1 && times.is_power_of_two() && held.less_asked(times, words, self.room()).is_some()
         };
         if !is_worth_it {
             return Ok(None);
@@ -101,7 +120,7 @@ impl ScoredLists {
         let scored = Arc::new(ScoredList::new(asked)?);
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         if held.is_scored_by(asked.scorer) {
-            held.keep(ordinal, Arc::clone(&scored), self.room);
+            held.keep(ordinal, Arc::clone(&scored), self.room());
         }
         Ok(Some(scored))
     }
@@ -155,16 +174,21 @@ impl Held {
         None
     }
 
-    /// Keeps a list in the place of those that were asked for less.
-    fn keep(&mut self, ordinal: u32, list: Arc<ScoredList>, room: usize) {
-        let Some(&times) = self.asked.get(&ordinal) else { return };
-        let Some(going) = self.less_asked(times, list.words(), room) else { return };
+    /// Lets lists go; how often they were asked for is still known.
+    fn leave(&mut self, going: Vec<u32>) {
         for ordinal in going {
             if let Some(entry) = self.lists.remove(&ordinal) {
                 self.words -= entry.list.words();
                 self.asked.insert(ordinal, entry.asked());
             }
         }
+    }
+
+    /// Keeps a list in the place of those that were asked for less.
+    fn keep(&mut self, ordinal: u32, list: Arc<ScoredList>, room: usize) {
+        let Some(&times) = self.asked.get(&ordinal) else { return };
+        let Some(going) = self.less_asked(times, list.words(), room) else { return };
+        self.leave(going);
         self.asked.remove(&ordinal);
         self.words += list.words();
         self.lists.insert(ordinal, Entry { list, asked: AtomicU32::new(times) });
@@ -344,7 +368,7 @@ fn from_place(mut entries: &[u32], place: u32) -> &[u32] {
 impl ScoredLists {
     /// Room for so many words.
     pub(super) fn with_room(room: usize) -> Self {
-        Self { room, held: RwLock::default() }
+        Self { rows: 0, room: AtomicUsize::new(room), held: RwLock::default() }
     }
 
     /// Whether the list of a word is remembered.
@@ -358,7 +382,7 @@ impl ScoredLists {
     pub(super) fn remembered(&self) -> (usize, usize) {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         assert_eq!(held.words, held.lists.values().map(|entry| entry.list.words()).sum::<usize>());
-        assert!(held.words <= self.room);
+        assert!(held.words <= self.room());
         (held.lists.len(), held.lists.values().map(|entry| entry.list.entries.len()).sum())
     }
 }

@@ -398,6 +398,30 @@ fn what_is_remembered_is_bounded_and_what_is_asked_for_most() {
 }
 
 #[test]
+fn segments_share_what_an_index_remembers() {
+    let opened = open(&large(4_000));
+    let postings = opened.segment.postings();
+    let parts = [(&opened.segment, &Corrections::default())];
+    let statistics = statistics(&parts, Level::Chunks);
+    let scorer = Scorer::new(Parameters::default(), Level::Chunks, statistics).unwrap();
+    let remembered = ScoredLists::new(postings.rows(Level::Chunks));
+    let question: Vec<(String, f32)> = (0..4).map(|word| (format!("w{word}"), 1.0)).collect();
+    let terms = query(&opened.segment, Level::Chunks, &question, |term| df(&parts, Level::Chunks, term), &statistics);
+    for _ in 0..3 {
+        TermLists::new(postings, &terms, &scorer, Some(&remembered)).unwrap();
+    }
+    let before = remembered.remembered();
+    assert_eq!(before.0, 4);
+    remembered.share(u64::from(postings.rows(Level::Chunks)));
+    assert_eq!(remembered.remembered(), before, "it has the room of an index of its own");
+    remembered.share(5_000_000_000);
+    let after = remembered.remembered();
+    assert!(after.0 < before.0 && after.1 < before.1, "in a larger index its part is smaller");
+    remembered.share(u64::MAX);
+    assert_eq!(remembered.remembered(), (0, 0));
+}
+
+#[test]
 fn pruning_never_changes_a_result() {
     let pages = large(40_000);
     let opened = open(&pages);
