@@ -223,7 +223,7 @@ impl Chunk {
 
     /// Where what no earlier chunk holds begins.
     fn position(&self) -> u32 {
-        let spans = self.spans.iter().flat_map(|span| {
+        let spans = self.spans.iter().filter_map(|span| {
             let repeated =
                 self.repeated.iter().find(|range| range.start == span.bytes.start && range.end <= span.bytes.end);
             let start = repeated.map_or(span.bytes.start, |range| range.end);

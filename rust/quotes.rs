@@ -112,7 +112,7 @@ fn closest_of(quote: &Quoted<'_>, numbers: &[u32], text: &str, worded: &Worded) 
 /// A text that several quotes are looked for in: it is folded once, when that is first needed.
 #[derive(Debug)]
 pub struct Text {
-    text: String,
+    content: String,
     folded: OnceLock<Folded>,
     worded: OnceLock<Worded>,
 }
@@ -147,22 +147,22 @@ impl Text {
     /// A text as it will be cited.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self { text, folded: OnceLock::new(), worded: OnceLock::new() }
+        Self { content: text, folded: OnceLock::new(), worded: OnceLock::new() }
     }
 
     /// The text as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.content
     }
 
     fn find(&self, folded_quote: &str) -> Option<Run> {
-        let folded = self.folded.get_or_init(|| Folded::new(&self.text, Case::Kept));
-        find_folded(folded_quote, &self.text, folded)
+        let folded = self.folded.get_or_init(|| Folded::new(&self.content, Case::Kept));
+        find_folded(folded_quote, &self.content, folded)
     }
 
     fn worded(&self) -> &Worded {
-        self.worded.get_or_init(|| Worded::new(&self.text))
+        self.worded.get_or_init(|| Worded::new(&self.content))
     }
 
     /// Whether `words` stand in it, whatever the case, from the beginning of a word to the end of one.
@@ -202,7 +202,7 @@ fn resembling(folded: &str, texts: &[&Text], order: &[usize]) -> Option<Judged> 
         let Some((shared, _)) = densest(&quote, &numbers) else { continue };
         together = together.max(shared);
         mark_pieces(&quote.words, &numbers, &mut in_pieces);
-        if let Some(closest) = closest_of(&quote, &numbers, &text.text, worded)
+        if let Some(closest) = closest_of(&quote, &numbers, &text.content, worded)
             && best.as_ref().is_none_or(|(_, best)| closest.similarity > best.similarity)
         {
             best = Some((place, closest));

@@ -196,7 +196,7 @@ fn begins(text: &str, at: usize) -> bool {
 /// A number for the forms of a word: what is left of its characters when an ending that inflects is taken off.
 fn stem(lower: &str) -> u64 {
     let word = lower.split('\'').next().filter(|word| !word.is_empty()).unwrap_or(lower);
-    let plain = word.chars().any(|character| character.is_numeric());
+    let plain = word.chars().any(char::is_numeric);
     let kept = if plain { word } else { without_ending(word) };
     let mut hasher = FxHasher::default();
     let mut last = None;
@@ -529,11 +529,7 @@ pub(super) fn is_identifier(word: &str) -> bool {
     let abbreviation = capitals.len() >= 2
         && capitals.starts_with(char::is_alphabetic)
         && capitals.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit());
-    path && letters > 1
-        || abbreviation && letters > 1
-        || word.contains(['_', '@'])
-        || has_digits_and_letters(word)
-        || inner(word)
+    (path || abbreviation) && letters > 1 || word.contains(['_', '@']) || has_digits_and_letters(word) || inner(word)
 }
 
 /// Digits within letters; a number with a unit has letters behind its digits only.

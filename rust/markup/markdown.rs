@@ -39,7 +39,7 @@ pub fn parse_markdown(text: &str, options: &Options) -> Result<Page> {
         reader.event(event);
     }
     let hidden_dropped = reader.hidden;
-    let meta = Meta { front_matter, language, canonical_url, hidden_dropped, omitted, kind, ..Meta::default() };
+    let meta = Meta { front_matter, language, canonical_url, hidden_dropped, kind, omitted, ..Meta::default() };
     reader.writer.finish(meta)
 }
 

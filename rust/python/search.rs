@@ -138,6 +138,7 @@ impl Found {
     }
 
     /// Where chunks stand among all hits, in the order of `chunk_ids`; `None` for one that is no hit.
+    #[allow(clippy::needless_pass_by_value)]
     fn standings<'py>(&self, py: Python<'py>, chunk_ids: Vec<String>) -> PyResult<Bound<'py, PyList>> {
         let ids = chunk_ids.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
         let standings = py.enter(|| {
