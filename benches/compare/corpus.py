@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-    from clockify_rag._core import Page
+    from clockify_rag._core import Page, Snapshot
+    from clockify_rag.contracts import Chunk
 
 SEED = 20_261
 SIZES = {"1k": 1_000, "10k": 10_000, "30k": 30_000, "100k": 100_000, "300k": 300_000, "1m": 1_000_000}
@@ -272,11 +273,11 @@ def build(pages: Path, index: Path) -> None:
 
 
 def export(index: Path, folder: Path) -> int:
-    """Write the texts and vectors that the peers index, as our index holds them; return how many chunks there are."""
+    """Write the texts and vectors that the peers index, of the chunks that our index is searched for; return how many."""
     import numpy
 
     from clockify_rag import _core
-    from clockify_rag.index import decode_chunk, stored_documents
+    from clockify_rag.index import stored_documents
     from clockify_rag.pipeline import embedded_text
 
     snapshot = _core.Snapshot.open(str(index))
@@ -285,14 +286,22 @@ def export(index: Path, folder: Path) -> int:
     with (folder / "texts.jsonl").open("w") as texts, (folder / "ids.txt").open("w") as ids:
         for document in stored_documents(snapshot):
             rows = numpy.frombuffer(snapshot.vectors_of(document.id), "<f4").reshape(-1, 256)
-            vectors[row : row + len(rows)] = rows
-            row += len(rows)
-            for record, text in snapshot.chunks_of(document.id):
-                chunk = decode_chunk(record, text)
+            for place, chunk in searched_chunks(snapshot, document.id):
+                vectors[row] = rows[place]
+                row += 1
                 texts.write(json.dumps(embedded_text(document, chunk)) + "\n")
                 ids.write(chunk.id + "\n")
-    numpy.save(folder / "vectors-256.npy", vectors)
+    numpy.save(folder / "vectors-256.npy", vectors[:row])
     return row
+
+
+def searched_chunks(snapshot: Snapshot, document_id: str) -> list[tuple[int, Chunk]]:
+    """Return a document's chunks that a question can find without a filter, each with its place among all of them."""
+    from clockify_rag.index import decode_chunk
+    from clockify_rag.retrieval import EXCLUDED
+
+    chunks = [decode_chunk(record, text) for record, text in snapshot.chunks_of(document_id)]
+    return [(place, chunk) for place, chunk in enumerate(chunks) if f"kind={chunk.kind}" not in EXCLUDED]
 
 
 def index_with(folder: Path, dimension: int) -> None:
@@ -300,7 +309,7 @@ def index_with(folder: Path, dimension: int) -> None:
     import numpy
 
     from clockify_rag import _core
-    from clockify_rag.index import EmbedderEntry, IndexWriter, decode_chunk, stored_documents
+    from clockify_rag.index import EmbedderEntry, IndexWriter, stored_documents
 
     source = _core.Snapshot.open(str(folder / "index-256"))
     vectors = numpy.load(folder / f"vectors-{dimension}.npy", mmap_mode="r")
@@ -309,7 +318,7 @@ def index_with(folder: Path, dimension: int) -> None:
     row = 0
     with IndexWriter(folder / f"index-{dimension}", chunker=source.chunker, embedder=entry) as writer:
         for document in stored_documents(source):
-            chunks = [decode_chunk(record, text) for record, text in source.chunks_of(document.id)]
+            chunks = [chunk for _, chunk in searched_chunks(source, document.id)]
             rows = numpy.ascontiguousarray(vectors[row : row + len(chunks)], "<f4").tobytes()
             row += len(chunks)
             writer.add(document, source.text(document.id) or "", chunks, rows)

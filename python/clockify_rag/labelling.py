@@ -472,7 +472,7 @@ class _Finder:
         self._index = index
         self._exact: dict[str, dict[str, Document]] = {}
         self._ends: dict[str, dict[str, Document]] = {}
-        self._sections: dict[str, list[SectionKey]] = {}
+        self._sections: dict[str, tuple[list[SectionKey], list[SectionKey]]] = {}
         for document in index.documents():
             for name in _names_of(document):
                 self._exact.setdefault(name, {})[document.id] = document
@@ -494,17 +494,26 @@ class _Finder:
         return None
 
     def sections(self, document_id: str, label: Label) -> list[SectionKey]:
-        """Return the sections of a page that a label means."""
+        """Return the sections of a page that a label means; a heading that stands alone is none where there is more below it."""
         if document_id not in self._sections:
-            keys = ((document_id, chunk.anchor, chunk.heading_path) for chunk in self._index.chunks(document_id))
-            self._sections[document_id] = list(dict.fromkeys(keys))
-        known = self._sections[document_id]
-        if label.anchor is not None:
-            own = [key for key in known if key[1] == label.anchor]
-            return own or [key for key in known if label.anchor in map(_slug, key[2][:-1])]
-        heading = plain_heading(label.heading or "")
-        own = [key for key in known if key[2] and plain_heading(key[2][-1]) == heading]
-        return own or [key for key in known if heading in map(plain_heading, key[2][:-1])]
+            said: dict[SectionKey, None] = {}
+            alone: dict[SectionKey, None] = {}
+            for chunk in self._index.chunks(document_id):
+                (alone if chunk.kind == "hub" else said)[document_id, chunk.anchor, chunk.heading_path] = None
+            self._sections[document_id] = list(said), list(alone)
+        # Not both at once: what stands alone is never ranked, and would hide the sections below it.
+        found = [_meant(known, label) for known in self._sections[document_id]]
+        return found[0] or found[1]
+
+
+def _meant(known: Sequence[SectionKey], label: Label) -> list[SectionKey]:
+    """Return the sections among those known that a label means."""
+    if label.anchor is not None:
+        own = [key for key in known if key[1] == label.anchor]
+        return own or [key for key in known if label.anchor in map(_slug, key[2][:-1])]
+    heading = plain_heading(label.heading or "")
+    own = [key for key in known if key[2] and plain_heading(key[2][-1]) == heading]
+    return own or [key for key in known if heading in map(plain_heading, key[2][:-1])]
 
 
 def _the_only(name: str, pages: Sequence[Document]) -> Document:
