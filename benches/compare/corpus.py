@@ -119,9 +119,7 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
         The chunks that the chosen pages have, and the pages that were held out.
     """
     from clockify_rag import _core
-    from clockify_rag.embedding import shipped_tokenizer
 
-    tokenizer = shipped_tokenizer()
     held_out = [path for _, path in pages[::HELD_OUT]]
     rest = [page for number, page in enumerate(pages) if number % HELD_OUT]
     seen: set[str] = set()
@@ -134,7 +132,7 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
             for (package, path), page in zip(batch, parsed, strict=True)
             if isinstance(page, _core.Page) and not page.hub and is_english(page)
         ]
-        counts = [len(pieces) for pieces in _core.chunk([page for *_, page in read], tokenizer, 400, 800, 0.15)]
+        counts = chunk_counts([page for *_, page in read])
         for (package, path, page), count in zip(read, counts, strict=True):
             if not count or page.text in seen:
                 continue
@@ -148,6 +146,17 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
     return total, held_out
 
 
+def chunk_counts(pages: Sequence[Page]) -> list[int]:
+    """Return how many chunks of each page a question can find, as a build with the defaults makes them."""
+    from clockify_rag import _core
+    from clockify_rag.embedding import shipped_tokenizer
+    from clockify_rag.retrieval import EXCLUDED
+
+    cutting = _core.Cutting("structure", 400, 800, 0.15, table=200, images=True)
+    cut = _core.chunk([(page, "page") for page in pages], shipped_tokenizer(), cutting)
+    return [sum(f"kind={kind}" not in EXCLUDED for kind, *_ in pieces) for pieces in cut]
+
+
 def is_english(page: Page) -> bool:
     """Whether the loader will say so: pages of other languages get no vectors from the shipped table."""
     from clockify_rag import _core
@@ -159,9 +168,7 @@ def is_english(page: Page) -> bool:
 def mixed_pages(folder: Path, wanted: int) -> int:
     """Add pages made of two real pages' paragraphs in turns until there are ``wanted`` chunks more; return how many."""
     from clockify_rag import _core
-    from clockify_rag.embedding import shipped_tokenizer
 
-    tokenizer = shipped_tokenizer()
     generator = random.Random(SEED + 1)
     real = sorted(path for path in folder.rglob("*.htm*") if path.is_file())
     made = folder / "mixed"
@@ -174,8 +181,7 @@ def mixed_pages(folder: Path, wanted: int) -> int:
         for left, right in zip(parsed[::2], parsed[1::2], strict=True):
             if isinstance(left, _core.Page) and isinstance(right, _core.Page):
                 written.append(_mixed(left, right, generator))
-        again = [page for page in _core.parse("html", written) if isinstance(page, _core.Page)]
-        counts = [len(pieces) for pieces in _core.chunk(again, tokenizer, 400, 800, 0.15)]
+        counts = chunk_counts([page for page in _core.parse("html", written) if isinstance(page, _core.Page)])
         for page, count in zip(written, counts, strict=True):
             (made / f"{number // 1000:04}").mkdir(exist_ok=True)
             (made / f"{number // 1000:04}" / f"{number:07}.html").write_bytes(page)
