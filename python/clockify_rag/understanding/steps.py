@@ -153,7 +153,7 @@ class StepsUnderstander:
             if details:
                 steps.append(_step("follow-up", **details))
             return text
-        carried = carried_over(text, history)[:MAXIMUM_QUESTION_CHARACTERS]
+        carried = carried_over(text, history, language)[:MAXIMUM_QUESTION_CHARACTERS]
         steps.append(_step("follow-up", text=carried, **details))
         return carried
 

@@ -56,12 +56,15 @@ _GREETING: Final = re.compile(
     r"\s{0,5}(?:hi|hello|hey|hiya|dear|greetings|good\s+(?:morning|afternoon|evening|day)|to\s+whom\s+it\s+may\s+concern|hallo|liebes?r?"
     r"|guten\s+(?:tag|morgen|abend)|moin|servus|sehr\s+geehrte[rs]?|bonjour|bonsoir|salut|chère?s?|hola|buen[oa]s?\s+(?:días|tardes|noches)"
     r"|estimad[oa]s?|ciao|buongiorno|buonasera|gentile|olá|bom\s+dia|boa\s+tarde|prezad[oa]s?|beste|goedemorgen|goedemiddag|cześć|dzień\s+dobry"
-    r"|hej|здравствуйте|привет|добрый\s+день)\b(?:(?P<rest>[^,!.?:;\n]{0,60})(?P<end>[,!.:;–-]{1,3}|$)|\s{1,3}(?=(?:how|where|why|what|which|who|when|can|could|is|are|does|do|i|we|my|our"
-    r"|wie|wo|warum|ich|comment|cómo|come|como)\b))",
+    r"|hej|здравствуйте|привет|добрый\s+день)\b(?:\s{1,3}(?=(?:how|where|why|what|which|who|when|can|cannot|could|is|are|does|do|i|we|my|our|please|unable|there\s+(?:is|are)"
+    r"|wie|wo|warum|ich|wir|mein|meine|comment|cómo|come|como)\b)|(?P<rest>[^,!.?:;\n]{0,60})(?P<end>[,!.:;–-]{1,3}|$))",
     re.IGNORECASE,
 )
 _NAMES: Final = 5
 """Words that may follow a greeting before its comma."""
+
+_NAMES_ALONE: Final = 3
+"""Words that may follow it where no comma tells that it ends."""
 
 _FAREWELL: Final = re.compile(
     r"\s{0,5}(?:(?:(?:kind|best|warm|many)\s+)?regards|best(?:\s+wishes)?|cheers|sincerely|yours(?:\s+(?:truly|sincerely|faithfully))?"
@@ -97,7 +100,7 @@ _DISCLAIMER: Final = re.compile(
 _PLEASANTRY: Final = re.compile(
     r"(?:very\s+|this\s+is\s+)?urgent|asap|(?:i\s+)?hope\s+(?:this|you|all|everyone)\b.{0,60}\b(?:well|finds?\s+you|day|week)\b.{0,40}|(?:many\s+)?thank(?:s|\s+you)\b.{0,60}"
     r"|(?:i\s+am|i['’]m|we\s+are)?\s?looking\s+forward\s+to\b.{0,60}|(?:please\s+)?(?:advise|let\s+(?:me|us)\s+know)(?:\s+(?:asap|soon|please))?"
-    r"|any\s+help\b.{0,60}|(?:i\s+|we\s+)?(?:would\s+)?(?:really\s+|much\s+)?appreciate\b.{0,60}|sorry\s+(?:for|to)\s+(?:the\s+)?bother.{0,40}"
+    r"|any\s+help(?:\s+(?:is|would|will|on\s+this|with\s+this|here)\b.{0,50})?|(?:i\s+|we\s+)?(?:would\s+)?(?:really\s+|much\s+)?appreciate\s+(?:it|this|that|any|your)\b.{0,50}|sorry\s+(?:for|to)\s+(?:the\s+)?bother.{0,40}"
     r"|(?:vielen\s+)?dank\b.{0,60}|danke\b.{0,60}|ich\s+hoffe\b.{0,60}\bgut\b.{0,20}|merci\b.{0,60}|gracias\b.{0,60}|grazie\b.{0,60}",
     re.IGNORECASE,
 )
@@ -113,6 +116,12 @@ _ASKS: Final = re.compile(
     r"|comment|pourquoi|erreur|cómo|por\s+qué|come|perché|errore|como|hoe|waarom|fout|jak|dlaczego|как|почему|ошибк\w*)\b",
     re.IGNORECASE,
 )
+
+_COMPLAINS: Final = re.compile(
+    r"\b(?:how\s+to|can(?:not|['’]t)|unable|error|fail\w*|(?:do|does|did|is|was|has)\s?n[o'’]t|wrong|missing|fehler|erreur|errore?|fout|ошибк\w*)\b",
+    re.IGNORECASE,
+)
+"""What no greeting, thanks or farewell says."""
 
 _Lines = list[str]
 _Rule = Callable[[_Lines], _Lines]
@@ -166,6 +175,10 @@ def condensed(text: str, maximum: int) -> str:
             kept.add(row)
             room -= end - start + 1
     return " ".join(text[slice(*spans[row])] for row in sorted(kept))
+
+
+def _asks(lines: _Lines) -> bool:
+    return any("?" in line for line in lines)
 
 
 def _has_word(line: str) -> bool:
@@ -230,22 +243,25 @@ def _without_earlier(lines: _Lines) -> _Lines:
 
 
 def _without_disclaimers(lines: _Lines) -> _Lines:
-    """Take away paragraphs that say who may read them."""
+    """Take away paragraphs that say who may read them, and ask nothing."""
     left: _Lines = []
     for paragraph in _paragraphs(lines):
-        if not _DISCLAIMER.search("\n".join(paragraph)[:4000]):
+        text = "\n".join(paragraph)[:4000]
+        if "?" in text or not _DISCLAIMER.search(text):
             left += paragraph
     return left
 
 
 def _without_signature(lines: _Lines) -> _Lines:
-    """Take away farewells and what follows them, but for a postscript."""
+    """Take away farewells and what follows them, but for a postscript, and for a question where nothing before it is one."""
     for at, line in enumerate(lines):
         head = line[:_LINE]
         is_farewell = _FAREWELL.match(head) and sum(map(_has_word, lines[at + 1 :])) <= _SIGNED
         if not (is_farewell or _SIGNATURE.match(head) or _DEVICE.match(head)) or not any(map(_has_word, lines[:at])):
             continue
         rest = lines[at + 1 :]
+        if _asks(rest) and not _asks(lines[:at]):
+            continue
         kept = next((row for row, other in enumerate(rest) if _POSTSCRIPT.match(other[:_LINE])), None)
         tail = [] if kept is None else [_POSTSCRIPT.sub("", rest[kept], count=1), *rest[kept + 1 :]]
         return [*lines[:at], *tail]
@@ -259,9 +275,15 @@ def _without_greeting(lines: _Lines) -> _Lines:
     for at in () if first is None else range(first, min(first + 4, len(lines))):
         line = lines[at]
         found = _GREETING.match(line[:_LINE])
-        if found and len((found["rest"] or "").split()) <= _NAMES:
+        if found and _is_of_names(found["rest"] or "", found["end"]):
             return [*lines[:at], line[found.end() :], *lines[at + 1 :]]
     return lines
+
+
+def _is_of_names(rest: str, end: str | None) -> bool:
+    """Whether what follows a greeting is who is greeted, and not the question itself."""
+    most = _NAMES if end and end[0] in ",!:" else _NAMES_ALONE
+    return len(rest.split()) <= most and not _COMPLAINS.search(rest)
 
 
 def _without_pleasantries(lines: _Lines) -> _Lines:
@@ -278,7 +300,7 @@ def _without_pleasantries(lines: _Lines) -> _Lines:
 
 
 def _is_pleasantry(sentence: str) -> bool:
-    if len(sentence) >= _LINE or "?" in sentence:
+    if len(sentence) >= _LINE or "?" in sentence or _COMPLAINS.search(sentence):
         return False
     return _PLEASANTRY.fullmatch(sentence.rstrip(".!, ")) is not None or _FAREWELL.match(sentence) is not None
 
