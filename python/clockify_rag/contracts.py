@@ -315,6 +315,7 @@ class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     url: str | None
     anchor: str | None
+    heading_path: tuple[str, ...] = ()
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ import msgspec
 
 from clockify_rag.contracts import digest
 from clockify_rag.errors import EvaluationError, LabelsInvalid, LabelsUnknown, QueryError
+from clockify_rag.retrieval import EXCLUDED
 
 if TYPE_CHECKING:
     from clockify_rag.contracts import Document, Hit
@@ -111,14 +112,21 @@ class Judgements(msgspec.Struct, frozen=True, kw_only=True):
     """Labels that the index has nothing for. They count as relevant and are never found."""
 
     def document_ranking(self, hits: Sequence[Hit]) -> list[str]:
-        """Return the documents of hits, best first: a document stands where its best hit stands."""
-        return list(dict.fromkeys(hit.document.id for hit in hits))
+        """Return the documents of hits, best first: a document stands where its best hit stands, or right behind one that names it."""
+        return list(dict.fromkeys(key[0] for key in _shown_sections(hits)))
 
     def section_ranking(self, question_id: str, hits: Sequence[Hit]) -> list[str]:
-        """Return the sections of hits, best first: a section stands where its best hit stands."""
+        """Return the sections of hits, best first: a section stands where its best hit stands, or right behind one that names it."""
         names = self.members.get(question_id, {})
-        keys = ((hit.document.id, hit.chunk.anchor, hit.chunk.heading_path) for hit in hits)
-        return list(dict.fromkeys(names.get(key) or repr(key) for key in keys))
+        return list(dict.fromkeys(names.get(key) or repr(key) for key in _shown_sections(hits)))
+
+
+def _shown_sections(hits: Iterable[Hit]) -> Iterator[SectionKey]:
+    """Yield the section of each hit, and behind it those that say the same, as a reader sees them."""
+    for hit in hits:
+        yield hit.document.id, hit.chunk.anchor, hit.chunk.heading_path
+        for other in hit.duplicates:
+            yield other.document_id, other.anchor, other.heading_path
 
 
 @contextmanager
@@ -472,7 +480,8 @@ class _Finder:
         self._index = index
         self._exact: dict[str, dict[str, Document]] = {}
         self._ends: dict[str, dict[str, Document]] = {}
-        self._sections: dict[str, list[SectionKey]] = {}
+        self._sections: dict[str, dict[SectionKey, bool]] = {}
+        """Document id to its sections, and whether they are searched: a heading under which nothing stands is not."""
         for document in index.documents():
             for name in _names_of(document):
                 self._exact.setdefault(name, {})[document.id] = document
@@ -494,17 +503,27 @@ class _Finder:
         return None
 
     def sections(self, document_id: str, label: Label) -> list[SectionKey]:
-        """Return the sections of a page that a label means."""
+        """Return the sections of a page that a label means; for one that is not searched those below it, where there are any."""
         if document_id not in self._sections:
-            keys = ((document_id, chunk.anchor, chunk.heading_path) for chunk in self._index.chunks(document_id))
-            self._sections[document_id] = list(dict.fromkeys(keys))
+            sections = self._sections[document_id] = {}
+            for chunk in self._index.chunks(document_id):
+                key = (document_id, chunk.anchor, chunk.heading_path)
+                sections[key] = sections.get(key, False) or f"kind={chunk.kind}" not in EXCLUDED
         known = self._sections[document_id]
-        if label.anchor is not None:
-            own = [key for key in known if key[1] == label.anchor]
-            return own or [key for key in known if label.anchor in map(_slug, key[2][:-1])]
-        heading = plain_heading(label.heading or "")
-        own = [key for key in known if key[2] and plain_heading(key[2][-1]) == heading]
-        return own or [key for key in known if heading in map(plain_heading, key[2][:-1])]
+        meant = _meant(known, label)
+        above = [key[2] for key in meant]
+        below = [key for key, searched in known.items() if searched and any(key[2][: len(up)] == up for up in above)]
+        return [key for key in meant if known[key]] or below or meant
+
+
+def _meant(known: Iterable[SectionKey], label: Label) -> list[SectionKey]:
+    """The sections that a label means; their sub-sections where there is none of that name itself."""
+    if label.anchor is not None:
+        own = [key for key in known if key[1] == label.anchor]
+        return own or [key for key in known if label.anchor in map(_slug, key[2][:-1])]
+    heading = plain_heading(label.heading or "")
+    own = [key for key in known if key[2] and plain_heading(key[2][-1]) == heading]
+    return own or [key for key in known if heading in map(plain_heading, key[2][:-1])]
 
 
 def _the_only(name: str, pages: Sequence[Document]) -> Document:
