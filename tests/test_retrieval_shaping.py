@@ -36,7 +36,13 @@ def places(hits: Sequence[Hit]) -> dict[int, list[str]]:
 
 
 def test_equal_texts_are_one_hit_that_names_the_others() -> None:
-    found = folded([hit(LONG), hit("Another.", 2), hit(LONG, 3, url="https://example.org/c", anchor="lending", heading_path=("Tools",))])
+    found = folded(
+        [
+            hit(LONG),
+            hit("Another.", 2),
+            hit(LONG, 3, url="https://example.org/c", anchor="lending", heading_path=("Tools",)),
+        ]
+    )
     assert places(found) == {1: ["chunk 3"], 2: []}
     other = found[0].duplicates[0]
     assert other.heading_path == ("Tools",)

@@ -717,11 +717,11 @@ class Pipeline:
         return self._key(opened, "answer", asked, name, version)
 
     def _key(self, opened: OpenGeneration, kind: str, asked: _Asked, *others: str) -> str:
-        """A hash of everything that what is made of a question depends on."""
+        """Everything that what is made of a question depends on."""
         # As Python writes it, because that also writes what is no text: it is refused, or cleaned, when it is understood.
         filters = sorted((field, tuple(values)) for field, values in asked.filters.items())
-        encoded = repr((asked.question, asked.top_k, filters, asked.lexical, asked.history))
-        return digest(f"{kind} 2", opened.snapshot.hash, self._answering, encoded, *others)
+        of_question = (asked.question, asked.top_k, filters, asked.lexical, asked.history)
+        return repr((kind, opened.snapshot.hash, self._answering, of_question, others))
 
     @_once
     def _answering(self) -> str:

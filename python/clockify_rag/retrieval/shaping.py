@@ -22,6 +22,7 @@ SELF_CONTAINED_TOKENS = 40
 
 _BEGINNING = 64
 
+
 def folded(hits: Iterable[Hit]) -> list[Hit]:
     """Return the hits without those that say what a better one says; that one names them.
 
