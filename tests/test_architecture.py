@@ -168,6 +168,11 @@ def test_a_search_imports_neither_logging_nor_difflib(indexed: Path) -> None:
     assert not (loaded - typed) & {"logging", "difflib"}
 
 
+def test_an_answer_that_is_kept_in_no_file_loads_no_cryptography(indexed: Path) -> None:
+    loaded = modules_after(run_script(["ask", "How do I export a report?"]), indexed)
+    assert not loaded & {"hashlib", "_hashlib", "sqlite3"}
+
+
 def test_a_plain_question_makes_no_patterns_of_mails_models_and_glossaries(indexed: Path) -> None:
     package = "clockify_rag.understanding"
     plain = {f"{package}.{name}" for name in ("kinds", "signs", "steps")}
