@@ -75,13 +75,12 @@ def test_bench_open(benchmark: Any, pipeline: Pipeline) -> None:
 
 def test_bench_parse_and_chunk(benchmark: Any, contents: list[bytes]) -> None:
     """All pages to chunks."""
-    tokenizer = shipped_tokenizer()
+    tokenizer, cutting = shipped_tokenizer(), _core.Cutting("structure", 400, 800, 0.15, table=200, images=True)
 
     def work() -> int:
-        pages = _core.parse("markdown", contents, "github")
-        return sum(
-            map(len, _core.chunk([page for page in pages if isinstance(page, _core.Page)], tokenizer, 400, 800, 0.15))
-        )
+        parsed = _core.parse("markdown", contents, "github")
+        pages = [(page, "page") for page in parsed if isinstance(page, _core.Page)]
+        return sum(map(len, _core.chunk(pages, tokenizer, cutting)))
 
     assert benchmark(work) > len(contents)
 

@@ -52,12 +52,13 @@ class Case(NamedTuple):
 
 
 def hits_of(pipeline: Pipeline) -> list[list[Hit]]:
-    """Return every document's chunks as hits, in order of document id."""
+    """Return the chunks of every document that can be quoted as hits, in order of document id."""
     found = []
     for document in pipeline.index.documents():
         if document.kind != "hub":
             stored = pipeline.index.snapshot.chunks_of(document.id)
-            found.append([_hit(document, decode_chunk(record, text)) for record, text in stored])
+            chunks = [decode_chunk(record, text) for record, text in stored]
+            found.append([_hit(document, chunk) for chunk in chunks if chunk.kind != "hub"])
     return [hits for hits in found if hits]
 
 

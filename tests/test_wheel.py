@@ -15,14 +15,25 @@ SOURCES = ROOT / "python"
 MODEL = "clockify_rag/models/docs-static-256-int8"
 LARGEST = 16_000_000
 
+PACKAGES = (
+    "cache",
+    "cli",
+    "crawling",
+    "embedding",
+    "explaining",
+    "generation",
+    "loading",
+    "packing",
+    "reranking",
+    "retrieval",
+    "understanding",
+    "verification",
+)
+
 ALLOWED = (
     r"clockify_rag/[a-z_]+\.py",
-    r"clockify_rag/cli/[a-z_]+\.py",
-    r"clockify_rag/crawling/[a-z_]+\.py",
-    r"clockify_rag/embedding/[a-z_]+\.py",
-    r"clockify_rag/generation/[a-z_]+\.py",
-    r"clockify_rag/loading/[a-z_]+\.py",
-    r"clockify_rag/prompts/(__init__\.py|[a-z-]+\.txt)",
+    *(rf"clockify_rag/{package}/[a-z_]+\.py" for package in PACKAGES),
+    r"clockify_rag/prompts/(__init__\.py|(understanding/)?[a-z-]+\.txt)",
     r"clockify_rag/py\.typed",
     r"clockify_rag/_core\.pyi",
     r"clockify_rag/models/calibration\.json",

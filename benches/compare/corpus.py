@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-    from clockify_rag._core import Page
+    from clockify_rag._core import Page, Snapshot
+    from clockify_rag.contracts import Chunk
 
 SEED = 20_261
 SIZES = {"1k": 1_000, "10k": 10_000, "30k": 30_000, "100k": 100_000, "300k": 300_000, "1m": 1_000_000}
@@ -118,9 +119,7 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
         The chunks that the chosen pages have, and the pages that were held out.
     """
     from clockify_rag import _core
-    from clockify_rag.embedding import shipped_tokenizer
 
-    tokenizer = shipped_tokenizer()
     held_out = [path for _, path in pages[::HELD_OUT]]
     rest = [page for number, page in enumerate(pages) if number % HELD_OUT]
     seen: set[str] = set()
@@ -133,7 +132,7 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
             for (package, path), page in zip(batch, parsed, strict=True)
             if isinstance(page, _core.Page) and not page.hub and is_english(page)
         ]
-        counts = [len(pieces) for pieces in _core.chunk([page for *_, page in read], tokenizer, 400, 800, 0.15)]
+        counts = chunk_counts([page for *_, page in read])
         for (package, path, page), count in zip(read, counts, strict=True):
             if not count or page.text in seen:
                 continue
@@ -147,6 +146,17 @@ def chosen(pages: Sequence[tuple[str, Path]], wanted: int, folder: Path) -> tupl
     return total, held_out
 
 
+def chunk_counts(pages: Sequence[Page]) -> list[int]:
+    """Return how many chunks of each page a question can find, as a build with the defaults makes them."""
+    from clockify_rag import _core
+    from clockify_rag.embedding import shipped_tokenizer
+    from clockify_rag.retrieval import EXCLUDED
+
+    cutting = _core.Cutting("structure", 400, 800, 0.15, table=200, images=True)
+    cut = _core.chunk([(page, "page") for page in pages], shipped_tokenizer(), cutting)
+    return [sum(f"kind={kind}" not in EXCLUDED for kind, *_ in pieces) for pieces in cut]
+
+
 def is_english(page: Page) -> bool:
     """Whether the loader will say so: pages of other languages get no vectors from the shipped table."""
     from clockify_rag import _core
@@ -158,9 +168,7 @@ def is_english(page: Page) -> bool:
 def mixed_pages(folder: Path, wanted: int) -> int:
     """Add pages made of two real pages' paragraphs in turns until there are ``wanted`` chunks more; return how many."""
     from clockify_rag import _core
-    from clockify_rag.embedding import shipped_tokenizer
 
-    tokenizer = shipped_tokenizer()
     generator = random.Random(SEED + 1)
     real = sorted(path for path in folder.rglob("*.htm*") if path.is_file())
     made = folder / "mixed"
@@ -173,8 +181,7 @@ def mixed_pages(folder: Path, wanted: int) -> int:
         for left, right in zip(parsed[::2], parsed[1::2], strict=True):
             if isinstance(left, _core.Page) and isinstance(right, _core.Page):
                 written.append(_mixed(left, right, generator))
-        again = [page for page in _core.parse("html", written) if isinstance(page, _core.Page)]
-        counts = [len(pieces) for pieces in _core.chunk(again, tokenizer, 400, 800, 0.15)]
+        counts = chunk_counts([page for page in _core.parse("html", written) if isinstance(page, _core.Page)])
         for page, count in zip(written, counts, strict=True):
             (made / f"{number // 1000:04}").mkdir(exist_ok=True)
             (made / f"{number // 1000:04}" / f"{number:07}.html").write_bytes(page)
@@ -272,11 +279,11 @@ def build(pages: Path, index: Path) -> None:
 
 
 def export(index: Path, folder: Path) -> int:
-    """Write the texts and vectors that the peers index, as our index holds them; return how many chunks there are."""
+    """Write the texts and vectors that the peers index, of the chunks that our index is searched for; return how many."""
     import numpy
 
     from clockify_rag import _core
-    from clockify_rag.index import decode_chunk, stored_documents
+    from clockify_rag.index import stored_documents
     from clockify_rag.pipeline import embedded_text
 
     snapshot = _core.Snapshot.open(str(index))
@@ -285,14 +292,22 @@ def export(index: Path, folder: Path) -> int:
     with (folder / "texts.jsonl").open("w") as texts, (folder / "ids.txt").open("w") as ids:
         for document in stored_documents(snapshot):
             rows = numpy.frombuffer(snapshot.vectors_of(document.id), "<f4").reshape(-1, 256)
-            vectors[row : row + len(rows)] = rows
-            row += len(rows)
-            for record, text in snapshot.chunks_of(document.id):
-                chunk = decode_chunk(record, text)
+            for place, chunk in searched_chunks(snapshot, document.id):
+                vectors[row] = rows[place]
+                row += 1
                 texts.write(json.dumps(embedded_text(document, chunk)) + "\n")
                 ids.write(chunk.id + "\n")
-    numpy.save(folder / "vectors-256.npy", vectors)
+    numpy.save(folder / "vectors-256.npy", vectors[:row])
     return row
+
+
+def searched_chunks(snapshot: Snapshot, document_id: str) -> list[tuple[int, Chunk]]:
+    """Return a document's chunks that a question can find without a filter, each with its place among all of them."""
+    from clockify_rag.index import decode_chunk
+    from clockify_rag.retrieval import EXCLUDED
+
+    chunks = [decode_chunk(record, text) for record, text in snapshot.chunks_of(document_id)]
+    return [(place, chunk) for place, chunk in enumerate(chunks) if f"kind={chunk.kind}" not in EXCLUDED]
 
 
 def index_with(folder: Path, dimension: int) -> None:
@@ -300,7 +315,7 @@ def index_with(folder: Path, dimension: int) -> None:
     import numpy
 
     from clockify_rag import _core
-    from clockify_rag.index import EmbedderEntry, IndexWriter, decode_chunk, stored_documents
+    from clockify_rag.index import EmbedderEntry, IndexWriter, stored_documents
 
     source = _core.Snapshot.open(str(folder / "index-256"))
     vectors = numpy.load(folder / f"vectors-{dimension}.npy", mmap_mode="r")
@@ -309,7 +324,7 @@ def index_with(folder: Path, dimension: int) -> None:
     row = 0
     with IndexWriter(folder / f"index-{dimension}", chunker=source.chunker, embedder=entry) as writer:
         for document in stored_documents(source):
-            chunks = [decode_chunk(record, text) for record, text in source.chunks_of(document.id)]
+            chunks = [chunk for _, chunk in searched_chunks(source, document.id)]
             rows = numpy.ascontiguousarray(vectors[row : row + len(chunks)], "<f4").tobytes()
             row += len(chunks)
             writer.add(document, source.text(document.id) or "", chunks, rows)

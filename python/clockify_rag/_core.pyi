@@ -14,6 +14,7 @@ from clockify_rag.errors import DocumentUnreadable
 
 __all__ = [
     "FORMAT",
+    "Cutting",
     "Found",
     "Page",
     "Passages",
@@ -26,6 +27,8 @@ __all__ = [
     "analyse",
     "analyser_fingerprint",
     "chunk",
+    "chunk_units",
+    "chunking_fingerprint",
     "collect_generations",
     "detect_language",
     "generation_numbers",

@@ -19,7 +19,6 @@ import msgspec
 
 from clockify_rag.contracts import digest
 from clockify_rag.errors import EvaluationError, LabelsInvalid, LabelsUnknown, QueryError
-from clockify_rag.retrieval import EXCLUDED
 
 if TYPE_CHECKING:
     from clockify_rag.contracts import Document, Hit
@@ -480,8 +479,7 @@ class _Finder:
         self._index = index
         self._exact: dict[str, dict[str, Document]] = {}
         self._ends: dict[str, dict[str, Document]] = {}
-        self._sections: dict[str, dict[SectionKey, bool]] = {}
-        """Document id to its sections, and whether they are searched: a heading under which nothing stands is not."""
+        self._sections: dict[str, tuple[list[SectionKey], list[SectionKey]]] = {}
         for document in index.documents():
             for name in _names_of(document):
                 self._exact.setdefault(name, {})[document.id] = document
@@ -503,21 +501,20 @@ class _Finder:
         return None
 
     def sections(self, document_id: str, label: Label) -> list[SectionKey]:
-        """Return the sections of a page that a label means; for one that is not searched those below it, where there are any."""
+        """Return the sections of a page that a label means; a heading that stands alone is none where there is more below it."""
         if document_id not in self._sections:
-            sections = self._sections[document_id] = {}
+            said: dict[SectionKey, None] = {}
+            alone: dict[SectionKey, None] = {}
             for chunk in self._index.chunks(document_id):
-                key = (document_id, chunk.anchor, chunk.heading_path)
-                sections[key] = sections.get(key, False) or f"kind={chunk.kind}" not in EXCLUDED
-        known = self._sections[document_id]
-        meant = _meant(known, label)
-        above = [key[2] for key in meant]
-        below = [key for key, searched in known.items() if searched and any(key[2][: len(up)] == up for up in above)]
-        return [key for key in meant if known[key]] or below or meant
+                (alone if chunk.kind == "hub" else said)[document_id, chunk.anchor, chunk.heading_path] = None
+            self._sections[document_id] = list(said), list(alone)
+        # Not both at once: what stands alone is never ranked, and would hide the sections below it.
+        found = [_meant(known, label) for known in self._sections[document_id]]
+        return found[0] or found[1]
 
 
-def _meant(known: Iterable[SectionKey], label: Label) -> list[SectionKey]:
-    """The sections that a label means; their sub-sections where there is none of that name itself."""
+def _meant(known: Sequence[SectionKey], label: Label) -> list[SectionKey]:
+    """Return the sections among those known that a label means."""
     if label.anchor is not None:
         own = [key for key in known if key[1] == label.anchor]
         return own or [key for key in known if label.anchor in map(_slug, key[2][:-1])]
