@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from clockify_rag import changing
 from clockify_rag.cache import RecentResults, StoredResults
 from clockify_rag.contracts import Answer, Draft, Turn
-from clockify_rag.errors import BackendUnavailable
+from clockify_rag.errors import BackendUnavailable, QueryError
 from clockify_rag.pipeline import Pipeline
 from folders import write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, settings_of
@@ -166,6 +166,23 @@ def test_whatever_an_answer_depends_on_makes_another(built: Pipeline) -> None:
     for way in ways:
         assert "cache" in built.ask(question, **way).timings_ms
     assert "cache" not in built.ask("who has a key?").timings_ms
+
+
+@pytest.mark.parametrize("persist", [False, True])
+def test_halves_of_characters_are_answered_and_remembered_as_any_question(built: Pipeline, *, persist: bool) -> None:
+    pipeline = Pipeline(built.path, settings_of(cache={"persist": persist}))
+    history = (Turn("When is the \ud800 gate open?", "At dawn."),)
+    given = [pipeline.ask("When does \ud800 the gate open?", history=history) for _ in range(2)]
+    assert "dawn" in given[0].answer
+    assert untimed(given[0]) == untimed(given[1])
+    assert "cache" in given[1].timings_ms
+
+
+def test_a_filter_that_is_none_is_named_whether_or_not_answers_are_kept(built: Pipeline) -> None:
+    for cached in (True, False):
+        with pytest.raises(QueryError, match="filter on tags"):
+            built.ask("Who has a key?", filters={"tags": [object()]}, cached=cached)  # type: ignore[list-item]
+    assert built.ask("Who has a key?", filters={"source": {"garden"}}).citations  # type: ignore[dict-item]
 
 
 def test_another_generation_is_asked_anew(built: Pipeline, tmp_path: Path) -> None:

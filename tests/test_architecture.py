@@ -52,13 +52,14 @@ HEAVY = (
 )
 
 
-def modules_after(script: str, cwd: Path) -> set[str]:
-    """Return the top-level modules that are loaded at the end of ``script``."""
-    report = "import json, sys; sys.stderr.write(chr(0) + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+def modules_after(script: str, cwd: Path, *, whole: bool = False) -> set[str]:
+    """Return the top-level modules that are loaded at the end of ``script``, or the ``whole`` names of all."""
+    report = "import json, sys; sys.stderr.write(chr(0) + json.dumps(sorted(sys.modules)))"
     command = [sys.executable, "-c", f"{script}\n{report}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
     assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stderr.rpartition("\0")[2]))
+    loaded = json.loads(done.stderr.rpartition("\0")[2])
+    return set(loaded) if whole else {name.partition(".")[0] for name in loaded}
 
 
 def run_script(*commands: list[str]) -> str:
@@ -165,6 +166,22 @@ def test_a_search_imports_neither_logging_nor_difflib(indexed: Path) -> None:
     typed = modules_after("import typer, typer.main, msgspec.inspect", indexed)
     loaded = modules_after(run_script(["search", "How do I export a report?", "--json"]), indexed)
     assert not (loaded - typed) & {"logging", "difflib"}
+
+
+def test_an_answer_that_is_kept_in_no_file_loads_no_cryptography(indexed: Path) -> None:
+    loaded = modules_after(run_script(["ask", "How do I export a report?"]), indexed)
+    assert not loaded & {"hashlib", "_hashlib", "sqlite3"}
+
+
+def test_a_plain_question_makes_no_patterns_of_mails_models_and_glossaries(indexed: Path) -> None:
+    package = "clockify_rag.understanding"
+    plain = {f"{package}.{name}" for name in ("kinds", "signs", "steps")}
+    for asked, wanted in (
+        ("How do I export a report?", plain),
+        ("Hello, how do I export a report? Thanks", {*plain, f"{package}.tickets"}),
+    ):
+        loaded = modules_after(run_script(["search", asked]), indexed, whole=True)
+        assert {name for name in loaded if name.startswith(f"{package}.")} == wanted
 
 
 def test_heavy_packages_are_never_imported_at_module_level() -> None:

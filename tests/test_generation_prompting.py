@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import fake_server as fake
 from clockify_rag import prompts
-from clockify_rag.contracts import Context, QuestionKind
+from clockify_rag.contracts import Context, QuestionKind, Turn
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.generation import OllamaGenerator, mark, parse_prompt, prompt, prompting
+from clockify_rag.understanding.steps import StepsUnderstander
 from passages import ask, context_of
 
 CONTEXT = context_of("Exports hold 90 days.", "Plans differ.")
@@ -58,6 +59,16 @@ def test_no_role_token_is_left_and_all_come_back(text: str) -> None:
     assert not prompting._ROLE_TOKEN.search(shown)
     assert prompting.with_role_tokens(shown) == text
     assert shown.replace("\u2060", "") == text.replace("\u2060", "")
+
+
+def test_a_model_is_asked_what_was_understood_and_not_the_whole_mail() -> None:
+    steps = StepsUnderstander()
+    mail = "Hello,\n\nHow long are exports kept?\n\nRegards\nA Customer\n\n" + "aGVsbG8gd29ybGQ1" * 9000
+    ticket = prompt(steps.understand(mail), CONTEXT, "code")
+    assert ticket.endswith("\nQuestion: How long are exports kept?")
+    turns = (Turn("How long are exports kept?", "90 days."),)
+    follow_up = prompt(steps.understand("And on the free plan?", history=turns), CONTEXT, "code")
+    assert "And on the free plan? long exports kept" in follow_up
 
 
 @pytest.mark.parametrize("text", ["a < b", "[1] [INSTALL] <sub>x</sub> <summary>", "<script>", "a|>"])

@@ -225,6 +225,9 @@ def test_a_section_of_sub_sections_is_found_with_any_of_them(garden: LocalIndex)
     judged = judge([question("rules.md#season-2025")], garden)
     assert [key[1] for key in judged.members["1"]] == ["spring", "late-autumn"]
     assert len(judged.sections["1"]) == 1
+    # The heading alone has a chunk, which is never a hit.
+    rules = garden.find("rules/rules.md").id
+    assert ("season-2025", "hub") in {(chunk.anchor, chunk.kind) for chunk in garden.chunks(rules)}
 
 
 def test_two_labels_of_one_section_are_one(garden: LocalIndex) -> None:
@@ -257,6 +260,21 @@ def test_a_name_of_two_pages_is_refused(garden: LocalIndex) -> None:
     with pytest.raises(LabelsUnknown, match=r"beds\.md means 2 pages"):
         judge([question("beds.md")], garden)
     assert judge([question("more/beds.md")], garden).documents["1"]
+
+
+def test_what_a_hit_names_stands_right_behind_it(tmp_path: Path) -> None:
+    text = "Whoever lends a tool signs the list with name and number, brings it back within a week and cleans it. " * 3
+    pages = {name: f"# {name.title()}\n\nA page.\n\n## Lending\n\n{text}\n" for name in ("tools", "sheds", "rules")}
+    write(tmp_path / "docs", {**{f"{name}.md": page for name, page in pages.items()}, "gate.md": GARDEN["gate.md"]})
+    pipeline = pipeline_of(tmp_path / "index")
+    pipeline.build([str(tmp_path / "docs")])
+    hits = pipeline.search("lend a tool and bring it back").hits
+    first = hits[0]
+    named = [first.document.id, *(other.document_id for other in first.duplicates)]
+    assert len(named) == 3
+    judged = judge([question("tools.md#lending", "sheds.md#lending", "rules.md#lending")], pipeline.index)
+    assert judged.document_ranking(hits)[:3] == named
+    assert set(judged.section_ranking("1", hits)[:3]) == {"tools.md#lending", "sheds.md#lending", "rules.md#lending"}
 
 
 def test_documents_of_json_lines_are_found_by_the_id_that_their_line_gives(tmp_path: Path) -> None:

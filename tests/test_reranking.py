@@ -365,6 +365,16 @@ def test_no_passage_speaks_for_the_prompt(found: list[str]) -> None:
     assert f"There are {len(found)} passages" in system
 
 
+def test_rerankers_read_what_was_understood_and_not_the_whole_mail(tiny: Path) -> None:
+    hits = hits_of("the gate is open", "a key for the gate", "the fern")
+    plain = ask(QUESTION)
+    mail = msgspec.structs.replace(plain, question=f"Hello,\n{QUESTION}\nRegards " + "the fern " * 400)
+    assert reranker(tiny).rerank(mail, hits, top_k=3) == reranker(tiny).rerank(plain, hits, top_k=3)
+    model = Scripted('{"order": [2, 1]}')
+    LlmReranker(model).rerank(mail, hits, top_k=3)
+    assert json.loads(model.asked[0][1])["question"] == QUESTION
+
+
 def test_a_prompt_can_be_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("Order {count}.")
     model = Scripted("")

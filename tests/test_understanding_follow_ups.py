@@ -39,6 +39,12 @@ TURNS = (Turn("How do I lock old time entries?", "Open Settings and switch Lock 
         ("Wie reiche ich den Stundenzettel ein?", "de", False),
         ("Et pour les managers ?", "fr", True),
         ("¿Y en el plan gratuito?", "es", True),
+        ("A w darmowym planie?", "pl", True),
+        ("E nel piano gratuito?", "it", True),
+        ("A client cannot see invoices", "en", False),
+        ("E-mail notifications are late", "en", False),
+        ("En masse deletion of entries", "en", False),
+        ("Ou est le menu?", "en", False),
     ],
 )
 def test_what_follows_up(question: str, language: str, follows: bool) -> None:
@@ -46,9 +52,9 @@ def test_what_follows_up(question: str, language: str, follows: bool) -> None:
 
 
 def test_the_words_of_the_question_before_are_carried_over() -> None:
-    assert carried_over("How do I undo it?", TURNS) == "How do I undo it? lock old time entries"
+    assert carried_over("How do I undo it?", TURNS, "en") == "How do I undo it? lock old time entries"
     later = (*TURNS, Turn("And for managers?", "The same."))
-    assert carried_over("Who can?", later) == "Who can? lock old time entries managers"
+    assert carried_over("Who can?", later, "en") == "Who can? lock old time entries managers"
     query = StepsUnderstander().understand("How do I undo it?", history=later)
     assert query.question == "How do I undo it?"
     assert query.text.startswith("How do I undo it? ")

@@ -79,6 +79,33 @@ def test_what_stands_around_a_question_goes(text: str, left: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Hi unable to log in\nWindows 10\nThanks, Bob", "unable to log in Windows 10"),
+        ("Hi my export fails. See below\nPlan Pro", "my export fails. See below Plan Pro"),
+        ("Hello, the export fails. It is empty\nPlan Pro", "the export fails. It is empty Plan Pro"),
+        ("Hello export is missing\nPlan Pro", "Hello export is missing Plan Pro"),
+        ("Beste manier om uren te exporteren\nIk gebruik Pro", "Beste manier om uren te exporteren Ik gebruik Pro"),
+        (
+            "Hello team\n\nHow do I make this message confidential?\n\nWe use Pro",
+            "How do I make this message confidential? We use Pro",
+        ),
+        ("We have many reports\n--\nHow do I export them?", "We have many reports -- How do I export them?"),
+        ("We use Pro.\nThanks.\nHow do I export?", "We use Pro. How do I export?"),
+        ("We use Pro. Any help with invoices in PDF. Thanks", "We use Pro. Any help with invoices in PDF."),
+        ("We use Pro. I would appreciate a way to export", "We use Pro. I would appreciate a way to export"),
+        ("Thanks for nothing, the total is wrong. We use Pro", "Thanks for nothing, the total is wrong. We use Pro"),
+        (
+            "We use Pro. Looking forward to reading how to export. Thanks",
+            "We use Pro. Looking forward to reading how to export.",
+        ),
+    ],
+)
+def test_what_asks_is_no_greeting_no_farewell_and_no_disclaimer(text: str, left: str) -> None:
+    assert asked(text) == left
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "How do I export invoices to a CSV file?",

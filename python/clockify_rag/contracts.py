@@ -41,7 +41,7 @@ def digest(*parts: str) -> str:
     """
     encoded = [part.encode() for part in parts]
     prefixed = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
-    # Imported here because only builds need it: it loads a cryptographic library.
+    # Imported here because no search needs it: it loads a cryptographic library.
     import hashlib
 
     return hashlib.blake2b(prefixed, digest_size=16).hexdigest()
@@ -315,6 +315,7 @@ class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     url: str | None
     anchor: str | None
+    heading_path: tuple[str, ...] = ()
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

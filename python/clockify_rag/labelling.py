@@ -111,14 +111,21 @@ class Judgements(msgspec.Struct, frozen=True, kw_only=True):
     """Labels that the index has nothing for. They count as relevant and are never found."""
 
     def document_ranking(self, hits: Sequence[Hit]) -> list[str]:
-        """Return the documents of hits, best first: a document stands where its best hit stands."""
-        return list(dict.fromkeys(hit.document.id for hit in hits))
+        """Return the documents of hits, best first: a document stands where its best hit stands, or right behind one that names it."""
+        return list(dict.fromkeys(key[0] for key in _shown_sections(hits)))
 
     def section_ranking(self, question_id: str, hits: Sequence[Hit]) -> list[str]:
-        """Return the sections of hits, best first: a section stands where its best hit stands."""
+        """Return the sections of hits, best first: a section stands where its best hit stands, or right behind one that names it."""
         names = self.members.get(question_id, {})
-        keys = ((hit.document.id, hit.chunk.anchor, hit.chunk.heading_path) for hit in hits)
-        return list(dict.fromkeys(names.get(key) or repr(key) for key in keys))
+        return list(dict.fromkeys(names.get(key) or repr(key) for key in _shown_sections(hits)))
+
+
+def _shown_sections(hits: Iterable[Hit]) -> Iterator[SectionKey]:
+    """Yield the section of each hit, and behind it those that say the same, as a reader sees them."""
+    for hit in hits:
+        yield hit.document.id, hit.chunk.anchor, hit.chunk.heading_path
+        for other in hit.duplicates:
+            yield other.document_id, other.anchor, other.heading_path
 
 
 @contextmanager

@@ -597,11 +597,10 @@ class Pipeline:
 
     def _answer(self, asked: _Asked, name: str, writer: Generator, written: Callable[[str], object] | None) -> Answer:
         """Retrieve, pack, generate, verify."""
-        question = asked.question
         query, result = self._retrieved(asked)
         timings = dict(result.timings_ms)
         found = Answer(
-            question=question,
+            question=query.question,
             answer="",
             hits=result.hits,
             generation=result.generation,
@@ -690,7 +689,8 @@ class Pipeline:
         opened = self.index.opened
         answers: dict[str, Answer] = {}
         failed: dict[str, Failure] = {}
-        for number, question in enumerate(dict.fromkeys(questions), 1):
+        once = dict.fromkeys(questions)
+        for number, question in enumerate(once, 1):
             answer = self.ask(question, cached=False)
             failures = [failure for failure in (answer.failure, *answer.degraded) if failure is not None]
             if failures:
@@ -699,7 +699,7 @@ class Pipeline:
                 asked = _Asked(question, self.settings.retrieval.top_k, {}, lexical=False, history=())
                 answers[self._answer_key(opened, asked, name)] = answer
             if progress is not None:
-                progress("answer", number, len(questions))
+                progress("answer", number, len(once))
         try:
             self.answers.prepare(answers)
         except OSError as error:
@@ -717,9 +717,11 @@ class Pipeline:
         return self._key(opened, "answer", asked, name, version)
 
     def _key(self, opened: OpenGeneration, kind: str, asked: _Asked, *others: str) -> str:
-        """A hash of everything that what is made of a question depends on."""
-        encoded = msgspec.json.encode(asked, order="deterministic").decode()
-        return digest(f"{kind} 1", opened.snapshot.hash, self._answering, encoded, *others)
+        """Everything that what is made of a question depends on."""
+        # As Python writes it, because that also writes what is no text: it is refused, or cleaned, when it is understood.
+        filters = sorted((field, tuple(values)) for field, values in asked.filters.items())
+        of_question = (asked.question, asked.top_k, filters, asked.lexical, asked.history)
+        return repr((kind, opened.snapshot.hash, self._answering, of_question, others))
 
     @_once
     def _answering(self) -> str:

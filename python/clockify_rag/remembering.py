@@ -14,7 +14,7 @@ import msgspec
 from clockify_rag.cache import Counts, RecentResults, StoredResults
 from clockify_rag.cache.answers import ANSWERS, FAQ
 from clockify_rag.config import CacheSettings
-from clockify_rag.contracts import Answer
+from clockify_rag.contracts import Answer, digest
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -48,7 +48,7 @@ class AnswerCache:
         if answer is not None:
             return answer
         for results in (self._faq, self._stored):
-            value = None if results is None else results.get(key)
+            value = None if results is None or not results.path.exists() else results.get(_hashed(key))
             answer = None if value is None else _decoded(value)
             if answer is not None:
                 self._recent.put(key, answer)
@@ -59,7 +59,7 @@ class AnswerCache:
         """Keep an answer."""
         self._recent.put(key, answer)
         if self._stored is not None and self._current():
-            self._stored.put(key, _encoder.encode(answer))
+            self._stored.put(_hashed(key), _encoder.encode(answer))
 
     def prepare(self, answers: Mapping[str, Answer]) -> None:
         """Store answers that were made beforehand, in place of all that were.
@@ -67,11 +67,16 @@ class AnswerCache:
         Raises:
             OSError: their file cannot be written.
         """
-        self._faq.replace({key: _encoder.encode(answer) for key, answer in answers.items()})
+        self._faq.replace({_hashed(key): _encoder.encode(answer) for key, answer in answers.items()})
 
     def clear(self) -> None:
         """Forget what is in memory."""
         self._recent.clear()
+
+
+def _hashed(key: str) -> str:
+    """What stands for a key in a file; made for files only, because what hashes takes longer to load than a question to answer."""
+    return digest("answer 2", key)
 
 
 def _decoded(value: bytes) -> Answer | None:

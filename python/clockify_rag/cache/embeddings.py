@@ -13,7 +13,6 @@ The cache never fails a build: what it cannot do, it does not do.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import threading
@@ -191,10 +190,14 @@ def batches(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _hash(text: str) -> bytes:
+    import hashlib
+
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _seal(key: bytes, vector: bytes) -> bytes:
+    import hashlib
+
     return hashlib.blake2b(key + vector, digest_size=_CHECK_BYTES).digest() + vector
 
 

@@ -92,7 +92,7 @@ class ChatGenerator:
     def messages(self, query: Query, context: Context) -> Messages:
         """Return the chat that is sent: the rules, then the passages and the question."""
         ids = [hit.chunk.id for hit in context.hits]
-        texts = [query.question, *context.texts, *(prompting.where(hit) for hit in context.hits)]
+        texts = [query.text, *context.texts, *(prompting.where(hit) for hit in context.hits)]
         code = prompting.mark(self._secret, context.generation, query.question, ids, texts)
         form = prompting.form(query.kind)
         rules = self._rules.fill(mark=code, words=str(self.maximum_words), form=form)

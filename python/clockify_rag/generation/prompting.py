@@ -29,7 +29,7 @@ _ROLE_TOKEN = re.compile(
     r"|</?SYS>>)"
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|IMG|THINK)\])"
 )
-_LAYOUT: Final = "passages-1"
+_LAYOUT: Final = "passages-2"
 """Changes whenever ``prompt`` puts the same passages down in another way."""
 
 FORMS: Final = ("how-to", "troubleshooting", "definition", "comparison", "limits", "yes-no")
@@ -79,7 +79,7 @@ def prompt(query: Query, context: Context, code: str) -> str:
         f"<passage {number} {code}>\n{without_role_tokens(where(hit))}\n{without_role_tokens(text)}\n</passage {number} {code}>\n"
         for number, (hit, text) in enumerate(zip(context.hits, context.texts, strict=True), 1)
     ]
-    return "\n".join([*parts, f"Question: {without_role_tokens(query.question)}"])
+    return "\n".join([*parts, f"Question: {without_role_tokens(query.text)}"])
 
 
 def parse_prompt(text: str, code: str) -> list[str]:

@@ -154,7 +154,7 @@ class CrossEncoderReranker:
         pieces = list(self._pieces(query, read, counter, scorer.margin))
         details = {"model": self.model, "read": len(read), "passages": len(pieces)}
         try:
-            logits = self._logits(scorer, query.question, [text for _, text in pieces])
+            logits = self._logits(scorer, query.text, [text for _, text in pieces])
         except BackendError as error:
             return unmoved(hits, NAME, error, details)
         best = [-math.inf] * len(read)
@@ -211,7 +211,7 @@ class CrossEncoderReranker:
     def _pieces(self, query: Query, hits: Sequence[Hit], counter: Counter, margin: float) -> Iterator[tuple[int, str]]:
         """Yield the pieces of each hit that the model reads, with the hit's place: title and headings go with each."""
         above = [" > ".join(dict.fromkeys(passages.headings(hit))) for hit in hits]
-        counts = counter.count([query.question, *above])
+        counts = counter.count([query.text, *above])
         room = int(self.window_tokens * margin) - _TEMPLATE_TOKENS - min(counts[0], self._question_tokens)
         for row, (hit, names, count) in enumerate(zip(hits, above, counts[1:], strict=True)):
             # Headings that leave no room for the text are left out.

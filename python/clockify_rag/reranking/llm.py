@@ -123,7 +123,7 @@ class LlmReranker:
             )
             for number, hit in enumerate(hits, 1)
         ]
-        return msgspec.json.encode(_Asked(query.question, shown)).decode()
+        return msgspec.json.encode(_Asked(query.text, shown)).decode()
 
     def _order(self, answer: str, count: int) -> list[int]:
         """Return the places that the answer names, from 0."""

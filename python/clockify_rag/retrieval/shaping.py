@@ -3,16 +3,15 @@
 Nothing is lost by either. A hit that is folded into a better one is named there, in ``duplicates``; hits of a page that has its share
 already stand behind those of all others, so that they are returned where there is nothing else.
 
-What says the same is told by what is in memory already: hashes, addresses, and, for the few pairs of hits that begin or end alike,
-their texts: 21 pairs in 51 searches of Clockify's help centre, of which 5 fold something. Two texts that differ in a number do not say the same, however alike they are: that is what versions of one page differ
-in. A short text says nothing without its heading (``Yes, on all plans``), so it is folded only under the same one.
+What says the same has the same words in the same order, or the same address. Texts that resemble each other are two: one word is what
+tells ``can`` from ``cannot``, one plan from another and this year's page from last year's, and on none of five collections did folding
+them help. A short text says nothing without its heading (``Yes, on all plans``), so it is folded only under the same one.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -21,16 +20,7 @@ from clockify_rag.contracts import Duplicate, Hit
 SELF_CONTAINED_TOKENS = 40
 """A text of fewer tokens is the same as another only under the same heading."""
 
-NEAR_TOKENS = 60
-"""A text of fewer tokens is compared by its hash alone: one word more or less is much of it."""
-
-RESEMBLANCE = 0.9
-"""The resemblance from which two texts say the same: shared runs of three words, of all (Broder, 1997)."""
-
-_EDGE = 32
-_RUN = 3
-_WORD = re.compile(r"\w+")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_BEGINNING = 64
 
 
 def folded(hits: Iterable[Hit]) -> list[Hit]:
@@ -43,7 +33,7 @@ def folded(hits: Iterable[Hit]) -> list[Hit]:
     duplicates: dict[int, list[Duplicate]] = {}
     texts: dict[tuple[str, str], int] = {}
     places: dict[tuple[str, str | None], tuple[int, str]] = {}
-    edges: dict[str, int] = {}
+    alike: dict[tuple[int, str], list[int]] = {}
     for hit in hits:
         chunk, document = hit.chunk, hit.document
         heading = "" if chunk.tokens >= SELF_CONTAINED_TOKENS else " ".join(chunk.heading_path[-1:])
@@ -54,8 +44,11 @@ def folded(hits: Iterable[Hit]) -> list[Hit]:
             other = places.get(place)
             # Other chunks of the same document's section are no duplicates: they are the rest of it.
             same = other[0] if other is not None and other[1] != document.id else None
-        if same is None and chunk.tokens >= NEAR_TOKENS:
-            same = _near(hit, kept, edges)
+        # Case and white space change no number of tokens, so few texts are compared.
+        sketch = (chunk.tokens, "".join(_plain(chunk.text[:_BEGINNING]))[: _BEGINNING // 2])
+        if same is None and chunk.tokens >= SELF_CONTAINED_TOKENS:
+            rows = alike.get(sketch, ())
+            same = next((row for row in rows if _plain(kept[row].chunk.text) == _plain(chunk.text)), None)
         if same is not None:
             duplicates.setdefault(same, [*kept[same].duplicates]).append(_duplicate(hit))
             continue
@@ -63,9 +56,7 @@ def folded(hits: Iterable[Hit]) -> list[Hit]:
         kept.append(hit)
         texts[text] = row
         places.setdefault(place, (row, document.id))
-        if chunk.tokens >= NEAR_TOKENS:
-            for edge in _edges(chunk.text):
-                edges.setdefault(edge, row)
+        alike.setdefault(sketch, []).append(row)
     for row, found in duplicates.items():
         kept[row] = msgspec.structs.replace(kept[row], duplicates=tuple(found))
     return kept
@@ -91,32 +82,18 @@ def numbered(hits: Iterable[Hit]) -> tuple[Hit, ...]:
     )
 
 
-def _near(hit: Hit, kept: Sequence[Hit], edges: Mapping[str, int]) -> int | None:
-    """The kept hit that a hit is nearly the same text as: only those that begin or end alike are compared."""
-    rows = sorted({edges[edge] for edge in _edges(hit.chunk.text) if edge in edges})
-    return next((row for row in rows if _says_the_same(hit.chunk.text, kept[row].chunk.text)), None)
-
-
-def _edges(text: str) -> tuple[str, str]:
-    return text[:_EDGE].casefold(), text[-_EDGE:].casefold()
-
-
-def _says_the_same(one: str, other: str) -> bool:
-    shorter, longer = sorted((len(one), len(other)))
-    if shorter < RESEMBLANCE * longer or _NUMBER.findall(one) != _NUMBER.findall(other):
-        return False
-    runs, others = _runs(one), _runs(other)
-    return len(runs & others) >= RESEMBLANCE * len(runs | others)
-
-
-def _runs(text: str) -> set[tuple[str, ...]]:
-    """The runs of three words of a text."""
-    words = _WORD.findall(text.casefold())
-    return {tuple(words[at : at + _RUN]) for at in range(max(1, len(words) - _RUN + 1))}
+def _plain(text: str) -> list[str]:
+    """A text as it is compared: without regard to case and white space."""
+    return text.casefold().split()
 
 
 def _duplicate(hit: Hit) -> Duplicate:
     chunk, document = hit.chunk, hit.document
     return Duplicate(
-        chunk_id=chunk.id, document_id=document.id, path=document.path, url=document.url, anchor=chunk.anchor
+        chunk_id=chunk.id,
+        document_id=document.id,
+        path=document.path,
+        url=document.url,
+        anchor=chunk.anchor,
+        heading_path=chunk.heading_path,
     )

@@ -39,9 +39,23 @@ _POINTS: Final[Mapping[str, str]] = {
 
 _GOES_ON: Final = re.compile(
     r"[¿\s]*(?:and|but|or|so|then|also|what\s+about|how\s+about|what\s+if|same\s+for|und|aber|oder|auch|was\s+ist\s+mit|wie\s+(?:sieht|ist)\s+es\s+mit"
-    r"|et|mais|ou|aussi|y|pero|o|también|qué\s+tal|e|ma|anche|mas|também|en|maar|ook|a|oraz|ale|och|men|også|и|а|но|или)\b",
+    r"|et|mais|aussi|pero|también|qué\s+tal|anche|também|maar|ook|oraz|också|også|и|а|но|или)\b(?!-)",
     re.IGNORECASE,
 )
+"""What goes on, in any language: a question as short as that seldom tells its own."""
+
+_GOES_ON_IN: Final[Mapping[str, str]] = {
+    "fr": "ou",
+    "es": "y|o",
+    "it": "e|o|ma",
+    "pt": "e|ou|mas",
+    "nl": "en|of",
+    "pl": "a|i|ale",
+    "sv": "och|men",
+    "da": "og|men",
+    "no": "og|men",
+}
+"""Language to the words that go on in it and begin questions of another: ``A client``, ``E-mail``."""
 
 
 def is_follow_up(question: str, language: str) -> bool:
@@ -52,24 +66,31 @@ def is_follow_up(question: str, language: str) -> bool:
         language: its ISO 639-1 code.
     """
     said = sentences.content_words(question)
-    if not said or _GOES_ON.match(question):
+    if not said or _goes_on(question, language):
         return len(said) <= 2 * _OWN_WORDS
     points = _POINTS.get(language)
     return points is not None and len(said) <= _OWN_WORDS and re.search(points, question, re.IGNORECASE) is not None
 
 
-def carried_over(question: str, history: Sequence[Turn]) -> str:
+def _goes_on(question: str, language: str) -> bool:
+    own = _GOES_ON_IN.get(language)
+    is_own = own is not None and re.match(rf"[¿\s]*(?:{own})\b(?!-)", question, re.IGNORECASE) is not None
+    return is_own or _GOES_ON.match(question) is not None
+
+
+def carried_over(question: str, history: Sequence[Turn], language: str) -> str:
     """Return ``question`` with the informative words of the last question that is no follow-up itself, in that one's order.
 
     Args:
         question: a follow-up.
         history: the turns before, oldest first.
+        language: of the conversation, as the question tells it.
     """
     own = set(sentences.words(question))
     words: list[str] = []
     for turn in reversed(history[-TURNS:]):
         told = [word for word in sentences.content_words(turn.question) if word not in own and word not in words]
         words = [*told, *words]
-        if len(told) >= _OWN_WORDS or not _GOES_ON.match(turn.question):
+        if len(told) >= _OWN_WORDS or not _goes_on(turn.question, language):
             break
     return " ".join([question, *words[:_CARRIED]])

@@ -8,7 +8,7 @@ chosen, adds other texts to search for. The question itself is always kept and a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clockify_rag import _core
 from clockify_rag.contracts import (
@@ -22,10 +22,11 @@ from clockify_rag.contracts import (
     Turn,
 )
 from clockify_rag.understanding import check_length, check_words, checked_filters, clean, without_surrogates
-from clockify_rag.understanding.follow_ups import TURNS, carried_over, is_follow_up
-from clockify_rag.understanding.glossary import Glossary, read_glossary
-from clockify_rag.understanding.rewriting import Rewriter
-from clockify_rag.understanding.tickets import cleaned, condensed
+from clockify_rag.understanding.signs import may_be_ticket
+
+if TYPE_CHECKING:
+    from clockify_rag.understanding.glossary import Glossary
+    from clockify_rag.understanding.rewriting import Rewriter
 
 
 class StepsUnderstander:
@@ -69,7 +70,11 @@ class StepsUnderstander:
         self._glossary: Glossary | None = None
         self._expansion_weight = expansion_weight
         self._follow_ups = follow_ups
-        self._rewriter = None if completer is None else Rewriter(completer, seconds)
+        self._rewriter: Rewriter | None = None
+        if completer is not None:
+            from clockify_rag.understanding.rewriting import Rewriter
+
+            self._rewriter = Rewriter(completer, seconds)
         self._rewriting = rewriting
         self._alternatives: tuple[tuple[str, _Making], ...] = tuple(
             (name, make)
@@ -101,7 +106,7 @@ class StepsUnderstander:
         text = self._text(question.strip(), steps)
         language = _core.detect_language(text, self.default_language)
         deadline = 0.0 if self._rewriter is None else self._rewriter.begin()
-        text = self._standing_alone(text, language, history[-TURNS:], deadline, steps)
+        text = self._standing_alone(text, language, history, deadline, steps)
         kind = self._kind(text, language, steps)
         expansions = self._expansions(text, language, steps)
         alternatives, parts = self._made(text, deadline, steps)
@@ -121,7 +126,12 @@ class StepsUnderstander:
 
     def _text(self, asked: str, steps: list[Step]) -> str:
         """What is asked, in one line."""
-        if self._tickets:
+        if not (self._tickets and may_be_ticket(asked)):
+            check_length(asked)
+            text = clean(asked)
+        else:
+            from clockify_rag.understanding.tickets import cleaned, condensed
+
             ticket = cleaned(asked)
             text = clean(ticket.text)
             if ticket.removed:
@@ -131,9 +141,6 @@ class StepsUnderstander:
                 steps.append(_step("condense", characters=[len(text), len(short)]))
                 text = short
             check_length(text)
-        else:
-            check_length(asked)
-            text = clean(asked)
         check_words(text)
         return text
 
@@ -143,6 +150,9 @@ class StepsUnderstander:
         """A follow-up with what it leaves out."""
         if not history:
             return text
+        from clockify_rag.understanding.follow_ups import TURNS, carried_over, is_follow_up
+
+        history = history[-TURNS:]
         details: dict[str, Any] = {}
         if self._rewriter is not None and self._rewriting:
             written, details = self._rewriter.standalone(text, history, deadline)
@@ -153,7 +163,7 @@ class StepsUnderstander:
             if details:
                 steps.append(_step("follow-up", **details))
             return text
-        carried = carried_over(text, history)[:MAXIMUM_QUESTION_CHARACTERS]
+        carried = carried_over(text, history, language)[:MAXIMUM_QUESTION_CHARACTERS]
         steps.append(_step("follow-up", text=carried, **details))
         return carried
 
@@ -169,6 +179,8 @@ class StepsUnderstander:
         if self._glossary_file is None or self._expansion_weight <= 0:
             return ()
         if self._glossary is None:
+            from clockify_rag.understanding.glossary import read_glossary
+
             # Two threads may both read it, and read the same.
             self._glossary = read_glossary(self._glossary_file)
         expansions = self._glossary.expansions(text, language, self._expansion_weight)
@@ -188,7 +200,7 @@ class StepsUnderstander:
         return tuple(texts), made.get("parts", ())
 
 
-_Making = Callable[[Rewriter, str, float], tuple[tuple[str, ...], dict[str, Any]]]
+_Making = Callable[["Rewriter", str, float], tuple[tuple[str, ...], dict[str, Any]]]
 
 
 def _wordings(rewriter: Rewriter, text: str, deadline: float) -> tuple[tuple[str, ...], dict[str, Any]]:

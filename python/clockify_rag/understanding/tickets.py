@@ -17,12 +17,10 @@ from typing import Final
 import msgspec
 
 from clockify_rag import sentences
+from clockify_rag.understanding.signs import CUE, ENCODED, LINE, SALUTATION, may_be_ticket
 
 MAXIMUM_TICKET_CHARACTERS: Final = 200_000
 """The longest text that is looked through for a question."""
-
-_LINE: Final = 300
-"""Characters of a line that patterns look at: a marker stands at its beginning."""
 
 _BLANK: Final = re.compile(r"\n\s*\n")
 _HEADER: Final = re.compile(
@@ -53,15 +51,15 @@ _EARLIER: Final = re.compile(
     re.IGNORECASE,
 )
 _GREETING: Final = re.compile(
-    r"\s{0,5}(?:hi|hello|hey|hiya|dear|greetings|good\s+(?:morning|afternoon|evening|day)|to\s+whom\s+it\s+may\s+concern|hallo|liebes?r?"
-    r"|guten\s+(?:tag|morgen|abend)|moin|servus|sehr\s+geehrte[rs]?|bonjour|bonsoir|salut|chère?s?|hola|buen[oa]s?\s+(?:días|tardes|noches)"
-    r"|estimad[oa]s?|ciao|buongiorno|buonasera|gentile|olá|bom\s+dia|boa\s+tarde|prezad[oa]s?|beste|goedemorgen|goedemiddag|cześć|dzień\s+dobry"
-    r"|hej|здравствуйте|привет|добрый\s+день)\b(?:(?P<rest>[^,!.?:;\n]{0,60})(?P<end>[,!.:;–-]{1,3}|$)|\s{1,3}(?=(?:how|where|why|what|which|who|when|can|could|is|are|does|do|i|we|my|our"
-    r"|wie|wo|warum|ich|comment|cómo|come|como)\b))",
+    rf"\s{{0,5}}{SALUTATION}\b(?:\s{{1,3}}(?=(?:how|where|why|what|which|who|when|can|cannot|could|is|are|does|do|i|we|my|our|please|unable|there\s+(?:is|are)"
+    r"|wie|wo|warum|ich|wir|mein|meine|comment|cómo|come|como)\b)|(?P<rest>[^,!.?:;\n]{0,60})(?P<end>[,!.:;–-]{1,3}|$))",
     re.IGNORECASE,
 )
 _NAMES: Final = 5
 """Words that may follow a greeting before its comma."""
+
+_NAMES_ALONE: Final = 3
+"""Words that may follow it where no comma tells that it ends."""
 
 _FAREWELL: Final = re.compile(
     r"\s{0,5}(?:(?:(?:kind|best|warm|many)\s+)?regards|best(?:\s+wishes)?|cheers|sincerely|yours(?:\s+(?:truly|sincerely|faithfully))?"
@@ -83,7 +81,6 @@ _POSTSCRIPT: Final = re.compile(r"\s{0,5}p\.?\s?s\.?\s?:?\s", re.IGNORECASE)
 _SIGNED: Final = 12
 """Lines after a farewell that may be a signature."""
 
-_ENCODED: Final = re.compile(r"(?:data:[\w./+-]{1,60};base64,)?[A-Za-z0-9+/]{56,}={0,2}")
 _ENCODED_LINE: Final = re.compile(r"\s{0,3}[A-Za-z0-9+/]{4,76}={0,2}\s{0,3}$")
 _BOUNDARY: Final = re.compile(r"\s{0,3}--[-=_+.'\w]{8,70}\s{0,3}$")
 _DISCLAIMER: Final = re.compile(
@@ -97,22 +94,22 @@ _DISCLAIMER: Final = re.compile(
 _PLEASANTRY: Final = re.compile(
     r"(?:very\s+|this\s+is\s+)?urgent|asap|(?:i\s+)?hope\s+(?:this|you|all|everyone)\b.{0,60}\b(?:well|finds?\s+you|day|week)\b.{0,40}|(?:many\s+)?thank(?:s|\s+you)\b.{0,60}"
     r"|(?:i\s+am|i['’]m|we\s+are)?\s?looking\s+forward\s+to\b.{0,60}|(?:please\s+)?(?:advise|let\s+(?:me|us)\s+know)(?:\s+(?:asap|soon|please))?"
-    r"|any\s+help\b.{0,60}|(?:i\s+|we\s+)?(?:would\s+)?(?:really\s+|much\s+)?appreciate\b.{0,60}|sorry\s+(?:for|to)\s+(?:the\s+)?bother.{0,40}"
+    r"|any\s+help(?:\s+(?:is|would|will|on\s+this|with\s+this|here)\b.{0,50})?|(?:i\s+|we\s+)?(?:would\s+)?(?:really\s+|much\s+)?appreciate\s+(?:it|this|that|any|your)\b.{0,50}|sorry\s+(?:for|to)\s+(?:the\s+)?bother.{0,40}"
     r"|(?:vielen\s+)?dank\b.{0,60}|danke\b.{0,60}|ich\s+hoffe\b.{0,60}\bgut\b.{0,20}|merci\b.{0,60}|gracias\b.{0,60}|grazie\b.{0,60}",
     re.IGNORECASE,
 )
 _BETWEEN: Final = re.compile(r"(?<=[.!?])\s+")
-_CUE: Final = re.compile(
-    r"\b(?:thx|thanks?|regards|cheers|urgent|asap|appreciate|advise|forward|hope|gr(?:ü|u)(?:ß|ss)en?|danke?|merci|gracias|grazie|saludos)\b",
-    re.IGNORECASE,
-)
-"""What a line has that may have a sentence to take away."""
-
 _ASKS: Final = re.compile(
     r"[?？؟]|\b(?:how|where|why|what|which|can(?:not|['’]t)?|could|unable|error|fail\w*|does\s?n[o'’]t|wrong|missing|wie|wo|warum|kann|nicht|fehler"
     r"|comment|pourquoi|erreur|cómo|por\s+qué|come|perché|errore|como|hoe|waarom|fout|jak|dlaczego|как|почему|ошибк\w*)\b",
     re.IGNORECASE,
 )
+
+_COMPLAINS: Final = re.compile(
+    r"\b(?:how\s+to|can(?:not|['’]t)|unable|error|fail\w*|(?:do|does|did|is|was|has)\s?n[o'’]t|wrong|missing|fehler|erreur|errore?|fout|ошибк\w*)\b",
+    re.IGNORECASE,
+)
+"""What no greeting, thanks or farewell says."""
 
 _Lines = list[str]
 _Rule = Callable[[_Lines], _Lines]
@@ -133,7 +130,7 @@ def cleaned(text: str) -> Ticket:
     Args:
         text: as it was written, with its line breaks; of more than ``MAXIMUM_TICKET_CHARACTERS`` the beginning.
     """
-    if "\n" not in text and len(text) < _LINE and not any(sign.search(text) for sign in _SIGNS):
+    if not may_be_ticket(text):
         return Ticket(text, {})
     lines = _BLANK.sub("\n\n", "\n".join(text[:MAXIMUM_TICKET_CHARACTERS].splitlines())).split("\n")
     removed: Counter[str] = Counter()
@@ -168,6 +165,10 @@ def condensed(text: str, maximum: int) -> str:
     return " ".join(text[slice(*spans[row])] for row in sorted(kept))
 
 
+def _asks(lines: _Lines) -> bool:
+    return any("?" in line for line in lines)
+
+
 def _has_word(line: str) -> bool:
     return any(map(str.isalnum, line))
 
@@ -177,13 +178,13 @@ def _without_attachments(lines: _Lines) -> _Lines:
     left: _Lines = []
     encoded = False
     for line in lines:
-        if _BOUNDARY.match(line[:_LINE]):
+        if _BOUNDARY.match(line[:LINE]):
             encoded = False
             continue
         # The last line of an attachment is shorter.
-        if encoded and _ENCODED_LINE.match(line[:_LINE]) and len(line) < _LINE:
+        if encoded and _ENCODED_LINE.match(line[:LINE]) and len(line) < LINE:
             continue
-        short = _ENCODED.sub(_unless_readable, line)
+        short = ENCODED.sub(_unless_readable, line)
         encoded = short != line and not _has_word(short)
         if not encoded:
             left.append(short)
@@ -199,12 +200,12 @@ def _unless_readable(found: re.Match[str]) -> str:
 
 def _without_headers(lines: _Lines) -> _Lines:
     """Take away the headers of a mail, where there is one, but for what the subject says."""
-    if not any(_MAIL.match(line[:_LINE]) or _SUBJECT.match(line[:_LINE]) for line in lines):
+    if not any(_MAIL.match(line[:LINE]) or _SUBJECT.match(line[:LINE]) for line in lines):
         return lines
     left: _Lines = []
     inside = False
     for line in lines:
-        head = line[:_LINE]
+        head = line[:LINE]
         if subject := _SUBJECT.match(head):
             left += [line[subject.end() :], ""]
             inside = True
@@ -220,33 +221,36 @@ def _without_headers(lines: _Lines) -> _Lines:
 
 def _without_earlier(lines: _Lines) -> _Lines:
     """Take away the mail that this one answers: what follows its mark, and quoted lines."""
-    end = next((at for at, line in enumerate(lines) if _EARLIER.match(line[:_LINE])), len(lines))
+    end = next((at for at, line in enumerate(lines) if _EARLIER.match(line[:LINE])), len(lines))
     if any(map(_has_word, lines[:end])):
         lines = lines[:end]
-    left = [line for line in lines if not _QUOTED.match(line[:_LINE]) and not _ATTRIBUTION.match(line[: 2 * _LINE])]
+    left = [line for line in lines if not _QUOTED.match(line[:LINE]) and not _ATTRIBUTION.match(line[: 2 * LINE])]
     if any(map(_has_word, left)):
         return left
     return [line.lstrip(" >") for line in lines]
 
 
 def _without_disclaimers(lines: _Lines) -> _Lines:
-    """Take away paragraphs that say who may read them."""
+    """Take away paragraphs that say who may read them, and ask nothing."""
     left: _Lines = []
     for paragraph in _paragraphs(lines):
-        if not _DISCLAIMER.search("\n".join(paragraph)[:4000]):
+        text = "\n".join(paragraph)[:4000]
+        if "?" in text or not _DISCLAIMER.search(text):
             left += paragraph
     return left
 
 
 def _without_signature(lines: _Lines) -> _Lines:
-    """Take away farewells and what follows them, but for a postscript."""
+    """Take away farewells and what follows them, but for a postscript, and for a question where nothing before it is one."""
     for at, line in enumerate(lines):
-        head = line[:_LINE]
+        head = line[:LINE]
         is_farewell = _FAREWELL.match(head) and sum(map(_has_word, lines[at + 1 :])) <= _SIGNED
         if not (is_farewell or _SIGNATURE.match(head) or _DEVICE.match(head)) or not any(map(_has_word, lines[:at])):
             continue
         rest = lines[at + 1 :]
-        kept = next((row for row, other in enumerate(rest) if _POSTSCRIPT.match(other[:_LINE])), None)
+        if _asks(rest) and not _asks(lines[:at]):
+            continue
+        kept = next((row for row, other in enumerate(rest) if _POSTSCRIPT.match(other[:LINE])), None)
         tail = [] if kept is None else [_POSTSCRIPT.sub("", rest[kept], count=1), *rest[kept + 1 :]]
         return [*lines[:at], *tail]
     return lines
@@ -258,17 +262,23 @@ def _without_greeting(lines: _Lines) -> _Lines:
     # The first line may be the subject.
     for at in () if first is None else range(first, min(first + 4, len(lines))):
         line = lines[at]
-        found = _GREETING.match(line[:_LINE])
-        if found and len((found["rest"] or "").split()) <= _NAMES:
+        found = _GREETING.match(line[:LINE])
+        if found and _is_of_names(found["rest"] or "", found["end"]):
             return [*lines[:at], line[found.end() :], *lines[at + 1 :]]
     return lines
+
+
+def _is_of_names(rest: str, end: str | None) -> bool:
+    """Whether what follows a greeting is who is greeted, and not the question itself."""
+    most = _NAMES if end and end[0] in ",!:" else _NAMES_ALONE
+    return len(rest.split()) <= most and not _COMPLAINS.search(rest)
 
 
 def _without_pleasantries(lines: _Lines) -> _Lines:
     """Take away sentences that hope, thank, look forward and bid farewell."""
     left: _Lines = []
     for line in lines:
-        pieces = [piece for piece in _BETWEEN.split(line) if piece] if _CUE.search(line) else []
+        pieces = [piece for piece in _BETWEEN.split(line) if piece] if CUE.search(line) else []
         kept = [piece for piece in pieces if not _is_pleasantry(piece)]
         if len(kept) == len(pieces):
             left.append(line)
@@ -278,7 +288,7 @@ def _without_pleasantries(lines: _Lines) -> _Lines:
 
 
 def _is_pleasantry(sentence: str) -> bool:
-    if len(sentence) >= _LINE or "?" in sentence:
+    if len(sentence) >= LINE or "?" in sentence or _COMPLAINS.search(sentence):
         return False
     return _PLEASANTRY.fullmatch(sentence.rstrip(".!, ")) is not None or _FAREWELL.match(sentence) is not None
 
@@ -293,9 +303,6 @@ def _paragraphs(lines: _Lines) -> Iterator[_Lines]:
     if paragraph:
         yield paragraph
 
-
-_SIGNS: Final = (re.compile(rf"^(?:{_GREETING.pattern})", re.IGNORECASE), _ENCODED, _CUE)
-"""What a line of a question has that is to be looked at as a ticket is."""
 
 RULES: Final[Mapping[str, _Rule]] = {
     "attachments": _without_attachments,
