@@ -376,6 +376,15 @@ def test_by_how_much_a_page_lost(help_center: Pipeline) -> None:
         assert f"{one.lost_by:.3f} below the last" in one.verdict
 
 
+@pytest.mark.parametrize("question", ["Can I dictate time entries by voice?", "Does it support SSO with Okta?"])
+def test_a_threshold_holds_as_it_is_typed(help_center: Pipeline, question: str) -> None:
+    page = help_center.search(question).hits[0].document.path
+    (remedy,) = (one for one in why_not(help_center, question, page).remedies if one.kind == "setting")
+    typed = float(remedy.message.partition(" = ")[2].partition(":")[0])
+    assert typed == remedy.value
+    assert not Pipeline(help_center.path, settings_of(calibration={"threshold": typed})).ask(question).refused
+
+
 def test_a_page_that_is_not_there(built: Pipeline) -> None:
     found = why_not(built, "fern", "bed.md")
     assert (found.stage, found.document_id) == ("index", None)
