@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from clockify_rag import _core
 from clockify_rag.calibration import refusal
-from clockify_rag.contracts import Answer, Chunk, Document, Reranking, SearchResult
+from clockify_rag.contracts import Answer, Chunk, Context, Document, Draft, Reranking, SearchResult
 from clockify_rag.errors import ConfigError, SourceError
 from clockify_rag.explaining import explain, why_not
 from clockify_rag.explaining.absence import STAGES
@@ -114,6 +114,33 @@ def test_an_explanation_is_of_one_generation(tmp_path: Path, monkeypatch: pytest
     after = explain(pipeline, "fern")
     assert pipeline.index.generation == before.generation + 1
     assert msgspec.structs.replace(after, timings_ms={}) == msgspec.structs.replace(before, timings_ms={})
+
+
+class Wordy:
+    """A generator of whose tokens each text has a thousand, and which shows what it was shown."""
+
+    shown: tuple[str, ...] = ()
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        return [1000] * len(texts)
+
+    def generate(self, query: Any, context: Context) -> Draft:
+        type(self).shown = tuple(hit.chunk.id for hit in context.hits)
+        return Draft(text="")
+
+    def stream(self, query: Any, context: Context) -> Iterator[str]:
+        yield self.generate(query, context).text
+
+
+def test_what_is_packed_is_what_the_generator_is_shown(help_center: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, "generators", wordy=Wordy)
+    pipeline = Pipeline(help_center.path, settings_of(generation={"generator": "wordy"}))
+    question = "How do I copy last week's timesheet?"
+    pipeline.ask(question)
+    assert Wordy.shown
+    explained = explain(pipeline, question)
+    assert {hit.chunk_id for hit in explained.hits if hit.packed} == set(Wordy.shown)
+    assert len(Wordy.shown) < sum(hit.packed for hit in explain(help_center, question).hits)
 
 
 def test_what_limits_cut_is_counted(help_center: Pipeline) -> None:
@@ -347,6 +374,15 @@ def test_by_how_much_a_page_lost(help_center: Pipeline) -> None:
         assert one.best.repeated_rank is not None
         assert one.lost_by == pytest.approx(scores[1] - scores[one.best.repeated_rank - 1])
         assert f"{one.lost_by:.3f} below the last" in one.verdict
+
+
+@pytest.mark.parametrize("question", ["Can I dictate time entries by voice?", "Does it support SSO with Okta?"])
+def test_a_threshold_holds_as_it_is_typed(help_center: Pipeline, question: str) -> None:
+    page = help_center.search(question).hits[0].document.path
+    (remedy,) = (one for one in why_not(help_center, question, page).remedies if one.kind == "setting")
+    typed = float(remedy.message.partition(" = ")[2].partition(":")[0])
+    assert typed == remedy.value
+    assert not Pipeline(help_center.path, settings_of(calibration={"threshold": typed})).ask(question).refused
 
 
 def test_a_page_that_is_not_there(built: Pipeline) -> None:

@@ -620,7 +620,7 @@ class Pipeline:
             return self._refused(found, query, reason)
         try:
             with stage("pack", timings):
-                context = self._packed(query, result, writer)
+                context = self.packed(query, result, writer)
                 context = msgspec.structs.replace(context, generation=result.generation)
             found = _traced(found, *_steps(context.steps, "pack", self.settings.packing.packer))
             with stage("generate", timings):
@@ -963,8 +963,8 @@ class Pipeline:
         )
         return packer
 
-    def _packed(self, query: Query, result: SearchResult, writer: Generator) -> Context:
-        """What ``writer`` is shown, counted as it counts. Pages are read only of the generation that the hits are from."""
+    def packed(self, query: Query, result: SearchResult, writer: Generator) -> Context:
+        """Return what ``writer`` is shown, counted as it counts. Pages are read only of the generation that the hits are from."""
         opened = self.index.opened
         same = opened.snapshot.generation == result.generation
         count = getattr(getattr(writer, "first", writer), "count", None)

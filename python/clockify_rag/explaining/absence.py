@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -418,7 +419,8 @@ class _WhyNot:
         by_stage: dict[str | None, tuple[str, float]] = {
             "repeat": ("retrieval.repeat_weight", 1.0),
             "diversity": ("reranking.mmr_lambda", 1.0),
-            "judge": ("calibration.threshold", self.result.confidence or 0.0),
+            # Rounded down, so that it holds as it is typed.
+            "judge": ("calibration.threshold", math.floor(1000 * (self.result.confidence or 0.0)) / 1000),
             "pack": pack,
         }
         return [by_stage[lost.stage]] if lost.stage in by_stage else []

@@ -65,7 +65,8 @@ class Rankings:
         """What a generator is shown."""
         if not self.result.hits:
             return Context(hits=(), texts=(), tokens=0)
-        return self.pipeline.packer.pack(self.query, self.result.hits)
+        writer = self.pipeline.generator(self.pipeline.settings.generation.generator)
+        return self.pipeline.packed(self.query, self.result, writer)
 
     @cached_property
     def diverse(self) -> dict[str, int]:
