@@ -324,7 +324,7 @@ fn cosine(embedding: &StaticEmbedding, one: &str, other: &str) -> Option<f32> {
 /// The numbers that no passage has, or that count something else wherever they stand.
 fn numbers(stated: &Stated, cited: &[(usize, &Passage)], comparable: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for number in &stated.numbers {
+    for number in stated.numbers.iter().filter(|number| !number.implied) {
         let same: Vec<&Number> =
             cited.iter().flat_map(|(_, passage)| passage.numbers()).filter(|other| other.equals(number)).collect();
         if same.is_empty() {
@@ -407,14 +407,18 @@ fn elsewhere(stated: &Stated, place: &Place, passage: &Passage) -> Vec<Problem> 
     }
     let theirs = passage.stated();
     let near = place.near(passage, AROUND);
-    let here: Vec<&Number> = theirs.numbers.iter().filter(|number| near.contains(&number.word)).collect();
+    let here: Vec<&Number> =
+        theirs.numbers.iter().filter(|number| near.contains(&number.word) && !number.implied).collect();
     let above = &passage.named().numbers;
     let unsaid = here.iter().any(|number| !stated.numbers.iter().any(|own| own.equals(number)));
     let moved = stated
         .numbers
         .iter()
         .filter(|own| {
-            unsaid && !here.iter().any(|number| number.equals(own)) && !above.iter().any(|number| number.equals(own))
+            !own.implied
+                && unsaid
+                && !here.iter().any(|number| number.equals(own))
+                && !above.iter().any(|number| number.equals(own))
         })
         .map(|own| Problem { kind: Kind::Number, words: own.words.clone() });
     let mut problems: Vec<Problem> = moved.collect();

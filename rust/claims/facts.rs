@@ -57,6 +57,8 @@ pub(super) struct Number {
     unit: Option<u8>,
     /// The stem of the word that follows it.
     noun: Option<u64>,
+    /// Whether it is only meant: a month is one month. It proves a number, and needs no proof.
+    pub(super) implied: bool,
     /// The place of its word.
     pub(super) word: usize,
     /// As the text has it.
@@ -246,7 +248,29 @@ fn polarity(lower: &str, language: Language) -> Option<Polarity> {
             (&["niet", "nooit", "geen", "zonder", "niets", "niemand"], &["alleen", "slechts", "behalve"])
         }
         Language::English | Language::Unknown => (
-            &["not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "without", "cannot", "unable"],
+            &[
+                "not",
+                "no",
+                "never",
+                "none",
+                "nothing",
+                "nobody",
+                "neither",
+                "nor",
+                "without",
+                "cannot",
+                "unable",
+                "cant",
+                "dont",
+                "doesnt",
+                "isnt",
+                "arent",
+                "wont",
+                "hardly",
+                "impossible",
+                "forbidden",
+                "prohibited",
+            ],
             &[
                 "only",
                 "except",
@@ -271,22 +295,43 @@ fn polarity(lower: &str, language: Language) -> Option<Polarity> {
 
 fn numbers(text: &str, words: &[Word], language: Language) -> Vec<Number> {
     let mut found = Vec::new();
-    for (at, word) in words.iter().enumerate() {
+    let mut taken = 0;
+    for (first, word) in words.iter().enumerate() {
+        if first < taken {
+            continue;
+        }
         let Some(written) = text.get(word.range.clone()) else { continue };
-        let (values, suffix) = match in_digits(written) {
+        let (mut at, mut last, mut implied) = (first, word, false);
+        let (mut values, mut suffix) = match in_digits(written) {
             Some(parsed) => parsed,
             None => match in_words(written, language) {
-                Some(value) => (vec![value.to_string()], ""),
+                Some(mut value) => {
+                    if let Some(next) = words.get(first + 1)
+                        && let Some(digit) = joined_digit(text, value, word, next, language)
+                    {
+                        (value, at, last) = (value + digit, first + 1, next);
+                    }
+                    (vec![value.to_string()], "")
+                }
+                None if is_one(written, language) => {
+                    implied = !["one", "single"].iter().any(|one| one.eq_ignore_ascii_case(written));
+                    (vec!["1".to_owned()], "")
+                }
                 None => continue,
             },
         };
-        if values.is_empty() || is_item(text, &word.range, word.begins) {
+        taken = at + 1;
+        if let (Some(value), "k" | "K") = (values.first_mut().filter(|value| !value.contains('.')), suffix) {
+            value.push_str("000");
+            suffix = "";
+        }
+        if values.is_empty() || is_item(text, &last.range, word.begins) {
             continue;
         }
         let gap = |from: usize, to: usize| text.get(from..to).is_some_and(|gap| gap == " " || gap == "-");
-        let following = words.get(at + 1).filter(|next| gap(word.range.end, next.range.start));
+        let following = words.get(at + 1).filter(|next| gap(last.range.end, next.range.start));
         let lower = following.and_then(|next| text.get(next.range.clone())).unwrap_or_default().to_lowercase();
-        let symbol = text.get(word.range.end..).and_then(|rest| rest.trim_start_matches(' ').chars().next());
+        let symbol = text.get(last.range.end..).and_then(|rest| rest.trim_start_matches(' ').chars().next());
         let before = text.get(..word.range.start).and_then(|before| before.trim_end_matches(' ').chars().next_back());
         let inner = unit(&suffix.to_lowercase());
         if !suffix.is_empty() && inner.is_none() {
@@ -295,16 +340,34 @@ fn numbers(text: &str, words: &[Word], language: Language) -> Vec<Number> {
         let signs = [symbol, before].into_iter().flatten().filter(|sign| !sign.is_alphanumeric());
         let sign = signs.into_iter().find_map(|sign| unit(sign.encode_utf8(&mut [0; 4])));
         let named = unit(&lower);
+        if named.is_none() && values == ["1"] && in_digits(written).is_none() {
+            // "One of them" counts nothing.
+            continue;
+        }
         let end = if inner.is_none() && named.is_some() {
-            following.map_or(word.range.end, |next| next.range.end)
+            following.map_or(last.range.end, |next| next.range.end)
         } else {
-            word.range.end
+            last.range.end
         };
         let noun = following.filter(|next| next.informative && named.is_none()).map(|next| next.stem);
         let words = text.get(word.range.start..end).unwrap_or(written).to_owned();
-        found.push(Number { values, unit: inner.or(sign).or(named), noun, word: at, words });
+        found.push(Number { values, unit: inner.or(sign).or(named), noun, implied, word: first, words });
     }
     found
+}
+
+/// Whether a word before a unit means one of it.
+fn is_one(word: &str, language: Language) -> bool {
+    matches!(language, Language::English | Language::Unknown)
+        && ["one", "single", "a", "an", "per", "each", "every"].iter().any(|one| one.eq_ignore_ascii_case(word))
+}
+
+/// The ones of a number in two words, such as `twenty-four`.
+fn joined_digit(text: &str, tens: u32, word: &Word, next: &Word, language: Language) -> Option<u32> {
+    let gap = text.get(word.range.end..next.range.start)?;
+    let written = text.get(next.range.clone())?;
+    let digit = if written.eq_ignore_ascii_case("one") { 1 } else { in_words(written, language)? };
+    ((20..100).contains(&tens) && tens % 10 == 0 && digit < 10 && (gap == "-" || gap == " ")).then_some(digit)
 }
 
 /// Whether a number counts an item of a list.
@@ -344,7 +407,6 @@ fn in_digits(word: &str) -> Option<(Vec<String>, &str)> {
 
 /// What a word says that is a number, whatever its case.
 fn in_words(word: &str, language: Language) -> Option<u32> {
-    let lower = word.to_lowercase();
     let words: &[(&str, u32)] = match language {
         Language::English | Language::Unknown => &[
             ("two", 2),
@@ -358,12 +420,21 @@ fn in_words(word: &str, language: Language) -> Option<u32> {
             ("ten", 10),
             ("eleven", 11),
             ("twelve", 12),
+            ("dozen", 12),
+            ("thirteen", 13),
+            ("fourteen", 14),
             ("fifteen", 15),
+            ("sixteen", 16),
+            ("seventeen", 17),
+            ("eighteen", 18),
+            ("nineteen", 19),
             ("twenty", 20),
             ("thirty", 30),
             ("forty", 40),
             ("fifty", 50),
             ("sixty", 60),
+            ("seventy", 70),
+            ("eighty", 80),
             ("ninety", 90),
             ("hundred", 100),
             ("thousand", 1000),
@@ -380,12 +451,18 @@ fn in_words(word: &str, language: Language) -> Option<u32> {
             ("zehn", 10),
             ("elf", 11),
             ("zwölf", 12),
+            ("dreizehn", 13),
+            ("vierzehn", 14),
             ("fünfzehn", 15),
+            ("vierundzwanzig", 24),
+            ("achtundvierzig", 48),
             ("zwanzig", 20),
             ("dreißig", 30),
             ("vierzig", 40),
             ("fünfzig", 50),
             ("sechzig", 60),
+            ("siebzig", 70),
+            ("achtzig", 80),
             ("neunzig", 90),
             ("hundert", 100),
             ("tausend", 1000),
@@ -433,7 +510,7 @@ fn in_words(word: &str, language: Language) -> Option<u32> {
         ],
         _ => &[],
     };
-    words.iter().find(|(word, _)| *word == lower).map(|(_, value)| *value)
+    words.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, value)| *value)
 }
 
 /// The number of a unit that has several names, in several languages.

@@ -52,6 +52,39 @@ fn what_does_not_stand_there_is_named() {
 }
 
 #[test]
+fn a_number_is_told_in_words_and_by_its_thousands() {
+    for (sentence, text) in [
+        ("A timer runs for twenty-four hours.", "A timer runs for 24 hours."),
+        ("A timer runs for 24 hours.", "A timer runs for twenty four hours."),
+        ("The trial takes one month.", "The trial takes a month."),
+        ("The trial takes a month.", "The trial takes 30 days."),
+        ("The plan costs $12k.", "The plan costs $12,000."),
+        ("One of the exports is kept.", "Exports are kept."),
+        ("A dozen seats are free.", "12 seats are free."),
+    ] {
+        assert_eq!(problems(sentence, text), [], "{sentence}");
+    }
+    for (sentence, words) in [
+        ("Exports are kept for one day.", "one day"),
+        ("Exports are kept for a single week.", "single week"),
+        ("Exports are kept for eighteen days.", "eighteen days"),
+        ("Exports are kept for ninety-one days.", "ninety-one days"),
+        ("Exports are kept for a dozen days.", "dozen days"),
+        ("Exports are kept for 90k days.", "90k days"),
+    ] {
+        assert_eq!(problems(sentence, TEXT), [(Kind::Number, words.to_owned())], "{sentence}");
+    }
+}
+
+#[test]
+fn what_forbids_is_a_negation() {
+    for word in ["forbidden", "hardly", "arent"] {
+        let sentence = format!("Exports are {word} kept for 90 days.");
+        assert_eq!(problems(&sentence, TEXT), [(Kind::Negation, word.to_owned())]);
+    }
+}
+
+#[test]
 fn a_fact_must_stand_where_the_sentence_comes_from() {
     let text = "The Team plan has 20 seats. The Studio plan has 50 seats.";
     assert_eq!(problems("The Studio plan has 50 seats.", text), []);
