@@ -307,7 +307,7 @@ class Scripted:
     ("answer", "order"),
     [
         ('{"order": [3, 1, 2]}', "cab"),
-        ('<think>{"order": [1]}</think>\n```json\n{"order": [2]}\n```', "bac"),
+        ('Here it is:\n```json\n{"order": [2]}\n```', "bac"),
         ('{"order": [3], "because": "it says so"}', "cab"),
     ],
 )

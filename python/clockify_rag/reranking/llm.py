@@ -7,7 +7,6 @@ answer that is none, that names a passage which is not there, or that comes late
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import msgspec
@@ -20,7 +19,6 @@ from clockify_rag.reranking import STAGE, in_order, unmoved
 NAME = "llm"
 _NUMBER_TOKENS = 6
 _ANSWER_TOKENS = 24
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 
 
 class _Order(msgspec.Struct):
@@ -127,10 +125,9 @@ class LlmReranker:
 
     def _order(self, answer: str, count: int) -> list[int]:
         """Return the places that the answer names, from 0."""
-        text = _THOUGHT.sub("", answer)
-        start, end = text.find("{"), text.rfind("}")
+        start, end = answer.find("{"), answer.rfind("}")
         try:
-            numbers = msgspec.json.decode(text[start : end + 1] if start >= 0 else text, type=_Order).order
+            numbers = msgspec.json.decode(answer[start : end + 1] if start >= 0 else answer, type=_Order).order
         except msgspec.MsgspecError as error:
             raise self._bad("answered no order of the passages", answer) from error
         if not numbers or len(set(numbers)) < len(numbers) or not all(1 <= number <= count for number in numbers):
