@@ -106,6 +106,12 @@ def without_citations(texts: Sequence[str]) -> str:
     return "\n\n".join([*(statement for _, statement in _statements(texts)), f"{INVENTED}."])
 
 
+def admission(texts: Sequence[str]) -> str:
+    """Say that the passages do not answer, whatever they are."""
+    del texts
+    return "The passages do not answer this question."
+
+
 LIES: Mapping[str, Lie] = {
     "truth": truth,
     "invented quote": invented_quote,
@@ -117,6 +123,7 @@ LIES: Mapping[str, Lie] = {
     "negated": negated,
     "foreign url": foreign_url,
     "without citations": without_citations,
+    "admission": admission,
     "half a stream": truth,
 }
 """What a lying server can be asked to do; ``truth`` is there to compare with."""

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -104,6 +105,20 @@ def test_questions_come_through_a_pipe(
     assert "Looked for: dictate, zeppelin" in out
     assert err == "refused: weak_evidence; :why tells more\n"
     assert "> " not in out
+
+
+def test_what_is_not_proved_is_told_in_the_chat_as_by_ask(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], built: Pipeline
+) -> None:
+    text = "The gate opens at dawn [1]. It closes after 77 hours [1]. Somebody with a golden key may walk in [1]."
+    with fake.FakeServer(lambda _: fake.openai_answer(re.findall(r"\s*\S+", text))) as server:
+        monkeypatch.setenv("CLOCKIFY_RAG_GENERATION__URL", f"{server.url}/v1")
+        monkeypatch.setenv("CLOCKIFY_RAG_GENERATION__GENERATOR", "openai")
+        out, err = talk(monkeypatch, capfd, built, "When does the gate open?")
+        assert run(["ask", "When does the gate open?", "--index", str(built.path)]) == 0
+    assert "77 hours" in out
+    assert "not in the sources: It closes after 77 hours [1]. (number: 77 hours" in err
+    assert capfd.readouterr().err == err
 
 
 def test_every_command_of_the_list_does_something(

@@ -78,6 +78,86 @@ def test_quotation_marks_of_many_languages_are_known(marks: str) -> None:
     assert removed == 1
 
 
+@pytest.mark.parametrize(
+    "marks",
+    [
+        "\uff02%s\uff02", "\u275d%s\u275e", "\u301d%s\u301e", "\u300a%s\u300b", "\u2033%s\u2033", "&quot;%s&quot;",
+        "&ldquo;%s&rdquo;", "<q>%s</q>", '<blockquote class="x">%s</blockquote>', "''%s''", "``%s''",
+    ],
+)  # fmt: skip
+def test_marks_that_are_seldom_used_quote_too(marks: str) -> None:
+    assert verify(marks % "Admins can restore every plan" + " [1].")[0] == "Admins can restore every plan [1]."
+    text, citations, removed = verify(marks % "Admins can delete an export" + " [1].")
+    assert (text, quotes(citations), removed) == (
+        marks % "Admins can delete an export" + " [1].",
+        ["Admins can delete an export"],
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["Leave it as '' or ''.", "A 5\u2033 screen and a 7\u2033 one [1].", "It's the team's plan [1]."]
+)
+def test_what_looks_like_a_mark_stays(text: str) -> None:
+    assert verify(text)[0] == text
+
+
+@pytest.mark.parametrize("before", ["- ", "1. ", "1. Open it.\n\n    ", "  * "])
+def test_a_block_within_a_list_is_a_quotation(before: str) -> None:
+    assert (
+        verify(f"{before}> Admins can restore every plan [1]")[0]
+        == f"{before}Admins can restore every plan [1]".strip()
+    )
+    text, citations, removed = verify(f"{before}> Admins can delete an export [1]")
+    assert (text, quotes(citations), removed) == (
+        f"{before}> Admins can delete an export [1]".strip(),
+        ["Admins can delete an export"],
+        0,
+    )
+
+
+def test_a_block_keeps_its_indent_over_lines() -> None:
+    text, _, _ = verify("- > Exports are kept for 90 days. Admins can delete an export [1]")
+    assert text == "- > Exports are kept for 90 days.\n  > Admins can delete an export [1]"
+
+
+def test_the_line_behind_a_block_is_not_read_as_of_it() -> None:
+    text, _, _ = verify("> Exports are kept for 90 days. [1]\nThey are free for ever [1].")
+    assert text == "> Exports are kept for 90 days. [1]\n\nThey are free for ever [1]."
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "[2-3]",
+        "[2\u20133]",
+        "\u30102\u3011",
+        "\u30102\u2020source\u3011",
+        "[^2]",
+        "[ 2 ]",
+        "[Source 2]",
+        "[Passages 2, 9]",
+        "[Quelle 2]",
+    ],
+)
+def test_the_ways_in_which_models_cite_are_known(marker: str) -> None:
+    text, citations, _ = verify(f"Seats are limited {marker}.")
+    assert text == "Seats are limited [1]."
+    assert [citation.path for citation in citations] == ["page-2.md"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The pattern [0-9] stands for a digit.",
+        "A [2b] or [b2] is none.",
+        "Press [Source].",
+    ],
+)
+def test_other_brackets_stay(text: str) -> None:
+    assert verify(text)[0] == text
+
+
 def test_a_quotation_of_another_chunk_is_moved_to_it() -> None:
     text, citations, removed = verify('"The Team plan has 20 seats." [1] Exports are kept [1].')
     assert text == '"The Team plan has 20 seats." [1] Exports are kept [2].'

@@ -84,6 +84,72 @@ def test_what_it_does_not_say_is_marked_and_named(text: str, problem: str) -> No
     assert (found.groundedness, found.risk) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Exports are kept for one day [1].", "number: one day"),
+        ("Exports are kept for a single day [1].", "number: single day"),
+        ("Exports are kept for eighteen days [1].", "number: eighteen days"),
+        ("The Studio plan costs $12k a month for each person [2].", "number: 12k"),
+        ("Exports are hardly kept for 90 days [1].", "negation: hardly"),
+        ("# Exports are kept for 60 days [1]", "number: 60 days"),
+        ("Seats: 700 [2]", "number: 700"),
+        ("Price: $99 [2]", "number: 99"),
+    ],
+)
+def test_a_figure_does_not_hide_in_words_headings_and_labels(text: str, problem: str) -> None:
+    found = verified(text)
+    assert (found.claims[0].marked, problem in found.claims[0].problems) == (True, True), found.claims
+    assert found.text.endswith(UNSUPPORTED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Step 1: Open Time Tracker and press Start [1].",
+        "**Step 2.** Open Time Tracker and press Start [1].",
+        "## Schritt 3",
+    ],
+)
+def test_the_number_of_a_step_is_no_figure(text: str) -> None:
+    assert verified(text, context_of(TIMER)).text == text
+
+
+def test_rows_of_a_table_stay_rows() -> None:
+    found = verified("| Plan | Seats |\n|---|---|\n| Team | 20 |\n| Studio | 70 |")
+    assert found.text == f"| Plan | Seats |\n|---|---|\n| Team | 20 [1] |\n| Studio | 70 {UNSUPPORTED} |"
+    assert [claim.supported for claim in found.claims] == [True, False]
+
+
+def test_a_free_rewording_that_cites_its_passage_is_told_and_not_marked() -> None:
+    found = verified("An admin may get rid of an export whenever they like [1].")
+    (claim,) = found.claims
+    assert claim.support is not None
+    assert claims.FAINT <= claim.support < claims.BAR
+    assert (claim.supported, claim.marked, claim.problems) == (False, False, ("words: too few of them stand there",))
+    assert (UNSUPPORTED in found.text, found.groundedness) == (False, 0.0)
+    assert verified("An admin may get rid of an export whenever they like [1].", policy="strict").text == ""
+
+
+def test_a_free_rewording_that_cites_nothing_is_marked() -> None:
+    found = verified("An admin may get rid of an export whenever they like.")
+    assert (found.claims[0].marked, found.text.endswith(UNSUPPORTED)) == (True, True)
+
+
+def test_the_mark_stands_behind_the_number_also_of_a_block() -> None:
+    assert (
+        verified("> Every plan is free for 99 years [1]").text == f"Every plan is free for 99 years [1] {UNSUPPORTED}"
+    )
+
+
+def test_a_text_that_only_admits_is_a_refusal() -> None:
+    assert verified("The passages do not answer this question.").admits
+    assert verified("Die Dokumentation beantwortet diese Frage nicht.").admits
+    assert not verified("The passages do not say so. Exports are kept for 90 days [1].").admits
+    assert not verified("Exports are kept for 90 days [1].").admits
+    assert not verified("").admits
+
+
 def test_a_strict_policy_cuts_the_sentence_and_its_marker() -> None:
     text = "Exports are kept for 60 days [1]. The Studio plan has 50 seats [2]. Every plan is free for ever [2]."
     found = verified(text, policy="strict")
@@ -172,7 +238,13 @@ def test_each_statement_is_proved_by_its_own_sentence() -> None:
     [
         "The documentation does not say how long invoices are kept.",
         "The passages do not answer this.",
+        "The documentation doesn’t cover that.",
+        "This is not mentioned in the passages.",
+        "There is no information about invoices in the documentation.",
+        "The pages do not mention it.",
+        "I cannot find that.",
         "Die Dokumentation beantwortet das nicht.",
+        "Auf den Seiten wird das nicht erwähnt.",
         "La documentation ne dit rien à ce sujet.",
         "Would you like to know more about it?",
         "Here is how it works:",
@@ -182,6 +254,20 @@ def test_each_statement_is_proved_by_its_own_sentence() -> None:
 def test_what_says_nothing_of_the_product_is_no_claim(text: str) -> None:
     found = verified(text)
     assert (found.text, found.claims, found.groundedness) == (text, (), None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Documents cannot be deleted by an admin [1].",
+        "Members cannot delete any documents at all [1].",
+        "The page is not shown to an admin [1].",
+        "Exports are not covered by a page [1].",
+        "Die Seite kann nicht gelöscht werden [1].",
+    ],
+)
+def test_what_denies_something_of_the_product_is_a_claim(text: str) -> None:
+    assert len(verified(text).claims) == 1
 
 
 def test_an_admission_with_a_figure_is_a_claim() -> None:

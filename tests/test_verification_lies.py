@@ -183,6 +183,13 @@ def test_what_cites_nothing_is_given_its_proof_or_marked(example: Pipeline) -> N
         assert f"{models.INVENTED}. {UNSUPPORTED}" in answer.answer
 
 
+def test_a_model_that_finds_no_answer_is_a_refusal_with_the_nearest_pages(example: Pipeline) -> None:
+    for answer in lied(example, "admission"):
+        assert (answer.refused, answer.reason, answer.citations, answer.failure) == (True, "no_evidence", (), None)
+        assert answer.nearest
+    assert answer.answer.startswith("Die Dokumentation beantwortet diese Frage nicht.")
+
+
 def test_half_a_stream_leaves_half_a_quotation_without_marks(example: Pipeline) -> None:
     for answer in lied(example, "half a stream"):
         assert answer.failure is not None

@@ -106,6 +106,11 @@ def test_addresses_of_sources_stay(text: str) -> None:
         ("Click [here](https://evil.example/a_(b)).", "Click here."),
         ("Click [here](javascript:alert%281%29).", "Click here."),
         ("Click [here](//evil.example).", "Click here."),
+        ("Click <a href='//evil.example/x'>here</a>.", f"Click <a href='{REMOVED}'>here</a>."),
+        ("Click [a [b] c](//evil.example/x).", f"Click [a [b] c]({REMOVED})."),
+        ("Open [https://evil.example/x](https://evil.example/x).", f"Open {REMOVED}."),
+        (f"Open [https://evil.example/x]({URL}).", f"Open [{REMOVED}]({URL})."),
+        (f"Open [the page]({URL} 'https://evil.example').", f"Open [the page]({URL} '{REMOVED}')."),
         ("![tracker](https://evil.example/p.png) Done.", "Done."),
         (f"![even of a source]({URL}) Done.", "Done."),
         ("Click [here][a].\n\n[a]: https://evil.example", "Click [here][a]."),
@@ -118,3 +123,15 @@ def test_other_addresses_are_taken_out_and_counted(text: str, left: str) -> None
     found = verified(text)
     assert (found.text, found.addresses_removed) == (left, 1)
     assert any(step.details.get("addresses removed") == 1 for step in found.steps)
+
+
+def test_an_address_that_a_source_has_is_no_fact_that_is_missing() -> None:
+    written = "Exports are kept for 90 days."
+    hit = hit_of(chunk_of(written, anchor="days"), url=URL)
+    context = type(context_of(written))(hits=(hit,), texts=(written,), tokens=6)
+    for text in (
+        f"Exports are kept for 90 days, as [the page]({URL}) says [1].",
+        f"Exports are kept for 90 days ({URL}) [1].",
+    ):
+        found = QuoteVerifier().verify(ask("How long?"), context, Draft(text=text))
+        assert (found.text, found.claims[0].problems) == (text, ())

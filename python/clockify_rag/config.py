@@ -421,7 +421,9 @@ class VerificationSettings(Table, frozen=True, kw_only=True, forbid_unknown_fiel
     verifier: Annotated[str, Meta(description="Component that proves what an answer says")] = "quotes"
     policy: Annotated[
         Literal["strict", "balanced", "off"],
-        Meta(description="Sentences of a model that no source says are cut, marked with [?], or not looked for"),
+        Meta(
+            description="Sentences of a model that no source says are cut, marked with [?] where they are to be doubted, or not looked for"
+        ),
     ] = "balanced"
     arguments: Annotated[Arguments, Meta(description="Arguments of the verifier")] = {}
 

@@ -428,6 +428,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """The calibrated probability that the passages say it, 0 to 1; ``None`` where its words cannot be compared."""
     problems: tuple[str, ...] = ()
     """What does not stand in the passages, each as its kind and the words: ``number: 60 days``."""
+    marked: bool = False
+    """Whether the answer tells the reader to doubt it, by ``[?]`` behind it."""
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -444,6 +446,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """How much was found that tells of invention, 0 to 1."""
     addresses_removed: int = 0
     """Addresses that stood in no source."""
+    admits: bool = False
+    """Whether the text says nothing but that the sources do not answer, so that it is a refusal."""
     steps: tuple[Step, ...] = ()
     """What was changed."""
 
@@ -712,7 +716,9 @@ class Completer(Protocol):
         """Which model, as caches and traces name it."""
 
     def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
-        """Return the model's whole text; raises ``BackendError`` when it fails or takes longer than ``seconds``."""
+        """Return the model's whole text, without what it thought before; raises ``BackendError`` when it fails or takes longer than
+        ``seconds``.
+        """
 
 
 @runtime_checkable

@@ -652,7 +652,9 @@ class Pipeline:
             addresses_removed=verified.addresses_removed,
             incomplete=draft.incomplete,
         )
-        return answered if verified.text or draft.failure else self._refused(answered, query, "unsupported")
+        if draft.failure or (verified.text and not verified.admits):
+            return answered
+        return self._refused(answered, query, "no_evidence" if verified.admits else "unsupported")
 
     def _retrieved(self, asked: _Asked) -> tuple[Query, SearchResult]:
         """What was found for a question; found again only where that takes longer than to remember it.

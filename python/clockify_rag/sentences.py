@@ -111,8 +111,9 @@ def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def _ends_sentence(text: str, begin: int, dot: int, after: int, end: int) -> bool:
-    following = text[after:end].lstrip()
-    if following and following[0].islower():
+    while after < end and text[after].isspace():
+        after += 1
+    if after < end and text[after].islower():
         return False
     if text[dot] != ".":
         return True
@@ -130,6 +131,8 @@ def _trim(text: str, start: int, end: int) -> Span | None:
 
 def word_count(text: str) -> int:
     """Return the number of words of ``text``; in scripts without spaces two characters count as one word."""
+    if text.isascii():
+        return len(text.split())
     unspaced = len(_UNSPACED.findall(text))
     return len(_UNSPACED.sub(" ", text).split()) + (unspaced + 1) // 2
 

@@ -184,7 +184,7 @@ def _print_answer(printer: output.Printer, answer: Answer) -> None:
     for citation in answer.citations:
         printer.line(f"[{citation.marker}] {output.one_line(output.citation_place(citation))}", "cyan")
         printer.line(f'    "{output.one_line(citation.quote)}"')
-    _tell_unproved(answer)
+    output.note_unproved(answer)
     if answer.refused:
         output.note(f"refused: {answer.reason}")
     if answer.sent_to:
@@ -197,16 +197,3 @@ def _status(failure: Failure) -> int:
         if isinstance(error, type) and issubclass(error, errors.ClockifyRagError) and error.code == failure.code:
             return error.exit_code
     return errors.BackendError.exit_code
-
-
-def _tell_unproved(answer: Answer) -> None:
-    """Say what of a model's text was not found in the sources."""
-    for quotation in answer.quotations:
-        if quotation.verdict in ("altered", "fabricated"):
-            where = "in no source as it stands" if quotation.verdict == "altered" else "in no source"
-            output.note(f"not a quotation, it is {where}: {output.one_line(quotation.text)}")
-    for claim in answer.claims:
-        if claim.supported is False:
-            output.note(f"not in the sources: {output.one_line(claim.text)} ({'; '.join(claim.problems)})")
-    if answer.addresses_removed:
-        output.note(f"addresses removed because they are in no source: {answer.addresses_removed}")

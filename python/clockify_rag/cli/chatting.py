@@ -163,19 +163,21 @@ class _Chat:
         self.conversation.pipeline.refresh()
         draft = _Draft() if self.is_terminal else None
         try:
-            exchange = self.conversation.ask(question, written=None if draft is None else draft.add)
+            exchange = self._asked(question, draft)
         except KeyboardInterrupt:
-            if draft is not None:
-                draft.end()
             output.note("stopped")
             if not self.is_terminal:
                 raise
             return
-        finally:
-            sys.stdout.flush()
-        if draft is not None:
-            draft.end()
         self._print(exchange)
+
+    def _asked(self, question: str, draft: _Draft | None) -> Exchange:
+        try:
+            return self.conversation.ask(question, written=None if draft is None else draft.add)
+        finally:
+            if draft is not None:
+                draft.end()
+            sys.stdout.flush()
 
     def _print(self, exchange: Exchange) -> None:
         answer, printer = exchange.answer, self.printer
@@ -208,6 +210,7 @@ class _Chat:
             if answer.failure.hint:
                 output.note(f"hint: {answer.failure.hint}")
         output.note_degraded(answer.degraded)
+        output.note_unproved(answer)
         if answer.incomplete:
             output.note("the answer is incomplete: it broke off")
         if answer.refused:

@@ -244,6 +244,25 @@ def note_degraded(failures: Sequence[Failure]) -> None:
             note(f"hint: {failure.hint}")
 
 
+def note_unproved(answer: Answer) -> None:
+    """Say on standard error what of a model's text was not found in the sources."""
+    for quotation in answer.quotations:
+        if quotation.verdict in ("altered", "fabricated"):
+            where = "in no source as it stands" if quotation.verdict == "altered" else "in no source"
+            note(f"not a quotation, it is {where}: {one_line(quotation.text)}")
+    unsaid = [claim for claim in answer.claims if claim.supported is False]
+    told = [claim for claim in unsaid if claim.marked or claim.span is None]
+    for claim in told:
+        cut = "cut, because it is " if claim.span is None else ""
+        note(f"{cut}not in the sources: {one_line(claim.text)} ({'; '.join(claim.problems)})")
+    if free := len(unsaid) - len(told):
+        note(
+            f"sentences in words that their sources do not have: {free} of {len(answer.claims)}; compare them yourself"
+        )
+    if answer.addresses_removed:
+        note(f"addresses removed because they are in no source: {answer.addresses_removed}")
+
+
 def print_hits(printer: Printer, hits: Sequence[Hit]) -> None:
     """Print a ranking: for each hit its place, its headings and the beginning of its text."""
     for hit in hits:

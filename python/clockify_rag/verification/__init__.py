@@ -7,8 +7,10 @@ that has it), altered (it loses its quotation marks, and the citation carries th
 fabricated (it loses its quotation marks).
 
 A statement without a quotation is a claim (``claims``): its facts must stand in the passages that it cites, and enough of its words.
-One that another passage says is given that passage's marker; one that none says is marked, or cut where the policy is strict. Its
-citation is the sentence that says most of it.
+One that another passage says is given that passage's marker. What no passage says is cut where the policy is strict; else it is marked
+where a fact speaks against it, where next to nothing of it stands there, or where it cites nothing by which a reader could check it. A
+free rewording that cites its passage is left unmarked, and told in its claim: marks that stand behind most of what is right are not read.
+A claim's citation is the sentence that says most of it.
 
 Markers that name no passage are removed, and the others are numbered anew in order of appearance, one for each place
 proved. Code is not touched, but for addresses: it has brackets and quotation marks of its own.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -38,16 +40,26 @@ if TYPE_CHECKING:
     from clockify_rag.verification.quotations import Quoted
 
 Policy = Literal["strict", "balanced", "off"]
-"""What becomes of a sentence that no passage says: it is cut, marked, or not looked at."""
+"""What becomes of a sentence that no passage says: it is cut, marked where a reader is to doubt it, or not looked at."""
 
 UNSUPPORTED = "[?]"
-"""What stands behind a sentence that no passage says."""
+"""What stands behind a sentence that is to be doubted."""
 
-_Checked = tuple[Sequence[tuple[str, str]], tuple[float, float, float | None, int, int, int] | None, bool]
+_Support = tuple[float, float, float | None, int, int, int]
+"""Window, whole and cosine; the passage, and where the run in it begins and ends."""
+
+_Checked = tuple[Sequence[tuple[str, str]], _Support | None, bool]
 """Of a sentence, as the core found it: facts that are missing, how much stands there, whether that could be compared."""
 
-_MARKERS = re.compile(r"\[(\d{1,4}(?:\s*[,;]\s*\d{1,4})*|\?)\](?!\()")
-_SPACED_MARKERS = re.compile(rf"[ \t]*{_MARKERS.pattern}")
+_MARKERS = re.compile(
+    r"[\[\u3010]\s?(?:\^?(?:(?:sources?|passages?|quellen?|textstellen?)\s+)?"
+    r"(?P<numbers>(?!0\s*[\u2013-])\d{1,4}(?:\s*[,;\u2013-]\s*\d{1,4})*)(?:\u2020[^\[\]\u3010\u3011\n]{0,40})?|\?)\s?[\]\u3011](?!\()",
+    re.IGNORECASE,
+)
+"""The ways in which models cite: ``[1]``, ``[1, 3]``, ``[1-3]``, ``[^1]``, ``[Source 1]`` and the like."""
+_SPACED_MARKERS = re.compile(rf"[ \t]*{_MARKERS.pattern}", re.IGNORECASE)
+_LONGEST_RANGE = 20
+_RANGE = re.compile(r"(\d+)(?:\s*[\u2013-]\s*(\d+))?")
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -75,7 +87,8 @@ class QuoteVerifier:
     """Checks markers, quotations, addresses and claims against the chunks that were shown.
 
     Args:
-        policy: what becomes of a sentence that no passage says: ``strict`` cuts it, ``balanced`` marks it, ``off`` does not look.
+        policy: what becomes of a sentence that no passage says: ``strict`` cuts it, ``balanced`` marks it where it is to be
+            doubted, ``off`` does not look.
         altered: how much, 0 to 1, of a quotation that stands nowhere the passages must have for it to be one of theirs that was
             altered; its citation then carries the run that it comes nearest to.
         embedder: compares sentences; by default the table that is shipped, opened when a model's text is first checked.
@@ -175,7 +188,9 @@ class _Verdict(msgspec.Struct):
     support: float | None
     supported: bool | None
     problems: tuple[str, ...]
-    passage: int | None
+    measured: _Support | None
+    contradicted: bool
+    """Whether one of its facts does not stand there."""
 
 
 class _Judged(msgspec.Struct):
@@ -212,6 +227,10 @@ class _Verification:
         self.quoted: list[int] = []
         """Where quotations begin."""
         self.paragraphs: list[Span] = []
+        self.units: dict[tuple[int, Span], list[Span]] = {}
+        """The sentences of lines of passages, each found once."""
+        self.addresses: Sequence[Span] = ()
+        """Where addresses stand that a source has."""
         self.findings: list[_Finding] = []
         self.counts: Counter[str] = Counter()
         self.passages = _core.Passages(
@@ -235,6 +254,7 @@ class _Verification:
         written: dict[int, tuple[int, ...]] = {}
         for group in sorted(self.groups, key=lambda group: group[0].start):
             written[id(group)] = self._number(group, numbers)
+        self.edits += [Edit(one.end, one.end, f" {UNSUPPORTED}") for one in judged if self._is_marked(one)]
         edited = Edited(self.text, self.edits)
         grounded = claims.groundedness([(sentences.word_count(one.statement), one.verdict.supported) for one in judged])
         guesses = sum(problem.startswith("speculation") for one in judged for problem in one.verdict.problems)
@@ -254,6 +274,7 @@ class _Verification:
             groundedness=grounded,
             risk=claims.risk(grounded, verdicts, self.counts["addresses removed"], guesses),
             addresses_removed=self.counts["addresses removed"],
+            admits=not judged and not numbers and not self.findings and claims.only_admits(edited.text),
             steps=self._steps(judged),
         )
 
@@ -263,8 +284,10 @@ class _Verification:
         for match in _MARKERS.finditer(self.text):
             if self._in_code(match.start()):
                 continue
-            start = len(self.text[: match.start()].rstrip(" \t"))
-            named = [int(number) - 1 for number in re.findall(r"\d+", match[1])]
+            start = match.start()
+            while start and self.text[start - 1] in " \t":
+                start -= 1
+            named = [number - 1 for number in _numbers_of(match["numbers"] or "")]
             group = [_Marker(start, match.end(), hit) for hit in dict.fromkeys(named) if hit in self.citable]
             self.counts["markers removed"] += len(named) - len(group)
             if group:
@@ -288,12 +311,21 @@ class _Verification:
 
     def _beginning(self, hit: int) -> _Place | None:
         """Return the sentence of a passage that says most of what was asked, for a marker that proves nothing in particular."""
-        text = self.context.texts[hit]
         ((_, support, _),) = self.passages.check([(self.query.text, [hit])], self.query.language)
         if support is not None:
-            return self._place(hit, *claims.sentence_at(text, *support[4:]))
-        units = sentences.units(text)
+            return self._sentence(hit, *support[4:])
+        units = sentences.units(self.context.texts[hit])
         return self._place(hit, *units[0]) if units else None
+
+    def _sentence(self, hit: int, start: int, end: int) -> _Place | None:
+        """Return the place of the sentence of a hit's text that most of a run lies in."""
+        text = self.context.texts[hit]
+        last = text.find("\n", end)
+        lines = (text.rfind("\n", 0, start) + 1, len(text) if last < 0 else last)
+        if (units := self.units.get((hit, lines))) is None:
+            found = sentences.units(text[slice(*lines)])
+            units = self.units[hit, lines] = [(lines[0] + one, lines[0] + other) for one, other in found]
+        return self._place(hit, *claims.sentence_of(units, (start, end)))
 
     def _place(self, hit: int, start: int, end: int) -> _Place | None:
         """Return the place of a run of a hit's text; its longest part where it crosses slices of the document."""
@@ -357,8 +389,13 @@ class _Verification:
             self.edits.append(Edit(*quoted.inner, quote))
         else:
             lines = self.text[quoted.start : quoted.end]
-            mark = lines[: len(lines) - len(lines.lstrip(" >"))] or "> "
-            self.edits.append(Edit(quoted.start, quoted.end, mark + quote.replace("\n", f"\n{mark}")))
+            mark = lines[: len(lines) - len(lines.lstrip(" >"))]
+            line = self.text[self.text.rfind("\n", 0, quoted.start) + 1 : quoted.start]
+            following = f"\n{' ' * len(line)}{mark}"
+            self.edits.append(Edit(quoted.start, quoted.end, mark + quote.replace("\n", following)))
+            if self.text[quoted.end : quoted.end + 1] == "\n" and self.text[quoted.end + 1 :].split("\n", 1)[0].strip():
+                # What follows on the next line would be read as of the block.
+                self.edits.append(Edit(quoted.end, quoted.end + 1, "\n\n"))
         if left and not self.text.startswith((left[0], ".", "!", "?"), quoted.end):
             self.edits.append(Edit(quoted.end, quoted.end, left[0]))
 
@@ -395,15 +432,19 @@ class _Verification:
     # Addresses
 
     def _check_addresses(self) -> None:
-        for edit in Addresses(self.context).edits(self.text):
-            self.counts["addresses removed"] += 1
-            self.edits.append(edit)
+        if "/" not in self.text and "](" not in self.text and "]:" not in self.text and "www." not in self.text.lower():
+            return
+        looked = Addresses(self.context).look(self.text)
+        self.counts["addresses removed"] += len(looked.edits)
+        self.edits += looked.edits
+        self.addresses = looked.kept
 
     # Claims
 
     def _check_claims(self) -> list[_Judged]:
         taken = [(marker.start, marker.end) for group in self.groups for marker in group]
         taken += [(edit.start, edit.end) for edit in self.edits if edit.text in ("", REMOVED)]
+        taken += self.addresses
         plain = hidden(hidden(self.text, _fences(self.code, self.text)), taken, " ")
         found = claims.find(plain)
         own = self._groups_of(found)
@@ -411,7 +452,7 @@ class _Verification:
         language = self._language(plain)
         statements = [plain[one.start : one.end].replace(HIDDEN, " ") for one in found]
         if self.verifier.policy == "off":
-            self._cite(list(zip(statements, own, strict=True)), language)
+            self._cite([(text, groups, None) for text, groups in zip(statements, own, strict=True)], language)
             return []
         cited = [list(dict.fromkeys(marker.hit for group in groups for marker in group)) for groups in rested]
         shown = [(statement, places or self.citable) for statement, places in zip(statements, cited, strict=True)]
@@ -428,8 +469,8 @@ class _Verification:
         if self.verifier.policy == "strict":
             self._cut(judged)
         for each in judged:
-            self._mark(each)
-        self._cite([(each.statement, each.own) for each in judged], language)
+            self._prove(each)
+        self._cite([(each.statement, each.own, each.verdict.measured) for each in judged], language)
         return judged
 
     def _table(self, language: str) -> _core.StaticEmbedder | None:
@@ -481,20 +522,26 @@ class _Verification:
         saying = [(hit, verdict) for hit, verdict in verdicts if verdict.supported]
         return max(saying, key=lambda found: (found[1].support or 0.0, -found[0]), default=None)
 
-    def _cite(self, cited: Sequence[tuple[str, Sequence[list[_Marker]]]], language: str) -> None:
-        """Let each marker that proves no quotation prove the sentence of its passage that says most of its statement."""
+    def _cite(self, cited: Sequence[tuple[str, Sequence[list[_Marker]], _Support | None]], language: str) -> None:
+        """Let each marker that proves no quotation prove the sentence of its passage that says most of its statement.
+
+        Args:
+            cited: statements, the markers of each, and where it was found that the passages say most of it.
+            language: of the statements.
+        """
         free = [
-            (statement, marker)
-            for statement, groups in cited
+            (statement, marker, known)
+            for statement, groups, known in cited
             for group in groups
             for marker in group
             if marker.place is None
         ]
-        checked = self.passages.check([(statement, [marker.hit]) for statement, marker in free], language)
-        for (_, marker), (_, support, _) in zip(free, checked, strict=True):
+        asked = [(text, [marker.hit]) for text, marker, known in free if known is None or known[3] != marker.hit]
+        checked = iter(self.passages.check(asked, language))
+        for _, marker, known in free:
+            support = known if known is not None and known[3] == marker.hit else next(checked)[1]
             if support is not None:
-                text = self.context.texts[marker.hit]
-                marker.place = self._place(marker.hit, *claims.sentence_at(text, *support[4:]))
+                marker.place = self._sentence(marker.hit, *support[4:])
 
     def _cut(self, judged: Sequence[_Judged]) -> None:
         """Cut the sentences that no passage says, with their markers, and the lines of which nothing is left."""
@@ -514,15 +561,20 @@ class _Verification:
                 self.groups.remove(group)
                 group.clear()
 
-    def _mark(self, one: _Judged) -> None:
-        """Mark a sentence that no passage says, and give one that a passage says a marker where it rests on none."""
-        if one.verdict.supported is False and self.verifier.policy == "balanced":
-            self.edits.append(Edit(one.end, one.end, f" {UNSUPPORTED}"))
-        elif one.verdict.supported and one.verdict.passage is not None and not any(one.rested):
+    def _prove(self, one: _Judged) -> None:
+        """Give a sentence that a passage says a marker where it rests on none."""
+        if one.verdict.supported and one.verdict.measured is not None and not any(one.rested):
             end = one.sentence.end
-            one.own = one.rested = [[_Marker(end, end, one.verdict.passage)]]
+            one.own = one.rested = [[_Marker(end, end, one.verdict.measured[3])]]
             self.groups += one.own
             self.counts["markers added"] += 1
+
+    def _is_marked(self, one: _Judged) -> bool:
+        """Whether a sentence is to be doubted: facts speak against it, next to nothing of it stands there, or it cites nothing."""
+        verdict = one.verdict
+        if verdict.supported is not False or self.verifier.policy != "balanced":
+            return False
+        return verdict.contradicted or (verdict.support or 0.0) < claims.FAINT or not any(one.rested)
 
     def _claim(self, one: _Judged, edited: Edited, written: dict[int, tuple[int, ...]]) -> Claim:
         verdict = one.verdict
@@ -535,6 +587,7 @@ class _Verification:
             supported=verdict.supported,
             support=verdict.support,
             problems=verdict.problems,
+            marked=self._is_marked(one),
         )
 
     def _steps(self, judged: Sequence[_Judged]) -> tuple[Step, ...]:
@@ -547,6 +600,7 @@ class _Verification:
                 "supported": sum(one.verdict.supported is True for one in judged),
                 "unsupported": sum(one.verdict.supported is False for one in judged),
                 "unknown": sum(one.verdict.supported is None for one in judged),
+                "marked": sum(map(self._is_marked, judged)),
                 "policy": self.verifier.policy,
             }
             steps.append(Step(stage="verify", name="claims", details=details))
@@ -556,15 +610,23 @@ class _Verification:
         return tuple(steps)
 
 
+def _numbers_of(written: str) -> Iterator[int]:
+    """Yield the numbers that a marker names, those of a range one by one."""
+    for first, last in _RANGE.findall(written):
+        yield int(first)
+        if last:
+            yield from range(int(first) + 1, min(int(last), int(first) + _LONGEST_RANGE) + 1)
+
+
 def _support(checked: _Checked) -> _Verdict:
     facts, support, comparable = checked
     problems = tuple(f"{kind}: {words}" for kind, words in facts)
     if not comparable:
-        return _Verdict(None, False if problems else None, problems, None)
+        return _Verdict(None, False if problems else None, problems, None, bool(facts))
     probability = 0.0 if support is None else round(claims.probability(support[0], support[2]), 4)
     said = probability >= claims.BAR
     problems = problems if said else (*problems, "words: too few of them stand there")
-    return _Verdict(probability, said and not problems, problems, None if support is None else support[3])
+    return _Verdict(probability, said and not problems, problems, support, bool(facts))
 
 
 def _fences(code: Sequence[Span], text: str) -> list[Span]:

@@ -23,6 +23,9 @@ T = TypeVar("T")
 BAR = 0.5
 """The support from which a sentence counts as said by its passages."""
 
+FAINT = 0.1
+"""The support below which next to nothing of a sentence stands there: one in twenty free rewordings is there, and what is invented."""
+
 WITH_VECTORS = (-4.055, 5.353, 1.049)
 """Constant, and coefficients of window and cosine, of the logistic regression that ``benches/grounding.py`` fits."""
 
@@ -30,14 +33,25 @@ BY_WORDS = (-3.774, 5.868)
 """The same without the cosine."""
 
 _LIST = re.compile(r"^\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•#>]+)\s*")
+_LABEL = re.compile(
+    r"[#*\s]*\b(?:step|option|example|schritt|beispiel|étape|exemple|paso|ejemplo|passo|esempio|stap|krok)\s+\d{1,2}\b[*:.)\s\u2013-]*",
+    re.IGNORECASE,
+)
+"""What numbers a part of the answer, and nothing of the product."""
 _DIGIT = re.compile(r"\d")
+_LETTER = re.compile(r"[^\W\d_]")
 _WORDS = 3
 _ADMISSION = re.compile(
-    r"\b(?:documentation|passages?|sources?|context|pages?|text|articles?|information|documents?)\b.{0,60}"
-    r"\b(?:not|no|n't|doesn|don|isn|aren|cannot|never)\b"
-    r"|\b(?:not|no|isn't|cannot|n't|doesn't)\b.{0,60}\b(?:documentation|passages?|sources?|context|documents?|mentioned|specified|stated|described|covered)\b"
+    r"\b(?:documentation|passages?|sources?|context|excerpts?)\b.{0,60}\b(?:not|no|n't|doesn|don|isn|aren|cannot|never)\b.{0,30}"
+    r"\b(?:say|sa(?:ys|id)|mention|answer|state|describ|specif|explain|tell|address|discuss|cover|indicat|contain|provid|give|includ|have|list"
+    r"|clear|relevant|sufficient|enough|about|information|detail)"
+    r"|\b(?:pages?|text|articles?|documents?)\b.{0,30}\b(?:not|n't|doesn|don|never)\b.{0,10}"
+    r"\b(?:say|mention|answer|state|describe|specify|explain|tell|address|discuss)\b"
+    r"|\b(?:not|no|isn't|cannot|n't|doesn't)\b.{0,60}\b(?:in|by|from)\b.{0,20}\b(?:documentation|passages?|sources?|context|documents|pages|text)\b"
+    r"|\b(?:not|isn't|aren't)\b.{0,12}\b(?:mentioned|specified|stated)\b|\bno (?:\w+ )?information\b"
     r"|\bi (?:do not|don't|cannot|can't) (?:know|find|tell|answer)\b"
-    r"|\b(?:dokumentation|textstellen?|quellen?|seiten?|kontext|abschnitte?n?)\b.{0,60}\b(?:nicht|keine?|nichts)\b"
+    r"|\b(?:dokumentation|textstellen?|quellen?|kontext)\b.{0,60}\b(?:nicht|keine?|nichts)\b"
+    r"|\b(?:seiten?|abschnitte?n?)\b.{0,60}\b(?:keine angaben|keine informationen|nichts|nicht (?:beantwort|erwähn|beschr|genannt|erklär))"
     r"|\b(?:documentation|passages?|sources?|extraits?)\b.{0,60}\b(?:pas|aucune?|rien)\b"
     r"|\b(?:documentación|documentação|fragmentos?|fuentes?|pasajes?)\b.{0,60}\b(?:no|não|ningun[ao]?|nenhuma?)\b"
     r"|\b(?:documentazione|passaggi|fonti)\b.{0,60}\b(?:non|nessun[ao]?)\b",
@@ -46,79 +60,28 @@ _ADMISSION = re.compile(
 _NEGATED_SOURCE = re.compile(
     r"\bno\s+(?:dice|menciona|responde|indica|contiene)\b.{0,60}|\bno (?:documentation|passage)\b", re.IGNORECASE
 )
-_SPECULATION = re.compile(
-    r"\b(?:probably|perhaps|presumably|maybe|possibly|most likely|likely|i (?:think|believe|assume|guess|suppose|suspect)"
-    r"|it (?:seems|appears)|as far as i know|in my experience|to my knowledge|might be|could be that|i'm not sure|not entirely sure"
-    r"|wahrscheinlich|vermutlich|vielleicht|möglicherweise|eventuell|ich (?:denke|glaube|vermute|nehme an)|es scheint|meines wissens"
-    r"|probablement|peut-être|sans doute|je (?:pense|crois|suppose)|il semble"
-    r"|probablemente|quizás?|tal vez|posiblemente|supongo|creo que|parece que"
-    r"|provavelmente|talvez|acho que|probabilmente|forse|credo che|sembra che|waarschijnlijk|misschien|ik denk|prawdopodobnie|może)\b",
-    re.IGNORECASE,
-)
-_WORD = re.compile(r"[^\W\d_]+")
-_GUESSING = frozenset(
-    [
-        "probably",
-        "perhaps",
-        "presumably",
-        "maybe",
-        "possibly",
-        "likely",
-        "think",
-        "believe",
-        "assume",
-        "guess",
-        "suppose",
-        "suspect",
-        "seems",
-        "appears",
-        "know",
-        "experience",
-        "knowledge",
-        "might",
-        "could",
-        "sure",
-        "wahrscheinlich",
-        "vermutlich",
-        "vielleicht",
-        "möglicherweise",
-        "eventuell",
-        "denke",
-        "glaube",
-        "vermute",
-        "nehme",
-        "scheint",
-        "wissens",
-        "probablement",
-        "être",
-        "doute",
-        "pense",
-        "crois",
-        "suppose",
-        "semble",
-        "probablemente",
-        "quizá",
-        "quizás",
-        "tal",
-        "posiblemente",
-        "supongo",
-        "creo",
-        "parece",
-        "provavelmente",
-        "talvez",
-        "acho",
-        "probabilmente",
-        "forse",
-        "credo",
-        "sembra",
-        "waarschijnlijk",
-        "misschien",
-        "denk",
-        "prawdopodobnie",
-        "może",
-    ]
-)
-"""Of each phrase that guesses one word."""
+_ADMITTING = (
+    (
+        "documenta", "dokumenta", "passage", "pasaje", "passaggi", "source", "context", "kontext", "page", "text", "article", "information",
+        "document", "mentioned", "specified", "stated", "described", "covered", "quelle", "seite", "abschnitt", "extrait", "fragmento",
+        "fuente", "fonti", "dice", "menciona", "responde", "indica", "contiene", "i do", "i can", "excerpt", "textstelle",
+    ),
+    ("no", "n't", "never", "doesn", "don", "isn", "aren", "nicht", "kein", "pas", "aucun", "rien", "não", "ningun", "nenhum", "nessun"),
+)  # fmt: skip
+"""What a text that admits has one of each of."""
+_GUESSES = (
+    "probably", "perhaps", "presumably", "maybe", "possibly", "most likely", "likely", "i think", "i believe", "i assume", "i guess",
+    "i suppose", "i suspect", "it seems", "it appears", "as far as i know", "in my experience", "to my knowledge", "might be",
+    "could be that", "i'm not sure", "not entirely sure",
+    "wahrscheinlich", "vermutlich", "vielleicht", "möglicherweise", "eventuell", "ich denke", "ich glaube", "ich vermute", "ich nehme an",
+    "es scheint", "meines wissens",
+    "probablement", "peut-être", "sans doute", "je pense", "je crois", "je suppose", "il semble",
+    "probablemente", "quizás", "quizá", "tal vez", "posiblemente", "supongo", "creo que", "parece que",
+    "provavelmente", "talvez", "acho que", "probabilmente", "forse", "credo che", "sembra che", "waarschijnlijk", "misschien", "ik denk",
+    "prawdopodobnie", "może",
+)  # fmt: skip
+"""The words by which a sentence says that it guesses."""
+_SPECULATION = re.compile(rf"\b(?:{'|'.join(map(re.escape, _GUESSES))})\b", re.IGNORECASE)
 _WEIGHTS: Mapping[str, float] = {
     "fabricated": 0.3,
     "altered": 0.15,
@@ -143,27 +106,52 @@ def find(plain: str) -> list[Sentence]:
     Args:
         plain: the draft, markers as white space and code hidden, so that places are the draft's.
     """
-    found = []
-    admitting = admits(plain)
+    found: list[Sentence] = []
+    admitting = _may_admit(plain)
     for number, (start, end) in enumerate(sentences.blocks(plain)):
         for first, last in sentences.units(plain[start:end]):
             text = plain[start + first : start + last]
+            if text.startswith("|") and not text.strip("|-: \t"):
+                # The row above it is a table's header.
+                if found and found[-1].block == number:
+                    found.pop()
+                continue
+            label = _LABEL.match(text)
+            row = text.endswith("|")
+            begin = start + first + (label.end() if label else 0)
+            text = text[begin - start - first : len(text.rstrip("| \t")) if row else None]
             if _states(text) and not (admitting and _DIGIT.search(_LIST.sub("", text)) is None and admits(text)):
-                found.append(Sentence(start + first, start + last, number))
+                found.append(Sentence(begin, begin + len(text), number))
     return found
 
 
 def _states(text: str) -> bool:
-    """Whether a sentence can be true or false of a product: no question, heading or lead."""
+    """Whether a sentence can be true or false of a product: no question, heading or lead, unless it has a figure."""
     bare = _LIST.sub("", text).strip(" *_`")
-    if sentences.word_count(bare) < _WORDS or bare.endswith(("?", "\uff1f")) or text.lstrip().startswith("#"):
+    if bare.endswith(("?", "\uff1f")):
         return False
-    return _DIGIT.search(bare) is not None or not bare.endswith((":", "\uff1a"))
+    if _DIGIT.search(bare):
+        return _LETTER.search(bare) is not None
+    return not (bare.endswith((":", "\uff1a")) or text.startswith("#")) and sentences.word_count(bare) >= _WORDS
 
 
 def admits(text: str) -> bool:
     """Say whether a sentence tells that the sources do not say something."""
+    if not _may_admit(text):
+        return False
     return bool(_ADMISSION.search(text) or _NEGATED_SOURCE.search(text))
+
+
+def _may_admit(text: str) -> bool:
+    """Whether the expressions need be tried, which take longer than to see that most texts have none of their words."""
+    lower = text.lower()
+    return all(any(word in lower for word in words) for words in _ADMITTING)
+
+
+def only_admits(plain: str) -> bool:
+    """Say whether a draft says nothing but that the sources do not say something."""
+    units = [plain[start:end] for start, end in sentences.units(plain)]
+    return any(map(admits, units)) and not any(_states(text) and not admits(text) for text in units)
 
 
 def resting(found: Sequence[Sentence], own: Sequence[Sequence[T]]) -> list[Sequence[T]]:
@@ -196,13 +184,14 @@ def probability(window: float, cosine: float | None) -> float:
 
 
 def guesses(text: str) -> bool:
-    """Say whether anything in a text may say that it is a guess: a look at its words, which few texts have."""
-    return not _GUESSING.isdisjoint(_WORD.findall(text.lower()))
+    """Say whether a text may say that it guesses: a look at its letters, which is much faster than ``speculation``."""
+    lower = text.lower()
+    return any(words in lower for words in _GUESSES)
 
 
 def speculation(text: str, sources: Sequence[str]) -> str:
     """Return the words by which a sentence says that it guesses, unless a source has them; else nothing."""
-    for match in _SPECULATION.finditer(text):
+    for match in _SPECULATION.finditer(text) if guesses(text) else ():
         words = match[0].lower()
         if not any(words in source.lower() for source in sources):
             return match[0]
@@ -236,10 +225,12 @@ def risk(grounded: float | None, verdicts: Sequence[Verdict], addresses: int, gu
     return round(1 - left, 4)
 
 
-def sentence_at(text: str, start: int, end: int) -> Span:
-    """Return the span of the sentence of a passage that most of a run lies in."""
-    first = text.rfind("\n", 0, start) + 1
-    last = text.find("\n", end)
-    last = len(text) if last < 0 else last
-    units = [(first + one, first + other) for one, other in sentences.units(text[first:last])]
-    return max(units, key=lambda unit: (min(unit[1], end) - max(unit[0], start), -unit[0]), default=(start, end))
+def sentence_of(units: Sequence[Span], run: Span) -> Span:
+    """Return the sentence that most of a run lies in, the first of equals; the run where there is none.
+
+    Args:
+        units: the sentences of the lines that the run lies in.
+        run: where it begins and ends.
+    """
+    start, end = run
+    return max(units, key=lambda unit: (min(unit[1], end) - max(unit[0], start), -unit[0]), default=run)

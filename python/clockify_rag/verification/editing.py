@@ -75,14 +75,21 @@ class Edited:
 
 def code_spans(text: str) -> list[Span]:
     """Return where code stands in a draft: between back-quotes, one or three."""
-    return [match.span() for match in _CODE.finditer(text)]
+    return [match.span() for match in _CODE.finditer(text)] if "`" in text else []
 
 
 def hidden(text: str, spans: Sequence[Span], character: str = HIDDEN) -> str:
     """Return ``text`` with each character of some spans replaced, so that places stay."""
-    for start, end in spans:
-        text = text[:start] + character * (end - start) + text[end:]
-    return text
+    if not spans:
+        return text
+    parts = []
+    position = 0
+    for start, end in sorted(spans):
+        if end > position:
+            begin = max(start, position)
+            parts += [text[position:begin], character * (end - begin)]
+            position = end
+    return "".join([*parts, text[position:]])
 
 
 def paragraphs(text: str) -> list[Span]:

@@ -6,13 +6,16 @@ fragments still opens the section. A canonical text writes the numbers of lists 
 not have, so these are left out of a fragment.
 
 An address that a model writes is shown only where a passage has it or it is a passage's own: one that it made up leads a reader to
-whoever registers that name, and an image's is fetched without being asked for.
+whoever registers that name, and an image's is fetched without being asked for. So is the text of a link looked at, which is often an
+address itself.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+
+import msgspec
 
 from clockify_rag.contracts import Context, Hit, Span
 from clockify_rag.verification.editing import Edit, code_spans
@@ -20,7 +23,10 @@ from clockify_rag.verification.editing import Edit, code_spans
 _ITEM = re.compile(r"^\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
 _EXACT_WORDS, _END_WORDS, _SIDE_WORDS = 12, 5, 3
 _RESERVED = re.compile(rb"[^A-Za-z0-9._~]")
-_WEB = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.)[^\s<>\"'`()\[\]{}|\\^\u201c\u201d]+", re.IGNORECASE)
+_WEB = re.compile(
+    r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.|(?<=[\"'=(<])//(?=[\w-]+\.\w))[^\s<>\"'`()\[\]{}|\\^\u201c\u201d]+",
+    re.IGNORECASE,
+)
 _LINK = re.compile(
     r"(?P<image>!?)\[(?P<text>[^\[\]\n]*)\]\(\s*<?(?P<target>[^\s<>()]*(?:\([^\s()]*\)[^\s<>()]*)*)>?[^()\n]*\)"
 )
@@ -75,6 +81,15 @@ def _encoded(words: list[str]) -> str:
     return _RESERVED.sub(lambda found: b"%%%02X" % found[0][0], encoded).decode("ascii")
 
 
+class Looked(msgspec.Struct, frozen=True):
+    """What became of the addresses of a draft."""
+
+    edits: tuple[Edit, ...]
+    """What takes those out that no source has, one each."""
+    kept: tuple[Span, ...]
+    """Where the others stand, and what makes links of words."""
+
+
 class Addresses:
     """The addresses that a draft may name: those of the passages' pages, and those that stand in the passages.
 
@@ -95,30 +110,51 @@ class Addresses:
         page, _, anchor = address.partition("#")
         return anchor in self._pages.get(_normal(page), ()) or _normal(address) in self._written
 
-    def edits(self, draft: str) -> Iterator[Edit]:
-        """Yield what takes the addresses out of a draft that no source has: a link keeps its text, an image nothing."""
+    def look(self, draft: str) -> Looked:
+        """Look at the addresses of a draft: a link that no source has keeps its text, an image nothing."""
         code = code_spans(draft)
+        edits: list[Edit] = []
+        kept: list[Span] = []
         taken: list[Span] = []
         for match in _LINK.finditer(draft):
             if any(start <= match.start() < end for start, end in code):
                 continue
-            taken.append(match.span())
             if match["image"] or not self.knows(match["target"]):
-                yield Edit(*match.span(), "" if match["image"] else match["text"])
+                taken.append(match.span())
+                edits.append(Edit(*match.span(), "" if match["image"] else self._without(match["text"])))
+            else:
+                taken.append(match.span("target"))
+                kept += [(match.start(), match.start("text")), (match.end("text"), match.end())]
         for match in _REFERENCE.finditer(draft):
-            taken.append(match.span())
-            if not self.knows(match[1].strip("<>")):
-                yield Edit(*match.span(), "")
+            if self.knows(match[1].strip("<>")):
+                taken.append(match.span(1))
+                kept.append(match.span())
+            else:
+                taken.append(match.span())
+                edits.append(Edit(*match.span(), ""))
         for match in _web(draft):
             address = _bare(match[0])
-            inside = any(start <= match.start() < end for start, end in taken)
-            if not inside and not self.knows(address):
-                yield Edit(match.start(), match.start() + len(address), REMOVED)
+            place = match.start(), match.start() + len(address)
+            if any(start <= match.start() < end for start, end in taken):
+                continue
+            if self.knows(address):
+                kept.append(place)
+            else:
+                edits.append(Edit(*place, REMOVED))
+        return Looked(tuple(edits), tuple(kept))
+
+    def _without(self, text: str) -> str:
+        """Return the text of a link that goes, without the addresses in it that go too."""
+        for match in reversed(list(_web(text))):
+            address = _bare(match[0])
+            if not self.knows(address):
+                text = f"{text[: match.start()]}{REMOVED}{text[match.start() + len(address) :]}"
+        return text
 
 
 def _web(text: str) -> Iterable[re.Match[str]]:
     """Return the addresses in a text; few texts have any, and looking for them takes longer than to see that."""
-    return _WEB.finditer(text) if "://" in text or "www." in text.lower() else ()
+    return _WEB.finditer(text) if "//" in text or "www." in text.lower() else ()
 
 
 def _bare(address: str) -> str:

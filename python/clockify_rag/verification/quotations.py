@@ -20,7 +20,11 @@ MINIMUM_WORDS = 3
 MINIMUM_CHARACTERS = 12
 """Shorter quotations are names of things, and prove nothing."""
 
-_MARKS = '"\u201c\u201d\u201e\u201f\u00ab\u00bb\u300c\u300d\u300e\u300f\u2039\u203a'
+_MARKS = (
+    '"\u201c\u201d\u201e\u201f\u00ab\u00bb\u300c\u300d\u300e\u300f\u2039\u203a'
+    "\u2033\u275d\u275e\u300a\u300b\u301d\u301e\u301f\uff02"
+)
+_MARK = re.compile(f"[{_MARKS}]")
 _PAIRS = re.compile(
     r"\u201c[^\u201c\u201d]+\u201d|\u201e[^\u201e\u201c\u201d]+[\u201c\u201d]|\u201d[^\u201c\u201d]+\u201d"
     r"|\u00ab[^\u00ab\u00bb]+\u00bb|\u00bb(?=\S)[^\u00ab\u00bb]+(?<=\S)\u00ab|\u300c[^\u300c\u300d]+\u300d|\u300e[^\u300e\u300f]+\u300f"
@@ -30,8 +34,15 @@ _PAIRS = re.compile(
     r"|(?<![\w'])'(?=\S)(?:[^'\n]|(?<=\w)'(?=\w))+(?<=\S)'(?!\w)"
     rf"|[{_MARKS}](?=\S)[^{_MARKS}]+(?<=\S)[{_MARKS}](?!\w)"
 )
-_BLOCK = re.compile(r"^[^\S\n]{0,3}>.*(?:\n[^\S\n]{0,3}>.*)*", re.MULTILINE)
-_BLOCK_MARK = re.compile(r"^[^\S\n]{0,3}(?:>[^\S\n]?)+", re.MULTILINE)
+_SPELLED = re.compile(
+    r"(?P<open>&(?:quot|#34|ldquo|bdquo|laquo);|<(?:q|blockquote)\b[^<>\n]*>|(?<!['\w])(?:''|``)(?=\w))\s*"
+    r"(?P<inner>(?:(?!\n\s*\n).)+?)"
+    r"\s*(?P<close>&(?:quot|#34|rdquo|ldquo|raquo);|</(?:q|blockquote)>|(?<=[\w.,!?])''(?!['\w]))",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Marks that take several characters: of HTML and TeX."""
+_BLOCK = re.compile(r"^[^\S\n]*(?:(?:[-*+]|\d{1,3}[.)])[^\S\n]+)?(?P<quote>>.*(?:\n[^\S\n]*>.*)*)", re.MULTILINE)
+_BLOCK_MARK = re.compile(r"^[^\S\n]*(?:>[^\S\n]?)+", re.MULTILINE)
 _SEPARATORS = "\u00ab\u00bb\u2039\u203a"
 _TRAILING = re.compile(r"[.,;:!?\u2026]+$")
 _EMPHASIS = re.compile(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`")
@@ -57,14 +68,21 @@ def find(text: str) -> list[Quoted]:
         text: the draft; marks within code are none.
     """
     masked = hidden(text, code_spans(text))
-    found = [quoted for quoted in _blocks(masked) if is_proof(inner(text, quoted))]
+    found = [quoted for quoted in (*_blocks(masked), *_spelled(masked)) if is_proof(inner(text, quoted))]
     return sorted([*found, *_between(text, masked, 0, len(text))], key=lambda quoted: quoted.start)
 
 
 def _blocks(masked: str) -> Iterator[Quoted]:
-    for match in _BLOCK.finditer(masked):
-        marks = (mark.span() for mark in _BLOCK_MARK.finditer(masked, *match.span()))
-        yield Quoted(*match.span(), match.span(), tuple(marks), is_block=True)
+    for match in _BLOCK.finditer(masked) if ">" in masked else ():
+        start, end = match.span("quote")
+        marks = ((start + mark.start(), start + mark.end()) for mark in _BLOCK_MARK.finditer(match["quote"]))
+        yield Quoted(start, end, (start, end), tuple(marks), is_block=True)
+
+
+def _spelled(masked: str) -> Iterator[Quoted]:
+    for match in _SPELLED.finditer(masked) if "''" in masked or "&" in masked or "<" in masked else ():
+        left, right = match.span("inner")
+        yield Quoted(*match.span(), (left, right), ((match.start(), left), (right, match.end())))
 
 
 def within(text: str, quoted: Quoted) -> Iterator[Quoted]:
@@ -103,12 +121,14 @@ def strays(text: str, accounted: list[Span]) -> list[Span]:
         accounted: where quotations stand that were dealt with.
     """
     masked = hidden(text, [*code_spans(text), *accounted])
+    if _MARK.search(masked) is None:
+        return []
     short = [match.span() for start, end in paragraphs(masked) for match in _PAIRS.finditer(masked, start, end)]
     masked = hidden(masked, [span for span in short if not is_proof(text[span[0] + 1 : span[1] - 1])])
     found = []
-    for match in re.finditer(f"[{_MARKS}]", masked):
+    for match in _MARK.finditer(masked):
         before, after = masked[: match.start()][-1:], masked[match.end() :][:1]
-        is_inch = match[0] in '"\u201d' and before.isdigit()
+        is_inch = match[0] in '"\u201d\u2033' and before.isdigit()
         is_arrow = match[0] in _SEPARATORS and (before + after).isspace()
         if not is_inch and not is_arrow:
             found.append(match.span())
