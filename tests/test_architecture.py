@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -56,7 +57,9 @@ def modules_after(script: str, cwd: Path, *, whole: bool = False) -> set[str]:
     """Return the top-level modules that are loaded at the end of ``script``, or the ``whole`` names of all."""
     report = "import json, sys; sys.stderr.write(chr(0) + json.dumps(sorted(sys.modules)))"
     command = [sys.executable, "-c", f"{script}\n{report}"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    # What measures the tests' coverage would be loaded in the child too, with all that it loads.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=variables, check=False)
     assert done.returncode == 0, done.stderr
     loaded = json.loads(done.stderr.rpartition("\0")[2])
     return set(loaded) if whole else {name.partition(".")[0] for name in loaded}
