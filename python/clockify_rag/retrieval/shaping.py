@@ -20,8 +20,6 @@ from clockify_rag.contracts import Duplicate, Hit
 SELF_CONTAINED_TOKENS = 40
 """A text of fewer tokens is the same as another only under the same heading."""
 
-_BEGINNING = 64
-
 
 def folded(hits: Iterable[Hit]) -> list[Hit]:
     """Return the hits without those that say what a better one says; that one names them.
@@ -33,7 +31,7 @@ def folded(hits: Iterable[Hit]) -> list[Hit]:
     duplicates: dict[int, list[Duplicate]] = {}
     texts: dict[tuple[str, str], int] = {}
     places: dict[tuple[str, str | None], tuple[int, str]] = {}
-    alike: dict[tuple[int, str], list[int]] = {}
+    alike: dict[int, list[int]] = {}
     for hit in hits:
         chunk, document = hit.chunk, hit.document
         heading = "" if chunk.tokens >= SELF_CONTAINED_TOKENS else " ".join(chunk.heading_path[-1:])
@@ -44,10 +42,9 @@ def folded(hits: Iterable[Hit]) -> list[Hit]:
             other = places.get(place)
             # Other chunks of the same document's section are no duplicates: they are the rest of it.
             same = other[0] if other is not None and other[1] != document.id else None
-        # Case and white space change no number of tokens, so few texts are compared.
-        sketch = (chunk.tokens, "".join(_plain(chunk.text[:_BEGINNING]))[: _BEGINNING // 2])
         if same is None and chunk.tokens >= SELF_CONTAINED_TOKENS:
-            rows = alike.get(sketch, ())
+            # Case and white space change no number of tokens, so few texts are compared.
+            rows = alike.get(chunk.tokens, ())
             same = next((row for row in rows if _plain(kept[row].chunk.text) == _plain(chunk.text)), None)
         if same is not None:
             duplicates.setdefault(same, [*kept[same].duplicates]).append(_duplicate(hit))
@@ -56,7 +53,7 @@ def folded(hits: Iterable[Hit]) -> list[Hit]:
         kept.append(hit)
         texts[text] = row
         places.setdefault(place, (row, document.id))
-        alike.setdefault(sketch, []).append(row)
+        alike.setdefault(chunk.tokens, []).append(row)
     for row, found in duplicates.items():
         kept[row] = msgspec.structs.replace(kept[row], duplicates=tuple(found))
     return kept
