@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from clockify_rag import changing, generations
+from clockify_rag import _core, changing, generations
 from clockify_rag.errors import IndexNotFound, SourceShrunk
 from clockify_rag.index import LocalIndex
 from clockify_rag.pipeline import GUARDED_DOCUMENTS, Pipeline
@@ -229,6 +229,12 @@ class Model:
         if after is not None and (done.status == 0 or self._holds(after)):
             self.published = after
         self._check(self.published)
+        if self.published is None and after is not None:
+            # Whoever writes next serves a first generation that is whole, although the build that made it could not say so.
+            _core.Writer(str(self.index)).close()
+            if self._holds(after):
+                self.published = after
+            self._check(self.published)
 
     def _without_one(self) -> tuple[str, Texts] | None:
         """A document that is published, and what is without it."""
