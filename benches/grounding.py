@@ -172,7 +172,7 @@ def measured(found: Sequence[Pair]) -> list[tuple[float, float] | None]:
     measures: list[tuple[float, float] | None] = []
     for pair in found:
         ((_, support, _),) = _core.Passages([pair.passage]).check([(pair.sentence, [0])], "en", table)
-        measures.append(None if support is None else (support[0], support[2] or 0.0))
+        measures.append(None if support is None else (support[0], support[1] or 0.0))
     return measures
 
 

@@ -2,7 +2,7 @@
 //!
 //! A model's sentence is checked in what can be checked without understanding it. What must stand in the passages as it stands in the
 //! sentence are its *facts*: numbers with their units, identifiers, names of products and menus, and whether it negates. How much of
-//! the rest they say is measured twice, by words ([`Support::window`], [`Support::whole`]) and by vectors ([`Support::cosine`]); what
+//! the rest they say is measured twice, by words ([`Support::window`]) and by vectors ([`Support::cosine`]); what
 //! these measures are worth is for the caller to say, who calibrates them.
 //!
 //! Facts are compared where the sentence comes from, not only anywhere: a passage that gives 20 seats to one plan and 50 to another
@@ -16,9 +16,13 @@ use rustc_hash::FxHashMap;
 
 use crate::analysis::Language;
 use crate::embedding::StaticEmbedding;
-use crate::quotes::{Run, Text, align};
+use crate::quotes::{Run, Text, Words, align};
+use crate::sentences;
 
 mod facts;
+mod statements;
+
+pub use statements::{Statement, statements};
 
 use facts::{Name, Number, Polarity, Stated};
 
@@ -70,11 +74,9 @@ pub struct Problem {
 pub struct Support {
     /// The share of its informative words that stand together in one place of a passage, headings counted, 0 to 1.
     pub window: f32,
-    /// The share of them that stand anywhere in the passages, 0 to 1.
-    pub whole: f32,
     /// The cosine of its vector and that of the place; `None` without vectors, and where either is zero.
     pub cosine: Option<f32>,
-    /// The passage of that place, and the run there that the sentence is nearest to.
+    /// The passage of that place, and its sentence there that most of the run lies in that this sentence is nearest to.
     pub place: (usize, Run),
 }
 
@@ -87,6 +89,20 @@ pub struct Checked {
     pub support: Option<Support>,
     /// Whether one of the passages is of the sentence's language, so that its words could be compared.
     pub comparable: bool,
+}
+
+/// A sentence that is compared with passages: what comparing needs of it is derived once.
+#[derive(Debug)]
+pub struct Sentence {
+    text: Text,
+    language: Language,
+    stated: Stated,
+    /// Its informative words by stem, all its words where it has none, numbered.
+    terms: FxHashMap<u64, usize>,
+    /// All words by stem, numbered.
+    words: FxHashMap<u64, u32>,
+    /// The words in order.
+    order: Vec<u32>,
 }
 
 impl Passage {
@@ -111,14 +127,14 @@ impl Passage {
     }
 
     fn stated(&self) -> &Stated {
-        self.stated.get_or_init(|| Stated::new(self.text.as_str(), self.language))
+        self.stated.get_or_init(|| Stated::new(&self.text, self.language))
     }
 
     fn named(&self) -> &Stated {
-        self.named.get_or_init(|| Stated::new(self.above.as_str(), self.language))
+        self.named.get_or_init(|| Stated::new(&self.above, self.language))
     }
 
-    fn names(&self, words: &str) -> bool {
+    fn names(&self, words: &Words) -> bool {
         self.text.names(words) || self.above.names(words)
     }
 
@@ -127,77 +143,48 @@ impl Passage {
     }
 }
 
-/// Compares a sentence with the passages that it cites, by their places in `passages`.
-///
-/// `language` is the sentence's; `embedding` should know it.
+/// Compares a sentence with the passages that it cites, by their places in `passages`; `embedding` should know its language.
 #[must_use]
 pub fn check(
-    sentence: &str,
-    language: &str,
+    sentence: &Sentence,
     passages: &[Passage],
     cited: &[usize],
     embedding: Option<&StaticEmbedding>,
 ) -> Checked {
-    let language = Language::from_code(language);
-    let stated = Stated::new(sentence, language);
-    let cited: Vec<(usize, &Passage)> =
-        cited.iter().filter_map(|&place| passages.get(place).map(|passage| (place, passage))).collect();
-    let alike =
-        |passage: &Passage| [language, passage.language].contains(&Language::Unknown) || language == passage.language;
-    let same: Vec<(usize, &Passage)> = cited.iter().copied().filter(|(_, passage)| alike(passage)).collect();
-    let comparable = !same.is_empty() || cited.is_empty();
-    let shares = Shares::new(&stated);
-    let places: Vec<Place> = same.iter().filter_map(|&(place, passage)| shares.place(place, passage)).collect();
-    let best =
-        places.iter().max_by(|one, other| one.value().total_cmp(&other.value()).then(other.passage.cmp(&one.passage)));
-    let mut problems = numbers(&stated, &cited, comparable);
-    problems.extend(identifiers(&stated, &cited));
-    if comparable {
-        problems.extend(names(&stated, &same));
-        problems.extend(negation(&stated, passages, &places));
-        if let Some((place, passage)) = best.and_then(|place| Some((place, passages.get(place.passage)?))) {
-            problems.extend(elsewhere(&stated, place, passage));
-        }
-    }
-    problems.dedup();
-    let support = best.and_then(|place| {
-        let passage = passages.get(place.passage)?;
-        Some(Support {
-            window: place.window,
-            whole: shares.whole(&same),
-            cosine: embedding.and_then(|embedding| cosine(embedding, sentence, &place.wording(passage)?)),
-            place: (place.passage, place.run(passage)?),
-        })
-    });
-    Checked { problems, support, comparable }
+    let Compared { problems, best, comparable } = sentence.compare(passages, cited);
+    Checked { problems, support: best.and_then(|place| sentence.support(&place, passages, embedding)), comparable }
 }
 
-/// The words of a sentence that are compared, numbered.
-struct Shares<'a> {
-    stated: &'a Stated,
-    /// Informative words by stem.
-    terms: FxHashMap<u64, usize>,
-    /// All words by stem.
-    words: FxHashMap<u64, u32>,
-    order: Vec<u32>,
+/// How much of a sentence each of some passages says that has all its facts and could be compared, by their places in `passages`.
+#[must_use]
+pub fn saying(
+    sentence: &Sentence,
+    passages: &[Passage],
+    places: &[usize],
+    embedding: Option<&StaticEmbedding>,
+) -> Vec<Support> {
+    let says = |&place: &usize| {
+        let compared = sentence.compare(passages, &[place]);
+        let best = compared.best.filter(|_| compared.problems.is_empty())?;
+        sentence.support(&best, passages, embedding)
+    };
+    places.iter().filter_map(says).collect()
 }
 
-/// Where a sentence may come from.
-#[derive(Debug)]
-struct Place {
-    passage: usize,
-    /// Share of the informative words that stand there or above.
-    window: f32,
-    /// The words of the passage that were compared.
-    around: Range<usize>,
-    /// From the first to the last word that the sentence has in order.
-    run: Range<usize>,
-    /// Dice of the words of sentence and run.
-    taken: f32,
+/// What comparing words comes to.
+struct Compared {
+    problems: Vec<Problem>,
+    /// Where most of the sentence stands.
+    best: Option<Place>,
+    comparable: bool,
 }
 
-impl<'a> Shares<'a> {
-    fn new(stated: &'a Stated) -> Self {
+impl Sentence {
+    /// A sentence, and the ISO 639-1 code of its language, empty when unknown.
+    #[must_use]
+    pub fn new(text: String, language: &str) -> Self {
+        let (text, language) = (Text::new(text), Language::from_code(language));
+        let stated = Stated::new(&text, language);
         let mut terms = FxHashMap::default();
         let mut words = FxHashMap::default();
         let mut order = Vec::with_capacity(stated.words.len());
@@ -210,19 +197,74 @@ impl<'a> Shares<'a> {
                 terms.entry(word.stem).or_insert(number);
             }
         }
-        Self { stated, terms, words, order }
+        Self { text, language, stated, terms, words, order }
     }
 
-    fn whole(&self, passages: &[(usize, &Passage)]) -> f32 {
-        let mut found = vec![false; self.terms.len()];
-        for (_, passage) in passages {
-            for word in passage.stated().words.iter().chain(&passage.named().words) {
-                if let Some(&term) = self.terms.get(&word.stem) {
-                    found[term] = true;
-                }
+    fn compare(&self, passages: &[Passage], cited: &[usize]) -> Compared {
+        let cited: Vec<(usize, &Passage)> =
+            cited.iter().filter_map(|&place| passages.get(place).map(|passage| (place, passage))).collect();
+        let alike = |passage: &Passage| {
+            [self.language, passage.language].contains(&Language::Unknown) || self.language == passage.language
+        };
+        let same: Vec<(usize, &Passage)> = cited.iter().copied().filter(|(_, passage)| alike(passage)).collect();
+        let comparable = !same.is_empty() || cited.is_empty();
+        let places: Vec<Place> = same.iter().filter_map(|&(place, passage)| self.place(place, passage)).collect();
+        let mut problems = numbers(&self.stated, &cited, comparable);
+        problems.extend(identifiers(&self.stated, &cited));
+        let nearer =
+            |one: &Place, other: &Place| one.value().total_cmp(&other.value()).then(other.passage.cmp(&one.passage));
+        let best = places.iter().enumerate().max_by(|(_, one), (_, other)| nearer(one, other)).map(|(row, _)| row);
+        if comparable {
+            let own = self.stated.names();
+            problems.extend(names(&own, &same));
+            problems.extend(negation(&self.stated, passages, &places));
+            if let Some(place) = best.and_then(|best| places.get(best))
+                && let Some(passage) = passages.get(place.passage)
+            {
+                problems.extend(self.elsewhere(&own, place, passage));
             }
         }
-        share(&found)
+        problems.dedup();
+        Compared { problems, best: best.and_then(|best| places.into_iter().nth(best)), comparable }
+    }
+
+    fn support(&self, place: &Place, passages: &[Passage], embedding: Option<&StaticEmbedding>) -> Option<Support> {
+        let passage = passages.get(place.passage)?;
+        let cosine = |embedding| cosine(embedding, self.text.as_str(), place.wording(passage)?);
+        Some(Support {
+            window: place.window,
+            cosine: embedding.and_then(cosine),
+            place: (place.passage, place.sentence(passage)?),
+        })
+    }
+
+    /// Facts that stand in the passage, but not where the sentence was taken from, which has others; `own` are its names.
+    fn elsewhere(&self, own: &[Name], place: &Place, passage: &Passage) -> Vec<Problem> {
+        if place.taken < TAKEN {
+            return Vec::new();
+        }
+        let theirs = passage.stated();
+        let near = place.near(passage, AROUND);
+        let here: Vec<&Number> =
+            theirs.numbers.iter().filter(|number| near.contains(&number.word) && !number.implied).collect();
+        let above = &passage.named().numbers;
+        let unsaid = here.iter().any(|number| !self.stated.numbers.iter().any(|own| own.equals(number)));
+        let moved = |own: &&Number| {
+            let stands = here.iter().copied().chain(above).any(|number| number.equals(own));
+            unsaid && !own.implied && !stands
+        };
+        let moved = self.stated.numbers.iter().filter(moved);
+        let mut problems: Vec<Problem> =
+            moved.map(|own| Problem { kind: Kind::Number, words: own.words.clone() }).collect();
+        let unnamed = |name: &Name| !name.variants().any(|words| self.text.names(&words));
+        if !own.is_empty() && theirs.names_in(near.clone()).iter().any(unnamed) {
+            let near_by = Text::new(theirs.wording(near).to_owned());
+            let missing =
+                |name: &&Name| !name.variants().any(|words| near_by.names(&words) || passage.above.names(&words));
+            let missing = own.iter().filter(missing);
+            problems.extend(missing.map(|name| Problem { kind: Kind::Name, words: name.words().to_owned() }));
+        }
+        problems
     }
 
     /// The place of a passage that has most of the sentence's informative words, the first of equals.
@@ -234,7 +276,7 @@ impl<'a> Shares<'a> {
                 above[term] = true;
             }
         }
-        let length = self.stated.words.len() * 3 / 2 + AROUND;
+        let length = self.order.len() * 3 / 2 + AROUND;
         let mut counts = vec![0_u32; self.terms.len()];
         let (mut held, mut best) = (0_usize, (0_usize, 0_usize));
         for (index, word) in text.iter().enumerate() {
@@ -275,6 +317,20 @@ impl<'a> Shares<'a> {
     }
 }
 
+/// Where a sentence may come from.
+#[derive(Debug)]
+struct Place {
+    passage: usize,
+    /// Share of the informative words that stand there or above.
+    window: f32,
+    /// The words of the passage that were compared.
+    around: Range<usize>,
+    /// From the first to the last word that the sentence has in order.
+    run: Range<usize>,
+    /// Dice of the words of sentence and run.
+    taken: f32,
+}
+
 fn share(found: &[bool]) -> f32 {
     found.iter().filter(|found| **found).count() as f32 / found.len().max(1) as f32
 }
@@ -285,16 +341,18 @@ impl Place {
         self.window + self.taken
     }
 
-    fn wording(&self, passage: &Passage) -> Option<String> {
+    fn wording<'a>(&self, passage: &'a Passage) -> Option<&'a str> {
         let stated = passage.stated();
         let (first, last) = (stated.words.get(self.around.start)?, stated.words.get(self.around.end.checked_sub(1)?)?);
-        stated.folded.text.get(first.range.start..last.range.end).map(str::to_owned)
+        stated.folded.text.get(first.range.start..last.range.end)
     }
 
-    fn run(&self, passage: &Passage) -> Option<Run> {
+    /// The sentence of the passage that most of the run lies in.
+    fn sentence(&self, passage: &Passage) -> Option<Run> {
         let stated = passage.stated();
         let (first, last) = (stated.words.get(self.run.start)?, stated.words.get(self.run.end.checked_sub(1)?)?);
-        Run::of(passage.text.as_str(), stated.folded.source(first.range.start..last.range.end)?)
+        let run = stated.folded.source(first.range.start..last.range.end)?;
+        Run::of(passage.text.as_str(), sentences::around(passage.text.as_str(), run))
     }
 
     /// The words of the sentences that the run lies in, and no more than `around` beside it.
@@ -337,7 +395,10 @@ fn numbers(stated: &Stated, cited: &[(usize, &Passage)], comparable: bool) -> Ve
 }
 
 fn identifiers(stated: &Stated, cited: &[(usize, &Passage)]) -> Vec<Problem> {
-    let stands = |word: &str| cited.iter().any(|(_, passage)| passage.names(word));
+    let stands = |word: &str| {
+        let words = Words::new(word);
+        cited.iter().any(|(_, passage)| passage.names(&words))
+    };
     let missing = |word: &&String| {
         let singular = word.strip_suffix('s').filter(|word| word.len() > 1);
         let parts: Vec<&str> = word.split('-').filter(|part| facts::is_identifier(part)).collect();
@@ -345,22 +406,13 @@ fn identifiers(stated: &Stated, cited: &[(usize, &Passage)]) -> Vec<Problem> {
             word.contains('-') && !word.starts_with('-') && !parts.is_empty() && parts.iter().all(|part| stands(part));
         !stands(word) && !singular.is_some_and(stands) && !in_parts
     };
-    stated
-        .identifiers
-        .iter()
-        .filter(missing)
-        .map(|word| Problem { kind: Kind::Identifier, words: word.clone() })
-        .collect()
+    let missing = stated.identifiers().into_iter().filter(|word| missing(&word));
+    missing.map(|words| Problem { kind: Kind::Identifier, words }).collect()
 }
 
-fn names(stated: &Stated, cited: &[(usize, &Passage)]) -> Vec<Problem> {
-    let missing = |name: &&Name| !cited.iter().any(|(_, passage)| name.variants().any(|words| passage.names(&words)));
-    stated
-        .names()
-        .iter()
-        .filter(missing)
-        .map(|name| Problem { kind: Kind::Name, words: name.words().to_owned() })
-        .collect()
+fn names(own: &[Name], cited: &[(usize, &Passage)]) -> Vec<Problem> {
+    let missing = |name: &&Name| !name.variants().any(|words| cited.iter().any(|(_, passage)| passage.names(&words)));
+    own.iter().filter(missing).map(|name| Problem { kind: Kind::Name, words: name.words().to_owned() }).collect()
 }
 
 /// A negation that stands in no sentence like it, or one of the passage's that the sentence leaves out.
@@ -398,45 +450,6 @@ fn negation(stated: &Stated, passages: &[Passage], places: &[Place]) -> Vec<Prob
         }
         _ => Vec::new(),
     }
-}
-
-/// Facts that stand in the passage, but not where the sentence was taken from, which has others.
-fn elsewhere(stated: &Stated, place: &Place, passage: &Passage) -> Vec<Problem> {
-    if place.taken < TAKEN {
-        return Vec::new();
-    }
-    let theirs = passage.stated();
-    let near = place.near(passage, AROUND);
-    let here: Vec<&Number> =
-        theirs.numbers.iter().filter(|number| near.contains(&number.word) && !number.implied).collect();
-    let above = &passage.named().numbers;
-    let unsaid = here.iter().any(|number| !stated.numbers.iter().any(|own| own.equals(number)));
-    let moved = stated
-        .numbers
-        .iter()
-        .filter(|own| {
-            !own.implied
-                && unsaid
-                && !here.iter().any(|number| number.equals(own))
-                && !above.iter().any(|number| number.equals(own))
-        })
-        .map(|own| Problem { kind: Kind::Number, words: own.words.clone() });
-    let mut problems: Vec<Problem> = moved.collect();
-    let wording = theirs.wording(near.clone());
-    let near_by = Text::new(wording.to_owned());
-    let own = Text::new(stated.folded.text.clone());
-    let others = theirs.names_in(near).iter().any(|name| !name.variants().any(|words| own.names(&words)));
-    let missing = |name: &&Name| !name.variants().any(|words| near_by.names(&words) || passage.above.names(&words));
-    if others {
-        problems.extend(
-            stated
-                .names()
-                .iter()
-                .filter(missing)
-                .map(|name| Problem { kind: Kind::Name, words: name.words().to_owned() }),
-        );
-    }
-    problems
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ mod python;
 pub mod quotes;
 pub mod records;
 pub mod segment;
+pub mod sentences;
 pub mod snapshot;
 pub mod storage;
 pub mod wordpiece;

@@ -17,9 +17,9 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
@@ -92,7 +92,7 @@ fn find_folded(quote: &str, text: &str, folded: &Folded) -> Option<Run> {
 /// `None` when no word is shared, or the quote has more than [`MAX_CLOSEST_WORDS`].
 #[must_use]
 pub fn closest(quote: &str, text: &str) -> Option<Closest> {
-    let worded = Worded::new(text);
+    let worded = Worded::new(Folded::new(text, Case::Ignored));
     let quote = Folded::new(quote, Case::Ignored).text;
     let quote = Quoted::new(&quote)?;
     closest_of(&quote, &quote.numbers_of(&worded), text, &worded)
@@ -109,11 +109,11 @@ fn closest_of(quote: &Quoted<'_>, numbers: &[u32], text: &str, worded: &Worded) 
     Some(Closest { run: Run::of(text, worded.folded.source(first.start..last.end)?)?, similarity })
 }
 
-/// A text that several quotes are looked for in: it is folded once, when that is first needed.
+/// A text that several quotes are looked for in: it is folded once, when that is first needed, and without case from that.
 #[derive(Debug)]
 pub struct Text {
     content: String,
-    folded: OnceLock<Folded>,
+    folded: OnceLock<Arc<Folded>>,
     worded: OnceLock<Worded>,
 }
 
@@ -122,8 +122,8 @@ pub struct Text {
 pub enum Judged {
     /// It stands in one of them, word for word.
     Verbatim {
-        /// The wording that was found, of those given.
-        wording: usize,
+        /// The first of the marks at the quote's end that are not the text's.
+        left: Option<char>,
         /// The text that has it.
         text: usize,
         /// Where.
@@ -156,37 +156,103 @@ impl Text {
         &self.content
     }
 
+    /// The text after folding, its case kept.
+    pub(crate) fn folded(&self) -> &Arc<Folded> {
+        self.folded.get_or_init(|| Arc::new(Folded::new(&self.content, Case::Kept)))
+    }
+
     fn find(&self, folded_quote: &str) -> Option<Run> {
-        let folded = self.folded.get_or_init(|| Folded::new(&self.content, Case::Kept));
-        find_folded(folded_quote, &self.content, folded)
+        find_folded(folded_quote, &self.content, self.folded())
     }
 
     fn worded(&self) -> &Worded {
-        self.worded.get_or_init(|| Worded::new(&self.content))
+        self.worded.get_or_init(|| Worded::new(self.folded().without_case()))
     }
 
-    /// Whether `words` stand in it, whatever the case, from the beginning of a word to the end of one.
+    /// Whether some words stand in it, whatever the case, from the beginning of a word to the end of one.
     #[must_use]
-    pub fn names(&self, words: &str) -> bool {
-        self.worded().folded.find(&Folded::new(words, Case::Ignored).text).is_some()
+    pub fn names(&self, words: &Words) -> bool {
+        self.worded().folded.find(&words.0).is_some()
     }
 }
 
-/// What `texts` say of a quote that may be worded in several ways, such as with the comma before its closing mark and without.
-///
-/// A wording is looked for before the next one, and a text before the next in `order`.
+/// Words that are looked for in several texts, whatever the case.
+#[derive(Debug)]
+pub struct Words(String);
+
+impl Words {
+    /// Folds them.
+    #[must_use]
+    pub fn new(words: &str) -> Self {
+        Self(Folded::new(words, Case::Ignored).text)
+    }
+}
+
+/// What `texts` say of a quote; a wording of it ([`wordings`]) is looked for before the next one, and a text before the next
+/// in `order`.
 #[must_use]
-pub fn judge(wordings: &[&str], texts: &[&Text], order: &[usize]) -> Judged {
-    for (wording, quote) in wordings.iter().enumerate() {
-        let folded = Folded::new(quote, Case::Kept).text;
+pub fn judge(quote: &str, texts: &[&Text], order: &[usize]) -> Judged {
+    for (wording, left) in wordings(quote) {
+        let folded = Folded::new(&wording, Case::Kept).text;
         for &text in order {
             if let Some(run) = texts.get(text).and_then(|text| text.find(&folded)) {
-                return Judged::Verbatim { wording, text, run };
+                return Judged::Verbatim { left, text, run };
             }
         }
     }
-    let folded = wordings.first().map(|quote| Folded::new(quote, Case::Ignored).text).unwrap_or_default();
-    resembling(&folded, texts, order).unwrap_or(Judged::Unknown)
+    resembling(&Folded::new(quote, Case::Ignored).text, texts, order).unwrap_or(Judged::Unknown)
+}
+
+/// The ways in which a quote may stand in its source, each once, with the first of the marks that are then not the source's.
+///
+/// A quote within a sentence begins with a small letter and ends with the sentence's comma; a model emphasises words.
+#[must_use]
+pub fn wordings(quote: &str) -> Vec<(String, Option<char>)> {
+    let plain = without_emphasis(quote);
+    let ended = plain.trim_end_matches(['.', ',', ';', ':', '!', '?', '…']);
+    let left = plain.get(ended.len()..).and_then(|marks| marks.chars().next());
+    let bare = if left.is_some() { ended.trim_end().to_owned() } else { plain.clone() };
+    let mut found = vec![(quote.to_owned(), None), (plain, None), (bare, left)];
+    for row in 0..found.len() {
+        let swapped = found.get(row).map(|(wording, left)| (with_other_case(wording), *left));
+        found.extend(swapped);
+    }
+    let mut known = FxHashSet::default();
+    found.retain(|(wording, _)| !wording.is_empty() && known.insert(wording.clone()));
+    found
+}
+
+/// A text without Markdown's marks of emphasis and of code.
+fn without_emphasis(text: &str) -> String {
+    let within_word = |character: char| character.is_alphanumeric() || character == '_';
+    let mut kept = String::with_capacity(text.len());
+    let mut before: Option<char> = None;
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        let next = characters.peek().copied();
+        let marks = matches!(character, '*' | '_');
+        let opens = before.is_none_or(|before| !within_word(before)) && next.is_some_and(|next| !next.is_whitespace());
+        let closes = before.is_some_and(|before| !before.is_whitespace()) && next.is_none_or(|next| !within_word(next));
+        before = Some(character);
+        if marks && next == Some(character) {
+            characters.next();
+        } else if !(character == '`' || marks && (opens || closes)) {
+            kept.push(character);
+        }
+    }
+    kept
+}
+
+/// A text with its first letter small if it is a capital, and the other way round.
+fn with_other_case(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next();
+    let rest = characters.as_str();
+    match first {
+        Some(first) if first.is_uppercase() => first.to_lowercase().chain(rest.chars()).collect(),
+        Some(first) if first.is_lowercase() => first.to_uppercase().chain(rest.chars()).collect(),
+        _ => text.to_owned(),
+    }
 }
 
 fn resembling(folded: &str, texts: &[&Text], order: &[usize]) -> Option<Judged> {
@@ -237,8 +303,7 @@ struct Worded {
 }
 
 impl Worded {
-    fn new(text: &str) -> Self {
-        let folded = Folded::new(text, Case::Ignored);
+    fn new(folded: Folded) -> Self {
         let words = words(&folded.text);
         Self { folded, words }
     }
@@ -249,48 +314,79 @@ impl Worded {
 pub(crate) struct Folded {
     pub(crate) text: String,
     origin: Origin,
-    case: Case,
 }
 
 /// For each byte of a folded text, the range of the source that it was folded from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Origin {
     length: usize,
     starts: Vec<u32>,
     ends: Vec<u32>,
 }
 
+impl Origin {
+    fn with_capacity(length: usize, capacity: usize) -> Self {
+        Self { length, starts: Vec::with_capacity(capacity), ends: Vec::with_capacity(capacity) }
+    }
+
+    /// Lets the bytes of a folded text up to `end` come from there.
+    fn extend(&mut self, end: usize, (start, stop): (u32, u32)) {
+        self.starts.resize(end, start);
+        self.ends.resize(end, stop);
+    }
+}
+
 impl Folded {
     pub(crate) fn new(source: &str, case: Case) -> Self {
-        let (starts, ends) = (Vec::with_capacity(source.len()), Vec::with_capacity(source.len()));
-        let origin = Origin { length: source.len(), starts, ends };
-        let mut folded = Self { text: String::with_capacity(source.len()), origin, case };
+        let origin = Origin::with_capacity(source.len(), source.len());
+        let mut folded = Self { text: String::with_capacity(source.len()), origin };
         let mut space: Option<Range<usize>> = None;
-        for (range, cluster) in clusters(source) {
-            for character in cluster {
-                if character.is_whitespace() {
-                    space = Some(space.map_or(range.start, |space| space.start)..range.end);
-                } else {
-                    if let Some(space) = space.take().filter(|_| !folded.text.is_empty()) {
-                        folded.push(' ', &space);
-                    }
-                    folded.push(character, &range);
-                }
+        let mut take = |character: char, range: Range<usize>| {
+            if character.is_whitespace() {
+                space = Some(space.as_ref().map_or(range.start, |space| space.start)..range.end);
+                return;
             }
+            if let Some(space) = space.take().filter(|_| !folded.text.is_empty()) {
+                folded.push(' ', &space);
+            }
+            folded.push(character, &range);
+        };
+        let mut at = 0;
+        while let Some(rest) = source.get(at..).filter(|rest| !rest.is_empty()) {
+            // An ASCII character before another one is folded to itself.
+            let other = rest.bytes().position(|byte| !byte.is_ascii());
+            let plain = other.map_or(rest.len(), |other| other.saturating_sub(1));
+            for &byte in rest.as_bytes().iter().take(plain) {
+                take(char::from(byte), at..at + 1);
+                at += 1;
+            }
+            let Some((length, characters)) = rest.get(plain..).and_then(first_cluster) else { continue };
+            for character in characters {
+                take(character, at..at + length);
+            }
+            at += length;
         }
-        folded
+        if case == Case::Ignored { folded.without_case() } else { folded }
     }
 
     fn push(&mut self, character: char, range: &Range<usize>) {
-        match self.case {
-            Case::Kept => self.text.push(character),
-            Case::Ignored if character.is_ascii() => self.text.push(character.to_ascii_lowercase()),
-            Case::Ignored => {
-                self.text.extend(character.to_lowercase().map(|lower| if lower == 'ς' { 'σ' } else { lower }));
-            }
+        self.text.push(character);
+        self.origin.extend(self.text.len(), (range.start as u32, range.end as u32));
+    }
+
+    /// The same without capital letters.
+    fn without_case(&self) -> Self {
+        if self.text.is_ascii() {
+            return Self { text: self.text.to_ascii_lowercase(), origin: self.origin.clone() };
         }
-        self.origin.starts.resize(self.text.len(), range.start as u32);
-        self.origin.ends.resize(self.text.len(), range.end as u32);
+        let mut text = String::with_capacity(self.text.len());
+        let mut origin = Origin::with_capacity(self.origin.length, self.text.len());
+        for (at, character) in self.text.char_indices() {
+            text.extend(character.to_lowercase().map(|lower| if lower == 'ς' { 'σ' } else { lower }));
+            let from = |places: &[u32]| places.get(at).copied().unwrap_or_default();
+            origin.extend(text.len(), (from(&self.origin.starts), from(&self.origin.ends)));
+        }
+        Self { text, origin }
     }
 
     /// Where `quote`, folded alike, first begins and ends as words do.
@@ -339,28 +435,23 @@ impl Iterator for Cluster {
     }
 }
 
-/// The pieces of a source that normalise independently of one another, and what each is folded to.
+/// The length of the first piece of a source that normalises independently of what follows, and what it is folded to.
 ///
 /// A character is a piece of its own where what follows cannot compose with it; otherwise a grapheme cluster is.
-fn clusters(source: &str) -> impl Iterator<Item = (Range<usize>, Cluster)> {
-    let mut rest = source;
-    std::iter::from_fn(move || {
-        let mut characters = rest.chars();
-        let (first, next) = (characters.next()?, characters.next());
-        let start = source.len() - rest.len();
-        let alone = next.is_none_or(|next| next.is_ascii() || first.is_ascii() && !is_combining_mark(next));
-        let length = if alone { first.len_utf8() } else { rest.graphemes(true).next()?.len() };
-        let (piece, others) = rest.split_at_checked(length)?;
-        rest = others;
-        let folded = match plain(first) {
-            None if alone => Cluster::One(None.into_iter()),
-            Some(ascii) if alone && ascii.is_ascii() => Cluster::One(Some(ascii).into_iter()),
-            _ => {
-                Cluster::Many(piece.chars().filter_map(plain).nfkc().filter_map(plain).collect::<Vec<_>>().into_iter())
-            }
-        };
-        Some((start..start + length, folded))
-    })
+fn first_cluster(rest: &str) -> Option<(usize, Cluster)> {
+    let mut characters = rest.chars();
+    let (first, next) = (characters.next()?, characters.next());
+    let alone = next.is_none_or(|next| next.is_ascii() || first.is_ascii() && !is_combining_mark(next));
+    let length = if alone { first.len_utf8() } else { rest.graphemes(true).next()?.len() };
+    let folded = match plain(first) {
+        None if alone => Cluster::One(None.into_iter()),
+        Some(ascii) if alone && ascii.is_ascii() => Cluster::One(Some(ascii).into_iter()),
+        _ => {
+            let piece = rest.get(..length)?;
+            Cluster::Many(piece.chars().filter_map(plain).nfkc().filter_map(plain).collect::<Vec<_>>().into_iter())
+        }
+    };
+    Some((length, folded))
 }
 
 /// A character without its typography; nothing for one that cannot be seen.
@@ -473,8 +564,9 @@ pub(crate) fn words(text: &str) -> Vec<Range<usize>> {
     let mut start: Option<usize> = None;
     let mut after_letter = false;
     for (at, character) in text.char_indices() {
-        let within = after_letter && is_letter(character);
-        after_letter = is_letter(character);
+        let letter = is_letter(character);
+        let within = after_letter && letter;
+        after_letter = letter;
         if let Some(begun) = start
             && !within
             && between_words(text, at)
@@ -482,7 +574,7 @@ pub(crate) fn words(text: &str) -> Vec<Range<usize>> {
             words.push(begun..at);
             start = None;
         }
-        if start.is_none() && (is_letter(character) || is_unspaced(character) && character.is_alphanumeric()) {
+        if start.is_none() && (letter || is_unspaced(character) && character.is_alphanumeric()) {
             start = Some(at);
         }
     }

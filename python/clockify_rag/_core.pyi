@@ -166,8 +166,24 @@ def chunking_fingerprint() -> str:
 def detect_language(text: str, fallback: str) -> str:
     """The ISO 639-1 code of the language of ``text``, or ``fallback`` when it does not tell."""
 
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """The sentences of ``text``, in code points."""
+
+def line_spans(text: str) -> list[tuple[int, int]]:
+    """The lines of ``text`` that are not blank, in code points."""
+
+def block_spans(text: str) -> list[tuple[int, int]]:
+    """The paragraphs, lists and tables of ``text``, in code points."""
+
+def word_count(text: str) -> int:
+    """The number of words of ``text``; in scripts without spaces two characters count as one word."""
+
+def statements(draft: str) -> list[tuple[int, int, int, bool]]:
+    """What of a draft states something: first and last code point, its block's number, whether it has a figure."""
+
 _Judged = tuple[
-    int | None,  # which of the wordings was found; None where none was, and the rest is of the run most like the first
+    str
+    | None,  # where it is found, the mark at its end that is not the passage's, if any; None: the rest is of the run most like it
     int,  # passage
     int,  # first code point of the passage's text
     int,  # the one after its last
@@ -175,10 +191,9 @@ _Judged = tuple[
 ]
 _Support = tuple[
     float,  # share of the informative words that stand in one place
-    float,  # share of them that stand anywhere
     float | None,  # cosine of sentence and place
     int,  # passage
-    int,  # first code point of the run there that the sentence is nearest to
+    int,  # first code point of its sentence there that says most
     int,  # the one after its last
 ]
 _Fact = tuple[Literal["number", "unit", "identifier", "name", "negation"], str]
@@ -189,8 +204,8 @@ class Passages:
 
     def __new__(cls, passages: Sequence[tuple[str, str, str]]) -> Passages:
         """Each with its text, the titles above it a line each, and its language's ISO 639-1 code or nothing."""
-    def judge(self, quotes: Sequence[tuple[Sequence[str], Sequence[int]]]) -> list[_Judged | None]:
-        """Look for quotes, each in several wordings, in the passages named in that order; ``None`` without a common word."""
+    def judge(self, quotes: Sequence[tuple[str, Sequence[int]]]) -> list[_Judged | None]:
+        """Look for quotes, as they may be worded, in the passages named in that order; ``None`` without a common word."""
     def check(
         self, sentences: Sequence[tuple[str, Sequence[int]]], language: str, embedder: StaticEmbedder | None = None
     ) -> list[tuple[list[_Fact], _Support | None, bool]]:
@@ -198,6 +213,10 @@ class Passages:
 
         Returned are the facts that do not stand there, how much of it does, and whether its words could be compared.
         """
+    def saying(
+        self, sentence: str, places: Sequence[int], language: str, embedder: StaticEmbedder | None = None
+    ) -> list[_Support]:
+        """How much of a sentence each of some passages says, of those that have all its facts and share words with it."""
 
 @final
 class StaticEmbedder:

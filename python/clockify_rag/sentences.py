@@ -1,9 +1,7 @@
-"""Sentences, steps and words of a canonical text: the units that answers are made of and proved by.
+"""Sentences, lines and words of a canonical text: the units that answers are made of and proved by.
 
-A line break of a canonical text always ends a unit, because every block and every item of a list stands on lines of its
-own; within a line the usual marks end a sentence. So a unit never crosses two slices of a chunk, and each has exactly
-one span in its document. Rules rather than a model: a wrong cut costs a sentence that is a little long, and never a
-wrong quotation.
+Where they begin and end the core says (``rust/sentences.rs``); a unit never crosses two slices of a chunk, so each has exactly one span
+in its document.
 
 Words are compared after folding case and accents and by their common beginning, which stands in for a stemmer in every
 language that inflects at the end; scripts without spaces are compared by pairs of characters.
@@ -15,25 +13,15 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from clockify_rag.contracts import Span
 
-_LINE = re.compile(r"[^\n]+")
-_GAP = re.compile(r"\n[^\S\n]*\n\s*")
-_ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
-_END = re.compile(r"(?:(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[”’」』）]*)")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 _APOSTROPHE = re.compile("['’]")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
 _SHORT, _ENDING = 3, 4
-_ABBREVIATIONS = frozenset(
-    """
-    approx ca cf dept dr eg e.g est etc ex fig hr hrs i.e ie incl inc jr ltd max min mr mrs ms mt nr no nos p pp resp sr
-    st vs bzw d.h evtl ggf inkl u.a usw vgl z.b p.ex m p.ej
-    """.split()
-)
 _UNINFORMATIVE = frozenset(
     """
     a about after all also am an and any are as at be been but by can could did do does each every for from get had has
@@ -61,12 +49,16 @@ def units(text: str) -> list[Span]:
     Args:
         text: a canonical text, or some lines of one.
     """
-    return [span for line in _LINE.finditer(text) for span in _sentences(text, *line.span())]
+    from clockify_rag import _core
+
+    return _core.sentence_spans(text)
 
 
 def lines(text: str) -> list[Span]:
     """Return the spans of the lines of ``text`` that are not blank, without the white space around them."""
-    return [span for line in _LINE.finditer(text) if (span := _trim(text, *line.span()))]
+    from clockify_rag import _core
+
+    return _core.line_spans(text)
 
 
 def blocks(text: str) -> list[Span]:
@@ -74,67 +66,16 @@ def blocks(text: str) -> list[Span]:
 
     Blank lines separate them; a list also begins and ends where its lines stand directly among others.
     """
-    found: list[Span] = []
-    start = 0
-    for gap in [*_GAP.finditer(text), None]:
-        end = len(text) if gap is None else gap.start()
-        found += [span for first, last in _lists_apart(text, start, end) if (span := _trim(text, first, last))]
-        start = len(text) if gap is None else gap.end()
-    return found
+    from clockify_rag import _core
 
-
-def _lists_apart(text: str, start: int, end: int) -> Iterator[Span]:
-    inside: bool | None = None
-    begin = start
-    for line in _LINE.finditer(text, start, end):
-        item = _ITEM.match(text, line.start(), line.end()) is not None
-        goes_on = line[0][0].isspace() or (bool(inside) and line[0][0].islower())
-        if inside is not None and item is not inside and not goes_on:
-            yield begin, line.start()
-            begin = line.start()
-        if not goes_on or inside is None:
-            inside = item
-    yield begin, end
-
-
-def _sentences(text: str, start: int, end: int) -> Iterator[Span]:
-    item = _ITEM.match(text, start, end)
-    search = item.end() if item else start
-    begin = start
-    for mark in _END.finditer(text, search, end):
-        if _ends_sentence(text, begin, mark.start(), mark.end(), end):
-            if span := _trim(text, begin, mark.end()):
-                yield span
-            begin = mark.end()
-    if span := _trim(text, begin, end):
-        yield span
-
-
-def _ends_sentence(text: str, begin: int, dot: int, after: int, end: int) -> bool:
-    while after < end and text[after].isspace():
-        after += 1
-    if after < end and text[after].islower():
-        return False
-    if text[dot] != ".":
-        return True
-    last = text[begin:dot].rsplit(maxsplit=1)[-1:] or [""]
-    word = last[0].lstrip("([\"'“‘«").casefold()
-    return word not in _ABBREVIATIONS and not (len(word) == 1 and word.isalpha())
-
-
-def _trim(text: str, start: int, end: int) -> Span | None:
-    piece = text[start:end]
-    start += len(piece) - len(piece.lstrip())
-    end -= len(piece) - len(piece.rstrip())
-    return (start, end) if start < end else None
+    return _core.block_spans(text)
 
 
 def word_count(text: str) -> int:
     """Return the number of words of ``text``; in scripts without spaces two characters count as one word."""
-    if text.isascii():
-        return len(text.split())
-    unspaced = len(_UNSPACED.findall(text))
-    return len(_UNSPACED.sub(" ", text).split()) + (unspaced + 1) // 2
+    from clockify_rag import _core
+
+    return _core.word_count(text)
 
 
 def words(text: str) -> list[str]:

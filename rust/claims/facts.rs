@@ -2,11 +2,12 @@
 
 use std::hash::Hasher;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rustc_hash::FxHasher;
 
 use crate::analysis::Language;
-use crate::quotes::{Case, Folded, is_letter, words};
+use crate::quotes::{Folded, Text, Words, is_letter, words};
 
 /// Longer words are told apart by as many characters.
 const STEM_CHARACTERS: usize = 8;
@@ -16,13 +17,12 @@ const ENDINGS: &[&str] = &[
     "ations", "ation", "ments", "ment", "ings", "ing", "ies", "ied", "ers", "er", "ed", "es", "en", "ly", "s", "e", "y",
 ];
 
-/// A text in words, with its facts.
+/// A text in words, with its numbers.
 #[derive(Debug)]
 pub(super) struct Stated {
-    pub(super) folded: Folded,
+    pub(super) folded: Arc<Folded>,
     pub(super) words: Vec<Word>,
     pub(super) numbers: Vec<Number>,
-    pub(super) identifiers: Vec<String>,
     language: Language,
 }
 
@@ -79,10 +79,13 @@ impl Name {
     }
 
     /// The ways in which it may stand elsewhere: one or many, and without what may be no part of it.
-    pub(super) fn variants(&self) -> impl Iterator<Item = String> {
+    pub(super) fn variants(&self) -> impl Iterator<Item = Words> {
         [Some(&self.whole), self.rest.as_ref()].into_iter().flatten().flat_map(|words| {
-            let singular = words.strip_suffix("'s").or_else(|| words.strip_suffix('s')).unwrap_or(words).to_owned();
-            [words.clone(), format!("{words}s"), singular]
+            (0..3).map(move |form| match form {
+                0 => Words::new(words),
+                1 => Words::new(&format!("{words}s")),
+                _ => Words::new(words.strip_suffix("'s").or_else(|| words.strip_suffix('s')).unwrap_or(words)),
+            })
         })
     }
 }
@@ -103,15 +106,20 @@ impl Number {
 }
 
 impl Stated {
-    pub(super) fn new(text: &str, language: Language) -> Self {
-        let folded = Folded::new(text, Case::Kept);
+    pub(super) fn new(text: &Text, language: Language) -> Self {
+        let folded = Arc::clone(text.folded());
         let stops = language.stop_words();
         let mut lower = String::new();
         let mut found = Vec::new();
         for range in words(&folded.text) {
             let Some(word) = folded.text.get(range.clone()) else { continue };
             lower.clear();
-            lower.extend(word.chars().flat_map(char::to_lowercase));
+            if word.is_ascii() {
+                lower.push_str(word);
+                lower.make_ascii_lowercase();
+            } else {
+                lower.extend(word.chars().flat_map(char::to_lowercase));
+            }
             let polarity = polarity(&lower, language);
             found.push(Word {
                 stem: stem(&lower),
@@ -123,8 +131,7 @@ impl Stated {
             });
         }
         let numbers = numbers(&folded.text, &found, language);
-        let identifiers = identifiers(&folded.text);
-        Self { folded, words: found, numbers, identifiers, language }
+        Self { folded, words: found, numbers, language }
     }
 
     /// The folded text from the first to the last of some words.
@@ -140,6 +147,10 @@ impl Stated {
         let words = self.words.get(words.start..words.end.min(self.words.len())).unwrap_or_default();
         let found = words.iter().filter(|word| word.polarity == Some(polarity));
         found.filter_map(|word| self.folded.text.get(word.range.clone())).map(str::to_owned).collect()
+    }
+
+    pub(super) fn identifiers(&self) -> Vec<String> {
+        identifiers(&self.folded.text)
     }
 
     pub(super) fn names(&self) -> Vec<Name> {
@@ -595,16 +606,16 @@ fn identifiers(text: &str) -> Vec<String> {
         if number % 2 == 1 && part.chars().any(char::is_alphanumeric) {
             found.push(part.trim().to_owned());
         } else {
-            let bare = |word: &str| {
-                let word = word.trim_end_matches(|c: char| !c.is_alphanumeric()).trim_end_matches("'s");
-                word.trim_start_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '/' | '-' | '@' | '_'))
-                    .to_owned()
-            };
-            found.extend(part.split(' ').map(bare).filter(|word| is_identifier(word)));
+            found.extend(part.split(' ').map(without_marks).filter(|word| is_identifier(word)).map(str::to_owned));
         }
     }
     found.dedup();
     found
+}
+
+fn without_marks(word: &str) -> &str {
+    let word = word.trim_end_matches(|c: char| !c.is_alphanumeric()).trim_end_matches("'s");
+    word.trim_start_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '/' | '-' | '@' | '_'))
 }
 
 /// Whether a word is an identifier: `user_id`, `userId`, `CSV`, `SHA256`, `--json`, `/api/v1`, `config.toml`, `a@example.com`.

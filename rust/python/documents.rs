@@ -15,6 +15,7 @@ use crate::analysis::{self, Analyzer, Language};
 use crate::chunking::{self, ChunkOptions, Entry, Method, Part, UnitVectors};
 use crate::error::Result;
 use crate::markup::{self, BlockKind, Dialect, Options, PageKind, SlugStyle};
+use crate::sentences;
 use crate::wordpiece::WordPiece;
 
 /// A parsed document.
@@ -397,6 +398,42 @@ fn piece_part(part: Part, points: &mut Points<'_>) -> (&'static str, Span, Vec<S
 #[pyfunction]
 pub(super) fn detect_language(text: &str, fallback: &str) -> String {
     analysis::detect_code(text, fallback)
+}
+
+/// The sentences of a text, in code points.
+#[pyfunction]
+pub(super) fn sentence_spans(py: Python<'_>, text: &str) -> PyResult<Vec<(usize, usize)>> {
+    py.enter(|| Ok(in_characters(text, &sentences::units(text))))
+}
+
+/// The lines of a text, in code points.
+#[pyfunction]
+pub(super) fn line_spans(py: Python<'_>, text: &str) -> PyResult<Vec<(usize, usize)>> {
+    py.enter(|| Ok(in_characters(text, &sentences::lines(text))))
+}
+
+/// The paragraphs, lists and tables of a text, in code points.
+#[pyfunction]
+pub(super) fn block_spans(py: Python<'_>, text: &str) -> PyResult<Vec<(usize, usize)>> {
+    py.enter(|| Ok(in_characters(text, &sentences::blocks(text))))
+}
+
+/// The number of words of a text.
+#[pyfunction]
+pub(super) fn word_count(text: &str) -> usize {
+    sentences::word_count(text)
+}
+
+/// Ranges of bytes that follow one another, in code points.
+pub(super) fn in_characters(text: &str, ranges: &[Range<usize>]) -> Vec<(usize, usize)> {
+    let count = |range: Range<usize>| text.get(range).map_or(0, |piece| piece.chars().count());
+    let (mut byte, mut character) = (0, 0);
+    let mut place = |at: usize| {
+        character += count(byte..at);
+        byte = at;
+        character
+    };
+    ranges.iter().map(|range| (place(range.start), place(range.end))).collect()
 }
 
 /// The terms of a text: term, first and last code point, position.

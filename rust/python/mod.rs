@@ -243,6 +243,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(documents::chunk_units, module)?)?;
     module.add_function(wrap_pyfunction!(documents::chunking_fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(documents::detect_language, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::sentence_spans, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::line_spans, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::block_spans, module)?)?;
+    module.add_function(wrap_pyfunction!(documents::word_count, module)?)?;
+    module.add_function(wrap_pyfunction!(verification::statements, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyse, module)?)?;
     module.add_function(wrap_pyfunction!(documents::analyser_fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(documents::question_terms, module)?)?;

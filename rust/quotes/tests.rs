@@ -95,6 +95,30 @@ fn a_long_quote_has_no_closest_run() {
     assert!(super::closest(&words[5..], &words).is_some());
 }
 
+#[test]
+fn a_quote_is_worded_as_it_may_stand_in_its_source() {
+    let worded = |quote: &str| wordings(quote);
+    let own = |text: &str, left: Option<char>| (text.to_owned(), left);
+    assert_eq!(
+        worded("open **the** `page`,"),
+        [
+            own("open **the** `page`,", None),
+            own("open the page,", None),
+            own("open the page", Some(',')),
+            own("Open **the** `page`,", None),
+            own("Open the page,", None),
+            own("Open the page", Some(',')),
+        ]
+    );
+    assert_eq!(
+        worded("3 * 4 a_b _c_ …?"),
+        [own("3 * 4 a_b _c_ …?", None), own("3 * 4 a_b c …?", None), own("3 * 4 a_b c", Some('…')),]
+    );
+    assert_eq!(worded("ß"), [own("ß", None), own("SS", None)]);
+    assert_eq!(worded("..."), [own("...", None)]);
+    assert_eq!(worded(""), []);
+}
+
 /// What a typist, a browser or a model might put for the same character.
 fn disguise(character: char, choice: u8) -> String {
     let forms: &[&str] = match character {
@@ -129,6 +153,34 @@ proptest! {
         prop_assert!(run.is_some(), "{written:?} in {text:?}");
         let bytes = run.unwrap().bytes;
         prop_assert_eq!(folded(&text[bytes], Case::Kept), folded(&quote, Case::Kept));
+    }
+
+    #[test]
+    fn without_case_is_folded_as_from_the_source(text in "[aZéÉİΣσς ½ﬁ\u{301}\u{ad}\u{a0}\r\n\u{1F1E6}”-]{0,40}|.{0,40}") {
+        // Naive: each cluster is folded for itself, and white space is collapsed afterwards.
+        let mut expected: Vec<(char, Range<usize>)> = Vec::new();
+        for (start, cluster) in text.grapheme_indices(true) {
+            let folded = cluster.chars().filter_map(plain).nfkc().filter_map(plain).collect::<String>();
+            for character in folded.chars() {
+                let character = if character.is_whitespace() { ' ' } else { character };
+                match expected.last_mut() {
+                    Some((' ', range)) if character == ' ' => range.end = start + cluster.len(),
+                    _ => expected.push((character, start..start + cluster.len())),
+                }
+            }
+        }
+        expected.drain(..usize::from(expected.first().is_some_and(|(character, _)| *character == ' ')));
+        expected.truncate(expected.len() - usize::from(expected.last().is_some_and(|(character, _)| *character == ' ')));
+        let kept = Folded::new(&text, Case::Kept);
+        prop_assert_eq!(&kept.text, &expected.iter().map(|(character, _)| *character).collect::<String>());
+        for (at, (_, range)) in kept.text.char_indices().map(|(at, _)| at).zip(&expected) {
+            let source = kept.source(at..at + 1).unwrap();
+            prop_assert!(range.start <= source.start && source.end <= range.end, "{source:?} {range:?}");
+        }
+        let ignored = kept.without_case();
+        let lower = |text: &str| text.chars().flat_map(char::to_lowercase).map(|c| if c == 'ς' { 'σ' } else { c }).collect::<String>();
+        prop_assert_eq!(&ignored.text, &lower(&kept.text));
+        prop_assert_eq!(ignored.origin.starts.len(), ignored.text.len());
     }
 
     #[test]

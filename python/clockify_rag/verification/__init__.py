@@ -45,8 +45,8 @@ Policy = Literal["strict", "balanced", "off"]
 UNSUPPORTED = "[?]"
 """What stands behind a sentence that is to be doubted."""
 
-_Support = tuple[float, float, float | None, int, int, int]
-"""Window, whole and cosine; the passage, and where the run in it begins and ends."""
+_Support = tuple[float, float | None, int, int, int]
+"""Window and cosine; the passage, and where the sentence of it begins and ends that says most."""
 
 _Checked = tuple[Sequence[tuple[str, str]], _Support | None, bool]
 """Of a sentence, as the core found it: facts that are missing, how much stands there, whether that could be compared."""
@@ -227,8 +227,6 @@ class _Verification:
         self.quoted: list[int] = []
         """Where quotations begin."""
         self.paragraphs: list[Span] = []
-        self.units: dict[tuple[int, Span], list[Span]] = {}
-        """The sentences of lines of passages, each found once."""
         self.addresses: Sequence[Span] = ()
         """Where addresses stand that a source has."""
         self.findings: list[_Finding] = []
@@ -313,19 +311,9 @@ class _Verification:
         """Return the sentence of a passage that says most of what was asked, for a marker that proves nothing in particular."""
         ((_, support, _),) = self.passages.check([(self.query.text, [hit])], self.query.language)
         if support is not None:
-            return self._sentence(hit, *support[4:])
+            return self._place(hit, *support[3:])
         units = sentences.units(self.context.texts[hit])
         return self._place(hit, *units[0]) if units else None
-
-    def _sentence(self, hit: int, start: int, end: int) -> _Place | None:
-        """Return the place of the sentence of a hit's text that most of a run lies in."""
-        text = self.context.texts[hit]
-        last = text.find("\n", end)
-        lines = (text.rfind("\n", 0, start) + 1, len(text) if last < 0 else last)
-        if (units := self.units.get((hit, lines))) is None:
-            found = sentences.units(text[slice(*lines)])
-            units = self.units[hit, lines] = [(lines[0] + one, lines[0] + other) for one, other in found]
-        return self._place(hit, *claims.sentence_of(units, (start, end)))
 
     def _place(self, hit: int, start: int, end: int) -> _Place | None:
         """Return the place of a run of a hit's text; its longest part where it crosses slices of the document."""
@@ -360,21 +348,22 @@ class _Verification:
 
     def _check_quotation(self, quoted: Quoted) -> bool:
         """Judge a quotation; return whether it is shown as one."""
-        content = _SPACED_MARKERS.sub("", quotations.inner(self.text, quoted)).strip()
+        content = quotations.inner(self.text, quoted).strip()
+        if "[" in content or "\u3010" in content:
+            content = _SPACED_MARKERS.sub("", content).strip()
         self._move_behind(quoted)
         markers = self._markers_of(quoted)
         cited = list(dict.fromkeys(marker.hit for marker in markers))
         order = [*cited, *(hit for hit in self.citable if hit not in cited)]
-        wordings = quotations.wordings(content)
-        (found,) = self.passages.judge([([wording for wording, _ in wordings], order)])
+        (found,) = self.passages.judge([(content, order)])
         place = None
         verdict: Verdict = "fabricated"
         if found is not None:
-            wording, hit, start, end, likeness = found
-            if wording is not None and (place := self._place(hit, start, end)):
+            left, hit, start, end, likeness = found
+            if left is not None and (place := self._place(hit, start, end)):
                 verdict = "verified" if not cited or hit in cited else "misattributed"
-                self._rewrite(quoted, place.quote, wordings[wording][1])
-            elif wording is None and likeness >= self.verifier.altered:
+                self._rewrite(quoted, place.quote, left)
+            elif left is None and likeness >= self.verifier.altered:
                 verdict, place = "altered", self._place(hit, start, end)
         marker = None if place is None else self._attribute(quoted.end, markers, place)
         self.findings.append(_Finding(content, verdict, marker))
@@ -396,8 +385,8 @@ class _Verification:
             if self.text[quoted.end : quoted.end + 1] == "\n" and self.text[quoted.end + 1 :].split("\n", 1)[0].strip():
                 # What follows on the next line would be read as of the block.
                 self.edits.append(Edit(quoted.end, quoted.end + 1, "\n\n"))
-        if left and not self.text.startswith((left[0], ".", "!", "?"), quoted.end):
-            self.edits.append(Edit(quoted.end, quoted.end, left[0]))
+        if left and not self.text.startswith((left, ".", "!", "?"), quoted.end):
+            self.edits.append(Edit(quoted.end, quoted.end, left))
 
     def _move_behind(self, quoted: Quoted) -> None:
         """Let markers that stand within a quotation stand behind it."""
@@ -515,10 +504,8 @@ class _Verification:
     def _elsewhere(self, statement: str, cited: int, language: str) -> tuple[int, _Verdict] | None:
         """Return the passage that says a statement best, where the one that is cited does not."""
         others = [hit for hit in self.citable if hit != cited]
-        facts = self.passages.check([(statement, [hit]) for hit in others], language)
-        others = [hit for hit, (problems, _, _) in zip(others, facts, strict=True) if not problems]
-        checked = self.passages.check([(statement, [hit]) for hit in others], language, self._table(language))
-        verdicts = [(hit, _support(one)) for hit, one in zip(others, checked, strict=True)]
+        found = self.passages.saying(statement, others, language, self._table(language))
+        verdicts = [(support[2], _support(([], support, True))) for support in found]
         saying = [(hit, verdict) for hit, verdict in verdicts if verdict.supported]
         return max(saying, key=lambda found: (found[1].support or 0.0, -found[0]), default=None)
 
@@ -536,12 +523,12 @@ class _Verification:
             for marker in group
             if marker.place is None
         ]
-        asked = [(text, [marker.hit]) for text, marker, known in free if known is None or known[3] != marker.hit]
+        asked = [(text, [marker.hit]) for text, marker, known in free if known is None or known[2] != marker.hit]
         checked = iter(self.passages.check(asked, language))
         for _, marker, known in free:
-            support = known if known is not None and known[3] == marker.hit else next(checked)[1]
+            support = known if known is not None and known[2] == marker.hit else next(checked)[1]
             if support is not None:
-                marker.place = self._sentence(marker.hit, *support[4:])
+                marker.place = self._place(marker.hit, *support[3:])
 
     def _cut(self, judged: Sequence[_Judged]) -> None:
         """Cut the sentences that no passage says, with their markers, and the lines of which nothing is left."""
@@ -565,7 +552,7 @@ class _Verification:
         """Give a sentence that a passage says a marker where it rests on none."""
         if one.verdict.supported and one.verdict.measured is not None and not any(one.rested):
             end = one.sentence.end
-            one.own = one.rested = [[_Marker(end, end, one.verdict.measured[3])]]
+            one.own = one.rested = [[_Marker(end, end, one.verdict.measured[2])]]
             self.groups += one.own
             self.counts["markers added"] += 1
 
@@ -612,6 +599,9 @@ class _Verification:
 
 def _numbers_of(written: str) -> Iterator[int]:
     """Yield the numbers that a marker names, those of a range one by one."""
+    if written.isdecimal():
+        yield int(written)
+        return
     for first, last in _RANGE.findall(written):
         yield int(first)
         if last:
@@ -623,7 +613,7 @@ def _support(checked: _Checked) -> _Verdict:
     problems = tuple(f"{kind}: {words}" for kind, words in facts)
     if not comparable:
         return _Verdict(None, False if problems else None, problems, None, bool(facts))
-    probability = 0.0 if support is None else round(claims.probability(support[0], support[2]), 4)
+    probability = 0.0 if support is None else round(claims.probability(support[0], support[1]), 4)
     said = probability >= claims.BAR
     problems = problems if said else (*problems, "words: too few of them stand there")
     return _Verdict(probability, said and not problems, problems, support, bool(facts))

@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from clockify_rag import sentences
-from clockify_rag.contracts import Span, Verdict
+from clockify_rag.contracts import Verdict
 
 T = TypeVar("T")
 
@@ -32,15 +32,6 @@ WITH_VECTORS = (-4.055, 5.353, 1.049)
 BY_WORDS = (-3.774, 5.868)
 """The same without the cosine."""
 
-_LIST = re.compile(r"^\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•#>]+)\s*")
-_LABEL = re.compile(
-    r"[#*\s]*\b(?:step|option|example|schritt|beispiel|étape|exemple|paso|ejemplo|passo|esempio|stap|krok)\s+\d{1,2}\b[*:.)\s\u2013-]*",
-    re.IGNORECASE,
-)
-"""What numbers a part of the answer, and nothing of the product."""
-_DIGIT = re.compile(r"\d")
-_LETTER = re.compile(r"[^\W\d_]")
-_WORDS = 3
 _ADMISSION = re.compile(
     r"\b(?:documentation|passages?|sources?|context|excerpts?)\b.{0,60}\b(?:not|no|n't|doesn|don|isn|aren|cannot|never)\b.{0,30}"
     r"\b(?:say|sa(?:ys|id)|mention|answer|state|describ|specif|explain|tell|address|discuss|cover|indicat|contain|provid|give|includ|have|list"
@@ -106,33 +97,14 @@ def find(plain: str) -> list[Sentence]:
     Args:
         plain: the draft, markers as white space and code hidden, so that places are the draft's.
     """
-    found: list[Sentence] = []
+    from clockify_rag import _core
+
     admitting = _may_admit(plain)
-    for number, (start, end) in enumerate(sentences.blocks(plain)):
-        for first, last in sentences.units(plain[start:end]):
-            text = plain[start + first : start + last]
-            if text.startswith("|") and not text.strip("|-: \t"):
-                # The row above it is a table's header.
-                if found and found[-1].block == number:
-                    found.pop()
-                continue
-            label = _LABEL.match(text)
-            row = text.endswith("|")
-            begin = start + first + (label.end() if label else 0)
-            text = text[begin - start - first : len(text.rstrip("| \t")) if row else None]
-            if _states(text) and not (admitting and _DIGIT.search(_LIST.sub("", text)) is None and admits(text)):
-                found.append(Sentence(begin, begin + len(text), number))
-    return found
-
-
-def _states(text: str) -> bool:
-    """Whether a sentence can be true or false of a product: no question, heading or lead, unless it has a figure."""
-    bare = _LIST.sub("", text).strip(" *_`")
-    if bare.endswith(("?", "\uff1f")):
-        return False
-    if _DIGIT.search(bare):
-        return _LETTER.search(bare) is not None
-    return not (bare.endswith((":", "\uff1a")) or text.startswith("#")) and sentences.word_count(bare) >= _WORDS
+    return [
+        Sentence(start, end, block)
+        for start, end, block, has_figure in _core.statements(plain)
+        if has_figure or not (admitting and admits(plain[start:end]))
+    ]
 
 
 def admits(text: str) -> bool:
@@ -145,13 +117,16 @@ def admits(text: str) -> bool:
 def _may_admit(text: str) -> bool:
     """Whether the expressions need be tried, which take longer than to see that most texts have none of their words."""
     lower = text.lower()
-    return all(any(word in lower for word in words) for words in _ADMITTING)
+    return all(any(map(lower.__contains__, words)) for words in _ADMITTING)
 
 
 def only_admits(plain: str) -> bool:
     """Say whether a draft says nothing but that the sources do not say something."""
-    units = [plain[start:end] for start, end in sentences.units(plain)]
-    return any(map(admits, units)) and not any(_states(text) and not admits(text) for text in units)
+    from clockify_rag import _core
+
+    return any(admits(plain[start:end]) for start, end in sentences.units(plain)) and all(
+        admits(plain[start:end]) for start, end, _, _ in _core.statements(plain)
+    )
 
 
 def resting(found: Sequence[Sentence], own: Sequence[Sequence[T]]) -> list[Sequence[T]]:
@@ -186,7 +161,7 @@ def probability(window: float, cosine: float | None) -> float:
 def guesses(text: str) -> bool:
     """Say whether a text may say that it guesses: a look at its letters, which is much faster than ``speculation``."""
     lower = text.lower()
-    return any(words in lower for words in _GUESSES)
+    return any(map(lower.__contains__, _GUESSES))
 
 
 def speculation(text: str, sources: Sequence[str]) -> str:
@@ -223,14 +198,3 @@ def risk(grounded: float | None, verdicts: Sequence[Verdict], addresses: int, gu
     for finding in findings:
         left *= 1 - _WEIGHTS.get(finding, 0.0)
     return round(1 - left, 4)
-
-
-def sentence_of(units: Sequence[Span], run: Span) -> Span:
-    """Return the sentence that most of a run lies in, the first of equals; the run where there is none.
-
-    Args:
-        units: the sentences of the lines that the run lies in.
-        run: where it begins and ends.
-    """
-    start, end = run
-    return max(units, key=lambda unit: (min(unit[1], end) - max(unit[0], start), -unit[0]), default=run)

@@ -22,7 +22,7 @@ from clockify_rag.verification.editing import Edit, code_spans
 
 _ITEM = re.compile(r"^\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
 _EXACT_WORDS, _END_WORDS, _SIDE_WORDS = 12, 5, 3
-_RESERVED = re.compile(rb"[^A-Za-z0-9._~]")
+_RESERVED = re.compile(rb"[^A-Za-z0-9._~ ]")
 _WEB = re.compile(
     r"(?:[a-z][a-z0-9+.-]{1,20}://|www\.|(?<=[\"'=(<])//(?=[\w-]+\.\w))[^\s<>\"'`()\[\]{}|\\^\u201c\u201d]+",
     re.IGNORECASE,
@@ -78,7 +78,7 @@ def _text_fragment(quote: str, text: str, start: int) -> str:
 def _encoded(words: list[str]) -> str:
     """Percent-encode words; the hyphen, comma and ampersand have a meaning in a text fragment."""
     encoded = " ".join(words).encode("utf-8", "replace")
-    return _RESERVED.sub(lambda found: b"%%%02X" % found[0][0], encoded).decode("ascii")
+    return _RESERVED.sub(lambda found: b"%%%02X" % found[0][0], encoded).replace(b" ", b"%20").decode("ascii")
 
 
 class Looked(msgspec.Struct, frozen=True):

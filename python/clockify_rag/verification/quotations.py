@@ -44,8 +44,6 @@ _SPELLED = re.compile(
 _BLOCK = re.compile(r"^[^\S\n]*(?:(?:[-*+]|\d{1,3}[.)])[^\S\n]+)?(?P<quote>>.*(?:\n[^\S\n]*>.*)*)", re.MULTILINE)
 _BLOCK_MARK = re.compile(r"^[^\S\n]*(?:>[^\S\n]?)+", re.MULTILINE)
 _SEPARATORS = "\u00ab\u00bb\u2039\u203a"
-_TRAILING = re.compile(r"[.,;:!?\u2026]+$")
-_EMPHASIS = re.compile(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`")
 
 
 class Quoted(msgspec.Struct, frozen=True):
@@ -133,18 +131,3 @@ def strays(text: str, accounted: list[Span]) -> list[Span]:
         if not is_inch and not is_arrow:
             found.append(match.span())
     return found
-
-
-def wordings(content: str) -> list[tuple[str, str]]:
-    """Return the ways in which a quotation may stand in its source, each with the punctuation that is then not the source's.
-
-    A quotation within a sentence begins with a small letter and ends with the sentence's comma; a model emphasises words.
-    """
-    found = {content: ""}
-    plain = _EMPHASIS.sub("", content)
-    found.setdefault(plain, "")
-    if trailing := _TRAILING.search(plain):
-        found.setdefault(plain[: trailing.start()].rstrip(), trailing[0])
-    for wording, left in list(found.items()):
-        found.setdefault(wording[:1].swapcase() + wording[1:], left)
-    return [(wording, left) for wording, left in found.items() if wording]
