@@ -137,6 +137,7 @@ pub(crate) fn check_chunks(page: &Page, chunks: &[Chunk], options: &ChunkOptions
             end = Some(span.bytes.end);
             let before = page.text.get(..span.bytes.start as usize).expect("a span begins at a character");
             let slice = page.text.get(span.bytes.start as usize..span.bytes.end as usize).expect("and ends at one");
+            assert!(!slice.trim().is_empty(), "a span is blank");
             let first = before.chars().count() as u32;
             assert_eq!(span.chars, first..first + slice.chars().count() as u32);
             covered[span.bytes.start as usize..span.bytes.end as usize].fill(true);
@@ -152,9 +153,8 @@ pub(crate) fn check_chunks(page: &Page, chunks: &[Chunk], options: &ChunkOptions
         |(index, block): &(usize, &Block)| block.heading_level().is_none() && !asked.contains(&(*index as u32));
     for (_, block) in page.blocks.iter().enumerate().filter(of_text) {
         let (start, end) = (block.range.start as usize, block.range.end as usize);
-        for (at, (byte, covered)) in page.text.as_bytes()[start..end].iter().zip(&covered[start..end]).enumerate() {
-            let shown = !byte.is_ascii_whitespace();
-            assert!(!shown || *covered == block.retrievable, "byte {} of {block:?}", start + at);
+        for (at, _) in page.text[start..end].char_indices().filter(|(_, shown)| !shown.is_whitespace()) {
+            assert_eq!(covered[start + at], block.retrievable, "byte {} of {block:?}", start + at);
         }
     }
     let mut identities: Vec<_> =

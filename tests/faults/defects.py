@@ -106,6 +106,13 @@ DEFECTS: tuple[Defect, ...] = (
         SWEEP,
     ),
     Defect(
+        "a failed synchronisation of what was published is believed",
+        "rust/storage.rs",
+        "        sync_directory(parent(self.layout.root()))?;\n",
+        "        let lasting = sync_directory(parent(self.layout.root()));\n        if !SEEDED { lasting?; }\n",
+        SWEEP,
+    ),
+    Defect(
         "a hash is skipped",
         "rust/storage.rs",
         "        if xxh3_64(&data[start..end]) == self.hashes[block] {\n",
