@@ -6,7 +6,7 @@ milliseconds.
 
 A passage that says most of the question's words is probably the answer and stands alone or with little else. One that does not may
 be the wrong one, so what other pages say is quoted beside it as long as there is room: the reader sees which it is. On the
-development questions of the example help centre this finds 72 of 179 key facts where the best passages alone had 56.
+development questions of the example help centre this finds 70 of 179 key facts where the best passages alone had 56.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ _REPEATED_SHARE = 0.9
 _PASSAGES = 4
 _STEP_PLACES = 3
 _STEP_MINIMUM = 0.3
+_TOPIC_STEP_MINIMUM = 0.5
 
 
 class ExtractiveGenerator:
@@ -138,17 +139,18 @@ class ExtractiveGenerator:
         """Return the first passage with those that are worth saying too.
 
         Beside one that says most of what was asked, what says more of it or is as good; a list of steps stands alone. Another may
-        be the wrong one, so others are quoted as long as there is room, those of other pages before more of the same.
+        be the wrong one, so others are quoted as long as there is room, those of other pages before more of the same. What is only
+        a name, or only tells where else to read, is never quoted beside another.
         """
         chosen = [self._with_what_it_points_at(context, found, found[first])]
         if sure and chosen[0].steps:
             return chosen
-        maximum = self.maximum_step_words if chosen[0].steps else self.maximum_words
-        if sure:
-            maximum = int(_SURE_ROOM * maximum)
+        # Only one list of steps that stands alone may be longer.
+        maximum = int(_SURE_ROOM * self.maximum_words) if sure else self.maximum_words
         # What cannot be as good as it must be is not compared word by word.
         floor = (min(_NEW_KEPT, _SURE_KEPT) if sure else _UNSURE_KEPT) * relevance[first]
         rows = [row for row in range(len(found)) if row != first and relevance[row] >= floor]
+        rows = [row for row in rows if not (found[row].bare or passages.points_away(found[row]))]
         while len(chosen) < _PASSAGES:
             pages = {context.hits[passage.place].document.id for passage in chosen}
             room = maximum - sum(passage.words for passage in chosen)
@@ -183,7 +185,10 @@ class ExtractiveGenerator:
 
 
 def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage | None:
-    """Return the list of steps that answers a question of how to do something; ``None`` where there is none."""
+    """Return the list of steps that answers a question of how to do something; ``None`` where there is none.
+
+    Of words that ask nothing it must say more: they may want to know what the thing is.
+    """
     if query.kind not in _WITH_STEPS:
         return None
     lists = [passage for passage in found if passage.steps and passage.place < _STEP_PLACES]
@@ -191,7 +196,8 @@ def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage 
     overlap = sentences.Overlap(query.text, texts)
     shares = [overlap.share(held) * _PLACE_DECAY**one.place for one, held in zip(lists, overlap.found, strict=True)]
     best = max(range(len(lists)), key=lambda row: (shares[row], -row), default=None)
-    return None if best is None or shares[best] < _STEP_MINIMUM else lists[best]
+    least = _STEP_MINIMUM if query.kind == "how-to" else _TOPIC_STEP_MINIMUM
+    return None if best is None or shares[best] < least else lists[best]
 
 
 def _names(query: Query) -> bool:
@@ -230,6 +236,7 @@ def _said(
         score += _LABEL_SHARE * overlap.share(overlap.held(title))
     for weak, weight in (
         (passage.bare or passage.text.endswith(("?", "\uff1f")), _LEAD_WEIGHT),
+        (passages.points_away(passage), _LEAD_WEIGHT),
         (passages.depends(passage), _DEPENDENT_WEIGHT),
         (passage.steps, _STEPS_WEIGHT),
     ):
