@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clockify_rag import passages, sentences
-from clockify_rag.contracts import Generator
+from clockify_rag.contracts import Generator, Query
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.generation import ExtractiveGenerator
 from clockify_rag.passages import Passage
+from clockify_rag.verification import QuoteVerifier
 from passages import ask, chunk_of, context_of
 
 STEPS = (
@@ -218,6 +220,53 @@ def test_what_says_the_same_is_quoted_once() -> None:
     once, again = "Weekly reports have a limit of 90 days.", "The weekly reports have a limit of 90 days!"
     draft = ExtractiveGenerator().generate(ask("Why is something not allowed in months?"), context_of(once, again))
     assert len(draft.quotes) == 1
+
+
+LOCKS = "A lock keeps entries as they are."
+LOCKING = "To lock entries:\n\n1. Open Settings.\n2. Switch Lock entries on."
+RECEIPTS = "Receipts are kept for ten years in the archive."
+
+
+def asked_apart(*parts: str) -> Query:
+    return msgspec.structs.replace(ask(" And ".join(parts)), parts=parts)
+
+
+def test_a_question_that_was_taken_apart_is_answered_part_by_part() -> None:
+    query = asked_apart("How long are receipts kept?", "How do I lock entries?")
+    context = context_of(LOCKING, RECEIPTS)
+    draft = ExtractiveGenerator().generate(query, context)
+    assert draft.text == f"{query.parts[0]}\n\n{RECEIPTS} [2]\n\n{query.parts[1]}\n\n{LOCKING} [1]"
+    assert draft.headings == ((0, query.parts[0]), (1, query.parts[1]))
+    verified = QuoteVerifier().verify(query, context, draft)
+    assert [citation.quote for citation in verified.citations] == [RECEIPTS, LOCKING]
+    assert verified.groundedness == 1
+    assert [verified.text[slice(*claim.span)] for claim in verified.claims if claim.span] == [RECEIPTS, LOCKING]
+
+
+def test_what_answers_two_parts_is_quoted_once_and_what_nothing_answers_is_named() -> None:
+    query = asked_apart("What is a lock?", "What does a lock keep?", "Wie spät ist es?")
+    draft = ExtractiveGenerator().generate(msgspec.structs.replace(query, language="de"), context_of(LOCKS, RECEIPTS))
+    assert draft.text == f"What is a lock?\n\nWhat does a lock keep?\n\n{LOCKS} [1]"
+    assert draft.unanswered == ("Wie spät ist es?",)
+    nothing = msgspec.structs.replace(query, parts=query.parts[2:], language="de")
+    draft = ExtractiveGenerator().generate(nothing, context_of(LOCKS))
+    assert (draft.text, draft.quotes, draft.unanswered) == ("", (), ())
+
+
+@given(
+    st.lists(st.sampled_from(["a lock", "receipts", "to lock entries", "b?", "文"]), min_size=2, max_size=3),
+    st.integers(4, 40),
+)
+def test_parts_share_the_words_of_an_answer(parts: list[str], words: int) -> None:
+    context = context_of(LOCKS, LOCKING, RECEIPTS)
+    query = asked_apart(*parts)
+    draft = ExtractiveGenerator(words, words).generate(query, context)
+    quoted = [context.texts[place][slice(*span)] for place, span in draft.quotes]
+    assert sum(map(sentences.word_count, quoted)) <= words
+    assert len(set(draft.quotes)) == len(draft.quotes)
+    assert {heading for _, heading in draft.headings} | set(draft.unanswered) == (set(parts) if quoted else set())
+    if quoted:
+        assert QuoteVerifier().verify(query, context, draft).groundedness == 1
 
 
 def test_headings_links_and_repeats_are_no_answer() -> None:
