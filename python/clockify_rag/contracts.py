@@ -262,6 +262,8 @@ class Expansion(msgspec.Struct, frozen=True):
     text: str
     weight: float
     """What a word of it counts beside one of the question, above 0 and at most 0.2."""
+    alias: str = ""
+    """What it is the term for, as that stands in the text that is searched; empty where it is another spelling."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,7 +277,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     """A ``QuestionKind``, or what another package's classifier says; empty where it was not looked for."""
     expansions: tuple[Expansion, ...] = ()
-    """Searched by words alone, and no part of the evidence."""
+    """Searched by words alone, and no part of the evidence; a term that is evidence stands in ``text`` in its alias's place."""
     alternatives: tuple[str, ...] = ()
     """Texts that are searched besides, each as a question of its own; their rankings are fused with that of ``text``."""
     parts: tuple[str, ...] = ()

@@ -151,6 +151,12 @@ def words(text: str) -> list[str]:
     return found
 
 
+def places(text: str) -> list[Span]:
+    """Return where each of ``words(text)`` stands; empty where these are other pieces, as in scripts without spaces."""
+    found = [match.span() for match in _WORD.finditer(text)]
+    return found if len(found) == len(words(text)) else []
+
+
 def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
