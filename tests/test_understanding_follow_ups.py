@@ -259,6 +259,52 @@ def test_a_boost_lifts_one_kind_and_keeps_the_order_of_others(entries: list[bool
     assert [hit.rank for hit in found] == [1, 2, 3, 4, 5, 6]
 
 
+class Elsewhere:
+    """A generator whose model is on another host, and is asked for short texts."""
+
+    name = "elsewhere"
+    sent_to = ("model.example",)
+
+    def generate(self, query: Query, context: Context) -> Draft:
+        return Draft(text="", sent_to=self.sent_to)
+
+    def stream(self, query: Query, context: Context) -> Iterator[str]:
+        yield from ()
+
+    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
+        return "When is the heap turned?\nHow is compost made?"
+
+
+class Apart(Elsewhere):
+    """Takes a question apart."""
+
+    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
+        return "When is the heap turned?\nHow much is the membership fee [1]?\n[2] Is much quantum physics taught?"
+
+
+def test_a_question_taken_apart_is_answered_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, text in GARDEN.items():
+        (docs / name).write_text(text)
+    offer(monkeypatch, "generators", apart=Apart)
+    pipeline = pipeline_of(
+        tmp_path / "index",
+        generation={"generator": "apart", "refusals": {"en": "Ask the warden."}},
+        understanding={"decomposition": True},
+        calibration={"threshold": 0.0},
+    )
+    pipeline.build([docs])
+    answer = pipeline.ask("When is the heap turned, and how much is the membership fee?", generator="extractive")
+    assert not answer.refused
+    heap, turned, fee, pounds, *rest = answer.answer.split("\n\n")
+    assert (heap, fee) == ("When is the heap turned?", "How much is the membership fee?")
+    assert rest == ["Is much quantum physics taught?", "Ask the warden."]
+    assert turned.endswith("[1]")
+    assert pounds.endswith("[2]")
+    assert [citation.path for citation in answer.citations] == ["compost.md", "fees.md"]
+
+
 def test_a_german_question_finds_german_pages_or_is_refused_in_german(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -274,22 +320,6 @@ def test_a_german_question_finds_german_pages_or_is_refused_in_german(tmp_path: 
     refused = pipeline.ask("Wie wird das Wetter morgen in der Stadt?")
     assert refused.refused
     assert refused.answer.startswith("Die Dokumentation")
-
-
-class Elsewhere:
-    """A generator whose model is on another host, and is asked for short texts."""
-
-    name = "elsewhere"
-    sent_to = ("model.example",)
-
-    def generate(self, query: Query, context: Context) -> Draft:
-        return Draft(text="", sent_to=self.sent_to)
-
-    def stream(self, query: Query, context: Context) -> Iterator[str]:
-        yield from ()
-
-    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
-        return "When is the heap turned?\nHow is compost made?"
 
 
 def test_a_model_is_asked_only_where_a_step_says_so_and_its_host_is_named(

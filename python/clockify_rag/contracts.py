@@ -369,6 +369,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     quotes: tuple[tuple[int, Span], ...] = ()
     """For text taken from sources: the hit's place in the context from 0, and the span of the document it was taken from."""
+    headings: tuple[tuple[int, str], ...] = ()
+    """Parts of the question that stand as paragraphs of their own among ``quotes``, in order: how many quotes are before each."""
+    unanswered: tuple[str, ...] = ()
+    """Parts of the question that nothing in the context answers."""
     incomplete: bool = False
     """Whether the text broke off before its end."""
     failure: Failure | None = None

@@ -639,7 +639,7 @@ class Pipeline:
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
         answered = msgspec.structs.replace(
             found,
-            answer=verified.text,
+            answer="\n\n".join([verified.text, *self._unanswered(query, draft)]),
             citations=verified.citations,
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
             generator=draft.generator or name,
@@ -655,6 +655,13 @@ class Pipeline:
         if draft.failure or (verified.text and not verified.admits):
             return answered
         return self._refused(answered, query, "no_evidence" if verified.admits else "unsupported")
+
+    def _unanswered(self, query: Query, draft: Draft) -> Iterator[str]:
+        """Yield each part of the question that the draft does not answer, and the sentence that says so."""
+        for part in draft.unanswered:
+            from clockify_rag.generation import refusal_text
+
+            yield f"{part}\n\n{refusal_text(query.language, self.settings.generation.refusals)}"
 
     def _retrieved(self, asked: _Asked) -> tuple[Query, SearchResult]:
         """What was found for a question; found again only where that takes longer than to remember it.
