@@ -77,7 +77,8 @@ impl Found {
     #[getter]
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         // To wait for the interpreter's lock again costs more than to read a few rows that are in memory.
-        let read = if self.is_read { self.read().map_err(|error| exception(py, &error)) } else { py.enter(|| self.read()) }?;
+        let read =
+            if self.is_read { self.read().map_err(|error| exception(py, &error)) } else { py.enter(|| self.read()) }?;
         let rows = PyList::empty(py);
         for (found, (chunk, text, document)) in self.hits.iter().zip(read) {
             let items = (
