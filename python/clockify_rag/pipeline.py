@@ -575,7 +575,7 @@ class Pipeline:
 
     def _confidence(self, result: SearchResult, opened: OpenGeneration) -> tuple[float | None, float]:
         """The probability that the documentation answers, and the threshold below which it does not count as answered."""
-        recorded = None if result.lexical_only or not result.hits else opened.snapshot.embedder
+        recorded = None if result.lexical_only or not result.hits else opened.embedder
         confidence, threshold = self.calibration.judge(result.evidence, None if recorded is None else recorded[1])
         chosen = self.settings.calibration.threshold
         return confidence if result.hits else 0.0, threshold if chosen is None else chosen
