@@ -45,6 +45,34 @@ TURNS = (Turn("How do I lock old time entries?", "Open Settings and switch Lock 
         ("E-mail notifications are late", "en", False),
         ("En masse deletion of entries", "en", False),
         ("Ou est le menu?", "en", False),
+        ("So how do I export a report to CSV?", "en", False),
+        ("But can a manager approve timesheets?", "en", False),
+        ("Or do I have to invite clients first?", "en", False),
+        ("Also, where are invoices sent from?", "en", False),
+        ("And then, how do I archive a project?", "en", False),
+        ("So I want to delete my account", "en", False),
+        ("But my timer stops at midnight", "en", False),
+        ("And how do I do that on Android?", "en", True),
+        ("But is it free?", "en", True),
+        ("So how many users?", "en", True),
+        ("And who can?", "en", True),
+        ("So what about project managers?", "en", True),
+        ("Or in the mobile app?", "en", True),
+        ("But only for contractors", "en", True),
+        ("And what is the limit?", "en", True),
+        ("Is there a limit of projects?", "en", False),
+        ("Is there one for projects?", "en", True),
+        ("Can one user have two rates?", "en", False),
+        ("How do I delete one?", "en", True),
+        ("Who goes there?", "en", True),
+        ("Aber wie exportiere ich einen Bericht?", "de", False),
+        ("Und was ist mit Projekten?", "de", True),
+        ("Oder auf dem Handy?", "de", True),
+        ("Mais comment exporter un rapport ?", "fr", False),
+        ("Pero ¿cómo exporto un informe?", "es", False),
+        ("Y en el móvil?", "es", True),
+        ("Ma come posso esportare un report?", "it", False),
+        ("Men hvordan eksporterer jeg en rapport?", "da", False),
     ],
 )
 def test_what_follows_up(question: str, language: str, follows: bool) -> None:
@@ -55,6 +83,8 @@ def test_the_words_of_the_question_before_are_carried_over() -> None:
     assert carried_over("How do I undo it?", TURNS, "en") == "How do I undo it? lock old time entries"
     later = (*TURNS, Turn("And for managers?", "The same."))
     assert carried_over("Who can?", later, "en") == "Who can? lock old time entries managers"
+    whole = (*TURNS, Turn("So how do I invite a client?", "By mail."))
+    assert carried_over("And a manager?", whole, "en") == "And a manager? invite client"
     query = StepsUnderstander().understand("How do I undo it?", history=later)
     assert query.question == "How do I undo it?"
     assert query.text.startswith("How do I undo it? ")
