@@ -476,6 +476,7 @@ class Pipeline:
         lexical: bool = False,
         excluded_documents: Sequence[str] = (),
         history: Sequence[Turn] = (),
+        as_terms: bool = False,
     ) -> tuple[Query, SearchResult]:
         """Return how ``question`` was understood, and what was found in one generation, whatever is published meanwhile.
 
@@ -487,6 +488,8 @@ class Pipeline:
             lexical: search by words only.
             excluded_documents: as for ``search``.
             history: the turns of the conversation before it, oldest first.
+            as_terms: read each alias of the glossary as its term; else only those that no page has a word of, and the others where
+                the question is answered so and not as it was typed.
 
         Raises:
             QueryError: the question cannot be searched, or not for that many hits.
@@ -499,6 +502,7 @@ class Pipeline:
         with stage("search", timings):
             told = {"history": history} if history else {}
             query = self.understander.understand(question, filters=filters, **told)
+            query = self._with_terms(query, opened, every=as_terms)
             if excluded_documents:
                 query = msgspec.structs.replace(query, excluded_documents=tuple(excluded_documents))
             retriever = self.retriever_of(query, lexical=lexical)
@@ -524,13 +528,45 @@ class Pipeline:
         total = timings.pop("search")
         timings = {**result.timings_ms, **timings, "total": total}
         confidence, threshold = self._confidence(result, opened)
-        return query, msgspec.structs.replace(
+        result = msgspec.structs.replace(
             result,
             timings_ms=timings,
             confidence=confidence,
             threshold=threshold,
             calibration="" if confidence is None else self.calibration.name,
         )
+        if not any(expansion.alias for expansion in query.expansions) or refusal(result) != "weak_evidence":
+            return query, result
+        other = self.search_in(
+            opened,
+            question,
+            top_k,
+            filters,
+            lexical=lexical,
+            excluded_documents=excluded_documents,
+            history=history,
+            as_terms=True,
+        )
+        return (query, result) if refusal(other[1]) else other
+
+    def _with_terms(self, query: Query, opened: OpenGeneration, *, every: bool) -> Query:
+        """The query with the glossary's terms in place of aliases: those that no page has a word of, or all."""
+        if not any(expansion.alias for expansion in query.expansions):
+            return query
+        retriever = self._lexical_retriever
+        if not isinstance(retriever, HybridRetriever):
+            return query
+        from clockify_rag.understanding.glossary import with_terms
+
+        options = retriever.options(1)
+
+        def is_known(alias: str) -> bool:
+            if every:
+                return False
+            has_terms = bool(_core.question_terms(alias, query.language))
+            return not has_terms or opened.snapshot.search(alias, query.language, [], [], options).counts[1] > 0
+
+        return with_terms(query, is_known)
 
     def retriever_of(self, query: Query, *, lexical: bool = False) -> Retriever:
         """Return what finds candidates for ``query``: by words only where that is asked for, or vectors do not know the language."""
@@ -539,7 +575,7 @@ class Pipeline:
 
     def _confidence(self, result: SearchResult, opened: OpenGeneration) -> tuple[float | None, float]:
         """The probability that the documentation answers, and the threshold below which it does not count as answered."""
-        recorded = None if result.lexical_only or not result.hits else opened.snapshot.embedder
+        recorded = None if result.lexical_only or not result.hits else opened.embedder
         confidence, threshold = self.calibration.judge(result.evidence, None if recorded is None else recorded[1])
         chosen = self.settings.calibration.threshold
         return confidence if result.hits else 0.0, threshold if chosen is None else chosen
@@ -639,7 +675,7 @@ class Pipeline:
         timings["total"] = round(sum(timings.get(part, 0.0) for part in ("total", "pack", "generate", "verify")), 3)
         answered = msgspec.structs.replace(
             found,
-            answer=verified.text,
+            answer="\n\n".join([verified.text, *self._unanswered(query, draft)]),
             citations=verified.citations,
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
             generator=draft.generator or name,
@@ -655,6 +691,13 @@ class Pipeline:
         if draft.failure or (verified.text and not verified.admits):
             return answered
         return self._refused(answered, query, "no_evidence" if verified.admits else "unsupported")
+
+    def _unanswered(self, query: Query, draft: Draft) -> Iterator[str]:
+        """Yield each part of the question that the draft does not answer, and the sentence that says so."""
+        for part in draft.unanswered:
+            from clockify_rag.generation import refusal_text
+
+            yield f"{part}\n\n{refusal_text(query.language, self.settings.generation.refusals)}"
 
     def _retrieved(self, asked: _Asked) -> tuple[Query, SearchResult]:
         """What was found for a question; found again only where that takes longer than to remember it.
