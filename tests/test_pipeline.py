@@ -709,6 +709,18 @@ def test_an_answer_is_proven(built: Pipeline) -> None:
     assert answer.hits == built.search("When does the gate open?").hits
 
 
+def test_a_citation_names_the_hit_that_has_its_words(tmp_path: Path) -> None:
+    painted, spade = "Sheds are painted in April, by members.", "The spade hangs in the shed, left of the door."
+    between = [f"Bed {number} has ferns, beans and some roses beside the path number {number}." for number in range(60)]
+    page = "\n\n".join(["# Garden", painted, *between, spade])
+    pipeline = pipeline_of(tmp_path / "index", calibration={"threshold": 0.0})
+    pipeline.build([write(tmp_path / "docs", {"sheds.md": page})])
+    answer = pipeline.ask("When are sheds painted, and where does the spade hang?")
+    texts = {hit.chunk.id: hit.chunk.text for hit in answer.hits}
+    assert [citation.quote for citation in answer.citations] == [painted, spade]
+    assert all(citation.quote in texts[citation.chunk_id] for citation in answer.citations)
+
+
 def test_the_same_question_gets_the_same_answer(built: Pipeline) -> None:
     first, second = (msgspec.structs.replace(built.ask("fern water"), timings_ms={}) for _ in range(2))
     assert msgspec.json.encode(first) == msgspec.json.encode(second)

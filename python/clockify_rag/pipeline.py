@@ -33,6 +33,7 @@ from clockify_rag.contracts import (
     Answer,
     Chunk,
     Chunker,
+    Citation,
     Classifier,
     Completer,
     Context,
@@ -676,7 +677,7 @@ class Pipeline:
         answered = msgspec.structs.replace(
             found,
             answer="\n\n".join([verified.text, *self._unanswered(query, draft)]),
-            citations=verified.citations,
+            citations=tuple(_of_own_chunk(citation, found.hits) for citation in verified.citations),
             sent_to=tuple(dict.fromkeys((*found.sent_to, *draft.sent_to))),
             generator=draft.generator or name,
             degraded=(*found.degraded, *draft.degraded),
@@ -1392,6 +1393,18 @@ def _draft(writer: Generator, query: Query, context: Context, written: Callable[
 def _steps(steps: tuple[Step, ...], name: str, component: str) -> tuple[Step, ...]:
     """The steps of a stage; its name alone where its component tells none."""
     return steps or (Step(stage=name, name=component),)
+
+
+def _of_own_chunk(citation: Citation, hits: Sequence[Hit]) -> Citation:
+    """A citation of the hit that has the words; a context shows what was found of one section as one text, by its best hit's name."""
+    having = [
+        hit.chunk
+        for hit in hits
+        if hit.document.id == citation.document_id and hit.chunk.slice(citation.span) == citation.quote
+    ]
+    if not having or any(chunk.id == citation.chunk_id for chunk in having):
+        return citation
+    return msgspec.structs.replace(citation, chunk_id=having[0].id, anchor=having[0].anchor)
 
 
 def _traced(answer: Answer, *steps: Step) -> Answer:
