@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clockify_rag import _core
+from clockify_rag.building import BuildReport, with_folders
 from clockify_rag.calibration import refusal
 from clockify_rag.contracts import Draft, Evidence, Hit, Reranking, Scores, SearchResult, Source
 from clockify_rag.errors import (
@@ -33,7 +34,7 @@ from clockify_rag.errors import (
 from clockify_rag.explaining import explain
 from clockify_rag.index import EmbedderEntry, IndexWriter
 from clockify_rag.loading import FileLoader
-from clockify_rag.pipeline import BuildReport, Pipeline, with_folders
+from clockify_rag.pipeline import Pipeline
 from folders import source_of, write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking, settings_of
 
