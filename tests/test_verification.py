@@ -57,6 +57,11 @@ def quotes(citations: tuple[Citation, ...]) -> list[str]:
     return [citation.quote for citation in citations]
 
 
+def test_a_marker_goes_with_the_mark_that_it_touches() -> None:
+    altered = "Exports are kept for 90 days.Exports are kept for 90 days."
+    assert verify(f'" [3]{altered}"')[0] == f"{altered} [1]"
+
+
 def test_a_quotation_is_written_as_its_source_has_it() -> None:
     text, citations, removed = verify('They say: "Exports  are kept\nfor 90 days." [1]')
     assert text == 'They say: "Exports are kept for 90 days." [1]'
