@@ -31,8 +31,11 @@ _DEPENDENT = re.compile(
 _ELSEWHERE = re.compile(
     r"(?:please\s+|bitte\s+)?(?:see|check\s+out|refer\s+to|visit|learn\s+more|read\s+more|(?:for|to\s+(?:learn|read|see|find|find\s+out|get))\s+more"
     r"|siehe|lesen\s+sie|(?:mehr|weitere)\s+(?:dazu|informationen|details|infos)|voir|consultez|pour\s+en\s+savoir\s+plus|véase|consult[ae]"
-    r"|para\s+(?:más|obtener\s+más|saber\s+más|mais|saber\s+mais)|per\s+(?:maggiori|ulteriori)|zie|meer\s+informatie)\b[^.\n]{0,200}[.:]?$"
-    r"|[^.\n]{0,200}\b(?:can\s+be\s+found\s+here|check\s+out\s+(?:this|these|our)|refer\s+to\s+this|see\s+this)\b[^.\n]{0,200}[.:]?$",
+    r"|para\s+(?:más|obtener\s+más|saber\s+más|mais|saber\s+mais)|per\s+(?:maggiori|ulteriori)|zie|meer\s+informatie)\b[^.\n]{0,200}[.:]?$",
+    re.IGNORECASE,
+)
+_ELSEWHERE_AT_END = re.compile(
+    r"\b(?:can\s+be\s+found\s+here|check\s+out\s+(?:this|these|our)|refer\s+to\s+this|see\s+this)\b[^.\n]{0,200}[.:]?$",
     re.IGNORECASE,
 )
 _LABEL_WORDS = 6
@@ -123,7 +126,11 @@ def depends(passage: Passage) -> bool:
 
 def points_away(passage: Passage) -> bool:
     """Say whether a passage does no more than tell where else to read."""
-    return _ELSEWHERE.match(passage.text.partition("\n")[0]) is not None
+    line = passage.text.partition("\n")[0]
+    if _ELSEWHERE.match(line):
+        return True
+    pointer = _ELSEWHERE_AT_END.search(line)
+    return pointer is not None and "." not in line[: pointer.start()]
 
 
 def _groups(hit: Hit, text: str, names: set[str], whole_words: int) -> Iterator[Span]:

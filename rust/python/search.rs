@@ -202,10 +202,23 @@ impl Found {
 /// How many digits an id has.
 const ID_DIGITS: usize = 32;
 
+/// The two digits of every byte.
+const DIGITS: [[u8; 2]; 256] = {
+    const fn digit(half: usize) -> u8 {
+        b"0123456789abcdef"[half]
+    }
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < digits.len() {
+        digits[byte] = [digit(byte >> 4), digit(byte & 15)];
+        byte += 1;
+    }
+    digits
+};
+
 /// The digits of an id.
 fn hexadecimal(id: Id) -> [u8; ID_DIGITS] {
-    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
-    std::array::from_fn(|at| digit(if at % 2 == 0 { id[at / 2] >> 4 } else { id[at / 2] & 15 }))
+    bytemuck::cast(id.map(|byte| DIGITS[usize::from(byte)]))
 }
 
 /// One opened generation.

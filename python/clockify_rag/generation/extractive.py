@@ -48,6 +48,7 @@ _REPEATED_SHARE = 0.9
 _PASSAGES = 4
 _STEP_PLACES = 3
 _PART_LEAST = 0.4
+_OUTCOME_WORDS = 60
 _STEP_MINIMUM = 0.3
 _TOPIC_STEP_MINIMUM = 0.5
 
@@ -183,11 +184,11 @@ class ExtractiveGenerator:
 
         Beside one that says most of what was asked, what says more of it or is as good; a list of steps stands alone. Another may
         be the wrong one, so others are quoted as long as there is room, those of other pages before more of the same. What is only
-        a name, or only tells where else to read, is never quoted beside another.
+        a name, only tells where else to read, or points at what is not quoted is never quoted beside another.
         """
         chosen = [self._with_what_it_points_at(context, found, found[first])]
         if sure and chosen[0].steps:
-            return chosen
+            return [self._with_outcome(context, found, chosen[0])]
         # Only one list of steps that stands alone may be longer.
         maximum = int(_SURE_ROOM * self.maximum_words) if sure else self.maximum_words
         # What cannot be as good as it must be is not compared word by word.
@@ -201,7 +202,7 @@ class ExtractiveGenerator:
             values: dict[int, float] = {}
             for row in rows:
                 passage, value = found[row], relevance[row]
-                if passage.words > room or _repeats(passage, chosen):
+                if passage.words > room or _hangs(context, passage, chosen) or _repeats(passage, chosen):
                     continue
                 if sure:
                     new = overlap.share(overlap.held(passage.text) - said) >= _NEW_SHARE
@@ -217,6 +218,16 @@ class ExtractiveGenerator:
             chosen.append(found[best])
             rows.remove(best)
         return chosen
+
+    def _with_outcome(self, context: Context, found: Sequence[Passage], steps: Passage) -> Passage:
+        """Return a short list of steps with the paragraph behind it, which says what happens then."""
+        after = next((one for one in found if one.place == steps.place and one.start >= steps.end), None)
+        longer = (
+            None
+            if after is None or after.bare or passages.points_away(after)
+            else passages.joined(context, steps, after)
+        )
+        return longer if longer is not None and longer.words <= _OUTCOME_WORDS else steps
 
     def _with_what_it_points_at(self, context: Context, found: Sequence[Passage], passage: Passage) -> Passage:
         row = found.index(passage)
@@ -256,6 +267,12 @@ def _quoted(passage: Passage) -> str:
 
 def _overlaps(passage: Passage, others: Sequence[Passage]) -> bool:
     return any(one.place == passage.place and one.start < passage.end and passage.start < one.end for one in others)
+
+
+def _hangs(context: Context, passage: Passage, chosen: Sequence[Passage]) -> bool:
+    """Whether a passage points at what stands before it, and that was not chosen."""
+    before = (one for one in chosen if one.end <= passage.start)
+    return passages.depends(passage) and all(passages.joined(context, one, passage) is None for one in before)
 
 
 def _repeats(passage: Passage, chosen: Sequence[Passage]) -> bool:
