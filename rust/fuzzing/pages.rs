@@ -52,6 +52,10 @@ pub fn markdown(data: &[u8]) {
 /// Any text between fences: front matter that JSON can say, or an error that says why not; never a part of the text.
 pub fn front_matter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    if text.split(['\n', '\r']).any(|line| line.starts_with("---") || line.starts_with("...")) {
+        // What follows a fence is Markdown, in which HTML may swallow the end.
+        return;
+    }
     let source = format!("---\n{text}\n---\n\nThe end.\n");
     match parse_markdown(&source, &Options::default()) {
         Ok(page) => {
