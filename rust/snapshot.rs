@@ -124,6 +124,8 @@ pub struct Results {
     pub evidence: Evidence,
     /// Which way the nearest chunks were found; `None` when the question has no vector, or the index.
     pub dense: Option<dense::Path>,
+    /// The terms that were looked for: the question's, and after them those of its expansions.
+    pub terms: Vec<String>,
     /// Milliseconds by part: `lexical`, `dense`, `fuse`, `evidence`, `mmr`; the first two may have passed at the same time.
     pub timings: Vec<(&'static str, f64)>,
 }
@@ -325,7 +327,7 @@ impl Snapshot {
         };
         clock.lap("mmr");
         search.sound()?;
-        Ok(Results { found, evidence, dense: path, timings: clock.laps })
+        Ok(Results { found, evidence, dense: path, terms: search.terms, timings: clock.laps })
     }
 
     /// Why a chunk, and its document, have their BM25F for these words.

@@ -31,7 +31,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hostile_urls
-from clockify_rag.crawling import addresses
+from clockify_rag.crawling import addresses, decoding
 from clockify_rag.crawling.addresses import Address, Reason, kind_of
 from clockify_rag.crawling.connecting import MAXIMUM_KEPT, reason_of
 from clockify_rag.crawling.fetching import MAXIMUM_BYTES, Fetched, Fetcher, FetchSettings, Hop, HostCredentials
@@ -579,6 +579,15 @@ async def test_gzip_of_several_members_and_with_padding_is_whole() -> None:
     packed = gzip.compress(b"one ") + gzip.compress(b"") + gzip.compress(b"two") + bytes(100)
     assert (await answered(gzipped(packed))).body == b"one two"
     assert (await answered(gzipped(b""))).body == b""
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 1000])
+def test_padding_after_gzip_ends_it_however_a_body_comes(size: int) -> None:
+    content = gzip.compress(b"one") + b"\0\0" + gzip.compress(b"two")
+    body = decoding.Gunzip("https://example.com/", 1000)
+    for start in range(0, len(content), size):
+        body.feed(content[start : start + size])
+    assert body.finished() == b"one"
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ import pytest
 from numpy.typing import NDArray
 
 from clockify_rag import _core
+from clockify_rag.building import embedded_text
 from clockify_rag.config import Settings
 from clockify_rag.contracts import Chunk, Document, LoadedDocument, Source, Span
 from clockify_rag.index import LocalIndex
 from clockify_rag.loading import FileLoader
-from clockify_rag.pipeline import Pipeline, embedded_text
+from clockify_rag.pipeline import Pipeline
 from index_reader import Frequencies, IndexReader, Level, PostingList, Skip, identity, length_code, up
 
 ROOT = Path(__file__).parent.parent

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clockify_rag import sentences
-from clockify_rag.contracts import Generator
+from clockify_rag import passages, sentences
+from clockify_rag.contracts import Generator, Query
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.generation import ExtractiveGenerator
+from clockify_rag.passages import Passage
+from clockify_rag.verification import QuoteVerifier
 from passages import ask, chunk_of, context_of
 
 STEPS = (
@@ -20,7 +23,7 @@ STEPS = (
 
 def test_a_how_to_gets_its_whole_list_of_steps() -> None:
     draft = ExtractiveGenerator().generate(ask("How do I export invoices?"), context_of("Other text.", STEPS))
-    assert draft.text == ("To export invoices:\n1. Open Invoices.\n2. Choose a month. Wait.\n3. Press Export. [2]")
+    assert draft.text == STEPS.partition("\n")[2] + " [2]"
     assert [STEPS[start:end] + " [2]" for _, (start, end) in draft.quotes] == [draft.text]
 
 
@@ -75,7 +78,7 @@ def test_a_lead_keeps_its_list_and_a_label_its_text() -> None:
 
 
 def test_a_list_that_text_interrupts_is_whole() -> None:
-    text = "1. Open the page.\n2. Press Start.\n\nA window opens.\n\n3. Press Stop.\n\nDone."
+    text = "1. Open the page.\n2. Press Start.\n\nA window opens.\n\n3. Press Stop.\n\nDone"
     draft = ExtractiveGenerator().generate(ask("how to press stop"), context_of(text))
     assert draft.text == "1. Open the page.\n2. Press Start.\n\nA window opens.\n\n3. Press Stop. [1]"
 
@@ -88,18 +91,104 @@ def test_code_is_not_torn_apart() -> None:
     assert ExtractiveGenerator().generate(ask("thing"), context_of(long, "A thing.")).text == "A thing. [2]"
 
 
-def test_of_a_list_that_nothing_announces_the_item_is_taken() -> None:
-    text = "- Exports are slow.\n- Sync has a delay.\n- Colours are odd."
+def test_of_a_long_list_that_nothing_announces_the_item_is_taken() -> None:
+    filler = "\n".join(f"- Colour {number} is odd in every way." for number in range(12))
+    text = f"- Exports are slow.\n- Sync has a delay.\n{filler}"
     draft = ExtractiveGenerator().generate(ask("delay of sync"), context_of(text))
-    assert draft.text == "- Sync has a delay. [1]"
+    assert draft.text == "Sync has a delay. [1]"
     context = context_of(chunk_of(text, heading_path=("Sync delay",)))
     assert ExtractiveGenerator().generate(ask("delay of sync"), context).text == f"{text} [1]"
+
+
+def test_a_short_list_is_never_cut_and_keeps_the_paragraph_before_it() -> None:
+    text = "- Exports are slow.\n- Sync has a delay.\n- Colours are odd."
+    assert ExtractiveGenerator().generate(ask("delay of sync"), context_of(text)).text == f"{text} [1]"
+    text = "A locked account stays so for 30 minutes.\n\n- Wait, or\n- reset the password."
+    assert ExtractiveGenerator().generate(ask("reset the password"), context_of(text)).text == f"{text} [1]"
+
+
+def test_steps_do_not_bring_the_paragraph_that_they_follow() -> None:
+    text = "Exports are kept for a week.\n\n1. Open Invoices.\n2. Press Export."
+    draft = ExtractiveGenerator().generate(ask("how do I export invoices?"), context_of(text))
+    assert draft.text == "1. Open Invoices.\n2. Press Export. [1]"
 
 
 def test_an_item_is_named_and_never_begun_in_its_middle() -> None:
     text = "- speed (integer)\n  Sets how fast it is. " + "Filler of many words here. " * 40 + "\n- other"
     draft = ExtractiveGenerator().generate(ask("what is speed"), context_of(chunk_of(text, kind="list")))
-    assert draft.text.startswith("- speed (integer)\n  Sets how fast it is.")
+    assert draft.text.startswith("speed (integer)\n  Sets how fast it is.")
+
+
+@pytest.mark.parametrize("other", ["For more about cats, check out the guide to fish.", "Cats, fish and more"])
+def test_a_name_and_what_only_points_elsewhere_are_not_quoted_beside_an_answer(other: str) -> None:
+    draft = ExtractiveGenerator().generate(ask("What food do felines eat?"), context_of(PETS[1], other))
+    assert draft.text == f"{PETS[1]} [1]"
+
+
+def test_what_points_at_what_is_not_quoted_is_not_quoted_beside_an_answer() -> None:
+    limit, pointing = "Weekly reports have a limit of 90 days.", "They cannot reach back a year."
+    question = ask("How long may a report of a week reach back?")
+    draft = ExtractiveGenerator().generate(question, context_of(limit, pointing))
+    assert draft.text == f"{limit} [1]"
+    draft = ExtractiveGenerator().generate(question, context_of(f"{limit}\n\n{pointing}"))
+    assert draft.text == f"{limit}\n\n{pointing} [1]"
+
+
+def test_short_steps_bring_what_happens_then() -> None:
+    steps = "To delete an account:\n\n1. Open the profile.\n2. Choose the account."
+    then = "You are led to the account's page, where it is deleted."
+    draft = ExtractiveGenerator().generate(
+        ask("How do I delete an account?"), context_of(f"{steps}\n\n{then}\n\nOther.")
+    )
+    assert draft.text == f"{steps}\n\n{then} [1]"
+    for other in ("Warning", "For more about accounts, see the guide.", "A long paragraph. " * 30):
+        context = context_of(f"{steps}\n\n{other.strip()}")
+        assert ExtractiveGenerator().generate(ask("How do I delete an account?"), context).text == f"{steps} [1]"
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("See Accounting.", True),
+        ("Weitere Informationen finden Sie unter Abrechnung.", True),
+        ("Pour en savoir plus, voir la page Factures.", True),
+        ("User roles can be found here:\n\n- Team\n- Studio", True),
+        ("See the fee in the list. It counts per month.", False),
+        ("Sieve the list.", False),
+        ("The list of fees has what you see.", False),
+    ],
+)
+def test_what_points_elsewhere_is_told(text: str, points: bool) -> None:
+    passage = Passage(0, 0, len(text), text, (0, len(text)), len(text.split()))
+    assert passages.points_away(passage) is points
+
+
+def test_what_points_elsewhere_is_a_weak_answer() -> None:
+    context = context_of(
+        "The limits of weekly reports can be found here:\n\n- Team\n- Studio", "Weekly reports have a limit."
+    )
+    draft = ExtractiveGenerator().generate(ask("limits of weekly reports"), context)
+    assert draft.text.startswith("Weekly reports have a limit.")
+
+
+def test_only_one_list_of_steps_may_take_the_room_of_one() -> None:
+    steps = "To {} a report:\n\n1. Open {}.\n2. Take {}.\n3. Press {}.\n4. Leave {}."
+    lists = [
+        steps.format("make", "Invoices", "some", "Start", "Money"),
+        steps.format("send", "People", "all", "Go", "Home"),
+    ]
+    question = ask("where do weekly reports come from and go")
+    assert len(ExtractiveGenerator(60, 60).generate(question, context_of(*lists)).quotes) == 2
+    assert len(ExtractiveGenerator(30, 60).generate(question, context_of(*lists)).quotes) == 1
+
+
+def test_of_words_that_ask_nothing_steps_must_say_half() -> None:
+    steps = "To remove the bridge:\n\n1. Open Settings.\n2. Press Remove."
+    context = context_of(steps, "A bridge brings issues over from a tracker.")
+    draft = ExtractiveGenerator().generate(ask("bridge tracker"), context)
+    assert draft.text.startswith("A bridge brings issues over")
+    draft = ExtractiveGenerator().generate(ask("remove bridge"), context)
+    assert draft.text == f"{steps} [1]"
 
 
 def test_what_points_back_brings_what_it_points_at() -> None:
@@ -152,6 +241,53 @@ def test_what_says_the_same_is_quoted_once() -> None:
     once, again = "Weekly reports have a limit of 90 days.", "The weekly reports have a limit of 90 days!"
     draft = ExtractiveGenerator().generate(ask("Why is something not allowed in months?"), context_of(once, again))
     assert len(draft.quotes) == 1
+
+
+LOCKS = "A lock keeps entries as they are."
+LOCKING = "To lock entries:\n\n1. Open Settings.\n2. Switch Lock entries on."
+RECEIPTS = "Receipts are kept for ten years in the archive."
+
+
+def asked_apart(*parts: str) -> Query:
+    return msgspec.structs.replace(ask(" And ".join(parts)), parts=parts)
+
+
+def test_a_question_that_was_taken_apart_is_answered_part_by_part() -> None:
+    query = asked_apart("How long are receipts kept?", "How do I lock entries?")
+    context = context_of(LOCKING, RECEIPTS)
+    draft = ExtractiveGenerator().generate(query, context)
+    assert draft.text == f"{query.parts[0]}\n\n{RECEIPTS} [2]\n\n{query.parts[1]}\n\n{LOCKING} [1]"
+    assert draft.headings == ((0, query.parts[0]), (1, query.parts[1]))
+    verified = QuoteVerifier().verify(query, context, draft)
+    assert [citation.quote for citation in verified.citations] == [RECEIPTS, LOCKING]
+    assert verified.groundedness == 1
+    assert [verified.text[slice(*claim.span)] for claim in verified.claims if claim.span] == [RECEIPTS, LOCKING]
+
+
+def test_what_answers_two_parts_is_quoted_once_and_what_nothing_answers_is_named() -> None:
+    query = asked_apart("What is a lock?", "What does a lock keep?", "Wie spät ist es?")
+    draft = ExtractiveGenerator().generate(msgspec.structs.replace(query, language="de"), context_of(LOCKS, RECEIPTS))
+    assert draft.text == f"What is a lock?\n\nWhat does a lock keep?\n\n{LOCKS} [1]"
+    assert draft.unanswered == ("Wie spät ist es?",)
+    nothing = msgspec.structs.replace(query, parts=query.parts[2:], language="de")
+    draft = ExtractiveGenerator().generate(nothing, context_of(LOCKS))
+    assert (draft.text, draft.quotes, draft.unanswered) == ("", (), ())
+
+
+@given(
+    st.lists(st.sampled_from(["a lock", "receipts", "to lock entries", "b?", "文"]), min_size=2, max_size=3),
+    st.integers(4, 40),
+)
+def test_parts_share_the_words_of_an_answer(parts: list[str], words: int) -> None:
+    context = context_of(LOCKS, LOCKING, RECEIPTS)
+    query = asked_apart(*parts)
+    draft = ExtractiveGenerator(words, words).generate(query, context)
+    quoted = [context.texts[place][slice(*span)] for place, span in draft.quotes]
+    assert sum(map(sentences.word_count, quoted)) <= words
+    assert len(set(draft.quotes)) == len(draft.quotes)
+    assert {heading for _, heading in draft.headings} | set(draft.unanswered) == (set(parts) if quoted else set())
+    if quoted:
+        assert QuoteVerifier().verify(query, context, draft).groundedness == 1
 
 
 def test_headings_links_and_repeats_are_no_answer() -> None:

@@ -84,13 +84,26 @@ def test_role_tokens_of_question_and_headings_are_made_harmless() -> None:
 
 @pytest.mark.parametrize("kind", prompting.FORMS)
 def test_the_kind_of_a_question_chooses_the_form_of_its_answer(kind: str) -> None:
-    text = prompting.form(kind)
+    query = msgspec.structs.replace(ask("?"), kind=kind)
+    text = prompting.form(query)
     assert text.startswith("\n- ")
     assert "{" not in text
-    assert prompting.form("") == prompting.form("another") == ""
+    for other in ("", "another"):
+        assert prompting.form(msgspec.structs.replace(query, kind=other)) == ""
     assert kind in get_args(QuestionKind)
-    query = msgspec.structs.replace(ask("?"), kind=kind)
     assert OllamaGenerator("m").messages(query, CONTEXT)[0]["content"].endswith(text)
+
+
+def test_a_question_that_was_taken_apart_is_answered_part_by_part() -> None:
+    parts = ("How long are exports kept?", "What is <|im_end|> in a plan?")
+    query = msgspec.structs.replace(ask("How long, and what?"), kind="how-to", parts=parts)
+    rules, user = (message["content"] for message in OllamaGenerator("m").messages(query, CONTEXT))
+    assert rules.endswith(prompting.form(query))
+    assert "repeat the part as a line of its own" in rules
+    assert "numbered list" not in rules
+    asked = user.rpartition("Question: ")[2].replace("\u2060", "").splitlines()
+    assert asked == ["How long, and what?", "Parts:", f"1. {parts[0]}", f"2. {parts[1]}"]
+    assert "<|im_end|>" not in user
 
 
 # Prompts of the user's.

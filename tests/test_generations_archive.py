@@ -430,3 +430,20 @@ def test_the_commands(index: Path, tmp_path: Path, capfd: pytest.CaptureFixture[
     assert "segments/000001-0/text is corrupt: it has 0 bytes" in said.err
     assert run(["restore", str(tmp_path / "nothing.tar"), "--index", str(tmp_path / "new")]) == 4
     assert "cannot open" in capfd.readouterr().err
+
+
+def test_what_is_damaged_is_not_called_verified(index: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Beside an error stands how many files were read and how many of them are damaged, and first what heals them."""
+    path = index / "segments" / "000002-0" / "text"
+    path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    files = generations.verify(index).files
+    assert run(["verify", "--index", str(index)]) == 4
+    said = capfd.readouterr()
+    (line,) = said.out.splitlines()
+    assert line.startswith(f"read {files} files, ")
+    assert line.endswith(" of generation 2: 1 damaged")
+    assert "verified" not in said.out
+    hint = said.err.splitlines()[-1]
+    assert hint.startswith("hint: clockify-rag repair ")
+    assert "clockify-rag rollback" in hint
+    assert "clockify-rag restore" in hint

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clockify_rag import walking
 from clockify_rag.contracts import Document, LoadedDocument, Skipped
 from clockify_rag.loading import FileLoader, document_id_of_given
+from clockify_rag.loading.lines import numbered_lines
 from folders import documents, known_of, load, skipped, source_of, write
 from pipelines import pipeline_of
 
@@ -74,6 +77,14 @@ def test_ids_of_chunks_are_stable(tmp_path: Path) -> None:
     assert after[1:] == before
     assert len(set(after)) == len(after)
     assert first[0].document.content_hash != second[0].document.content_hash
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("length", range(5, 15))
+def test_a_line_is_whole_or_too_long_behind_a_byte_order_mark_too(mark: bytes, length: int) -> None:
+    stream = io.BytesIO(mark + b"x" * length + b"\n" + b"y" * 3 + b"\n")
+    first: bytes | int = b"x" * length + b"\n" if length <= 9 else length + 1
+    assert list(numbered_lines(stream, 9)) == [(1, first), (2, b"yyy\n")]
 
 
 def test_an_unchanged_file_of_chunks_is_not_read(tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ def test_the_best_hit_is_cut_at_a_sentence_when_it_alone_is_too_long(text: str, 
     assert len(context.texts) + context.dropped == 2
 
 
+def test_of_a_question_taken_apart_the_best_hit_of_each_part_is_shown() -> None:
+    hits = hits_of("invoices", "invoices and estimates", "invoices again", "locks hold entries", "locks")
+    query = msgspec.structs.replace(ask("?"), parts=("How do I send invoices?", "What do locks hold?", "Why tea?"))
+    context = RelevancePacker(pack_top=3).pack(query, hits, count=count)
+    assert context.texts == ("invoices", "locks hold entries", "invoices and estimates")
+    assert RelevancePacker(pack_top=1).pack(query, hits, count=count).texts == ("invoices",)
+    assert RelevancePacker().pack(query, [], count=count).texts == ()
+
+
 def test_pages_of_links_are_shown_only_when_there_is_nothing_else() -> None:
     hits = hits_of("links", "text", "links too", kinds="h h")
     assert pack(hits).texts == ("text",)

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clockify_rag import _core
+from clockify_rag.building import BuildReport, with_folders
 from clockify_rag.calibration import refusal
 from clockify_rag.contracts import Draft, Evidence, Hit, Reranking, Scores, SearchResult, Source
 from clockify_rag.errors import (
@@ -33,7 +34,7 @@ from clockify_rag.errors import (
 from clockify_rag.explaining import explain
 from clockify_rag.index import EmbedderEntry, IndexWriter
 from clockify_rag.loading import FileLoader
-from clockify_rag.pipeline import BuildReport, Pipeline, with_folders
+from clockify_rag.pipeline import Pipeline
 from folders import source_of, write
 from pipelines import GARDEN, QUESTIONS, offer, pipeline_of, ranking, settings_of
 
@@ -707,6 +708,18 @@ def test_an_answer_is_proven(built: Pipeline) -> None:
         assert built.index.text(citation.document_id)[start:end] == citation.quote
     assert {"pack", "generate", "verify", "total"} <= set(answer.timings_ms)
     assert answer.hits == built.search("When does the gate open?").hits
+
+
+def test_a_citation_names_the_hit_that_has_its_words(tmp_path: Path) -> None:
+    painted, spade = "Sheds are painted in April, by members.", "The spade hangs in the shed, left of the door."
+    between = [f"Bed {number} has ferns, beans and some roses beside the path number {number}." for number in range(60)]
+    page = "\n\n".join(["# Garden", painted, *between, spade])
+    pipeline = pipeline_of(tmp_path / "index", calibration={"threshold": 0.0})
+    pipeline.build([write(tmp_path / "docs", {"sheds.md": page})])
+    answer = pipeline.ask("When are sheds painted, and where does the spade hang?")
+    texts = {hit.chunk.id: hit.chunk.text for hit in answer.hits}
+    assert [citation.quote for citation in answer.citations] == [painted, spade]
+    assert all(citation.quote in texts[citation.chunk_id] for citation in answer.citations)
 
 
 def test_the_same_question_gets_the_same_answer(built: Pipeline) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from clockify_rag import _core
 from clockify_rag.contracts import Embedder, Query, Retriever, SearchResult
 from clockify_rag.errors import QueryError
 from clockify_rag.index import EmbedderEntry
@@ -40,6 +41,20 @@ def paths(result: SearchResult) -> set[str]:
 
 def test_it_is_a_retriever(pipeline: Pipeline) -> None:
     assert isinstance(pipeline.retriever, Retriever)
+
+
+def test_what_is_found_is_the_same_whenever_it_is_read(pipeline: Pipeline) -> None:
+    retriever, snapshot = pipeline.retriever, pipeline.index.snapshot
+    assert isinstance(retriever, HybridRetriever)
+    before, after = (
+        snapshot.search(
+            "who opens the gate?", "en", [], [], retriever.options(5), expansions=[("weir", 0.1)], read=read
+        )
+        for read in (True, False)
+    )
+    assert before.rows
+    assert before.rows == after.rows
+    assert before.terms == [*_core.question_terms("who opens the gate?", "en"), "weir"]
 
 
 # Filters.

@@ -110,6 +110,18 @@ def test_every_hit_is_kept_or_named_once(found: list[tuple[str, str, str | None]
     assert folded(kept) == kept
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(texts, st.sampled_from("abc"), st.sampled_from([None, "x", "y"])), max_size=12),
+    st.integers(1, 12),
+)
+def test_those_that_are_wanted_are_the_first_of_all(found: list[tuple[str, str, str | None]], wanted: int) -> None:
+    hits = [hit(text, rank, document_id=name, url=url) for rank, (text, name, url) in enumerate(found, 1)]
+    kept, everything = places(folded(hits, wanted)), places(folded(hits))
+    assert list(kept) == list(everything)[:wanted]
+    assert all(named == everything[rank][: len(named)] for rank, named in kept.items())
+
+
 # What one page has.
 
 

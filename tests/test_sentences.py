@@ -81,6 +81,11 @@ def test_informative_words_are_those_that_say_something() -> None:
         ("port", "report", False),
         ("abcd1", "abcd2", False),
         ("international", "internal", False),
+        ("customise", "customize", True),
+        ("analysing", "analyze", True),
+        ("organise", "organizing", True),
+        ("lasers", "lazers", False),
+        ("sips", "zips", False),
     ],
 )
 def test_forms_of_one_word_are_alike(one: str, other: str, same: bool) -> None:

@@ -45,6 +45,34 @@ TURNS = (Turn("How do I lock old time entries?", "Open Settings and switch Lock 
         ("E-mail notifications are late", "en", False),
         ("En masse deletion of entries", "en", False),
         ("Ou est le menu?", "en", False),
+        ("So how do I export a report to CSV?", "en", False),
+        ("But can a manager approve timesheets?", "en", False),
+        ("Or do I have to invite clients first?", "en", False),
+        ("Also, where are invoices sent from?", "en", False),
+        ("And then, how do I archive a project?", "en", False),
+        ("So I want to delete my account", "en", False),
+        ("But my timer stops at midnight", "en", False),
+        ("And how do I do that on Android?", "en", True),
+        ("But is it free?", "en", True),
+        ("So how many users?", "en", True),
+        ("And who can?", "en", True),
+        ("So what about project managers?", "en", True),
+        ("Or in the mobile app?", "en", True),
+        ("But only for contractors", "en", True),
+        ("And what is the limit?", "en", True),
+        ("Is there a limit of projects?", "en", False),
+        ("Is there one for projects?", "en", True),
+        ("Can one user have two rates?", "en", False),
+        ("How do I delete one?", "en", True),
+        ("Who goes there?", "en", True),
+        ("Aber wie exportiere ich einen Bericht?", "de", False),
+        ("Und was ist mit Projekten?", "de", True),
+        ("Oder auf dem Handy?", "de", True),
+        ("Mais comment exporter un rapport ?", "fr", False),
+        ("Pero ¿cómo exporto un informe?", "es", False),
+        ("Y en el móvil?", "es", True),
+        ("Ma come posso esportare un report?", "it", False),
+        ("Men hvordan eksporterer jeg en rapport?", "da", False),
     ],
 )
 def test_what_follows_up(question: str, language: str, follows: bool) -> None:
@@ -55,6 +83,8 @@ def test_the_words_of_the_question_before_are_carried_over() -> None:
     assert carried_over("How do I undo it?", TURNS, "en") == "How do I undo it? lock old time entries"
     later = (*TURNS, Turn("And for managers?", "The same."))
     assert carried_over("Who can?", later, "en") == "Who can? lock old time entries managers"
+    whole = (*TURNS, Turn("So how do I invite a client?", "By mail."))
+    assert carried_over("And a manager?", whole, "en") == "And a manager? invite client"
     query = StepsUnderstander().understand("How do I undo it?", history=later)
     assert query.question == "How do I undo it?"
     assert query.text.startswith("How do I undo it? ")
@@ -259,6 +289,52 @@ def test_a_boost_lifts_one_kind_and_keeps_the_order_of_others(entries: list[bool
     assert [hit.rank for hit in found] == [1, 2, 3, 4, 5, 6]
 
 
+class Elsewhere:
+    """A generator whose model is on another host, and is asked for short texts."""
+
+    name = "elsewhere"
+    sent_to = ("model.example",)
+
+    def generate(self, query: Query, context: Context) -> Draft:
+        return Draft(text="", sent_to=self.sent_to)
+
+    def stream(self, query: Query, context: Context) -> Iterator[str]:
+        yield from ()
+
+    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
+        return "When is the heap turned?\nHow is compost made?"
+
+
+class Apart(Elsewhere):
+    """Takes a question apart."""
+
+    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
+        return "When is the heap turned?\nHow much is the membership fee [1]?\n[2] Is much quantum physics taught?"
+
+
+def test_a_question_taken_apart_is_answered_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, text in GARDEN.items():
+        (docs / name).write_text(text)
+    offer(monkeypatch, "generators", apart=Apart)
+    pipeline = pipeline_of(
+        tmp_path / "index",
+        generation={"generator": "apart", "refusals": {"en": "Ask the warden."}},
+        understanding={"decomposition": True},
+        calibration={"threshold": 0.0},
+    )
+    pipeline.build([docs])
+    answer = pipeline.ask("When is the heap turned, and how much is the membership fee?", generator="extractive")
+    assert not answer.refused
+    heap, turned, fee, pounds, *rest = answer.answer.split("\n\n")
+    assert (heap, fee) == ("When is the heap turned?", "How much is the membership fee?")
+    assert rest == ["Is much quantum physics taught?", "Ask the warden."]
+    assert turned.endswith("[1]")
+    assert pounds.endswith("[2]")
+    assert [citation.path for citation in answer.citations] == ["compost.md", "fees.md"]
+
+
 def test_a_german_question_finds_german_pages_or_is_refused_in_german(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -274,22 +350,6 @@ def test_a_german_question_finds_german_pages_or_is_refused_in_german(tmp_path: 
     refused = pipeline.ask("Wie wird das Wetter morgen in der Stadt?")
     assert refused.refused
     assert refused.answer.startswith("Die Dokumentation")
-
-
-class Elsewhere:
-    """A generator whose model is on another host, and is asked for short texts."""
-
-    name = "elsewhere"
-    sent_to = ("model.example",)
-
-    def generate(self, query: Query, context: Context) -> Draft:
-        return Draft(text="", sent_to=self.sent_to)
-
-    def stream(self, query: Query, context: Context) -> Iterator[str]:
-        yield from ()
-
-    def complete(self, system: str, user: str, *, seconds: float, maximum_tokens: int) -> str:
-        return "When is the heap turned?\nHow is compost made?"
 
 
 def test_a_model_is_asked_only_where_a_step_says_so_and_its_host_is_named(

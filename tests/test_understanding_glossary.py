@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 
 from clockify_rag import _core, sentences
 from clockify_rag.config import load
-from clockify_rag.contracts import Expansion
+from clockify_rag.contracts import Answer, Expansion, Query
 from clockify_rag.errors import ConfigError, GlossaryInvalid, InvalidSetting
-from clockify_rag.understanding.glossary import MAXIMUM_VARIANTS, Entry, Glossary, read_glossary
+from clockify_rag.understanding.glossary import MAXIMUM_VARIANTS, Entry, Glossary, read_glossary, with_terms
 from clockify_rag.understanding.steps import StepsUnderstander
 from clockify_rag.understanding.suggesting import suggest
 from pipelines import pipeline_of
@@ -80,7 +81,7 @@ def test_there_are_at_most_five() -> None:
     many = Glossary([Entry(f"kiosk{letter}", ("kiosk",)) for letter in "abcdefghij"])
     expansions = many.expansions("kiosk", "en", 0.1)
     assert len(expansions) == MAXIMUM_VARIANTS
-    assert expansions[0] == Expansion("kioska", 0.1)
+    assert expansions[0] == Expansion("kioska", 0.1, "kiosk")
 
 
 WORDS = st.lists(
@@ -216,9 +217,85 @@ def test_an_alias_finds_a_page_that_only_has_the_term(tmp_path: Path) -> None:
     assert not plain.search("PTO").hits
     result = expanded.search("PTO")
     assert [hit.document.title for hit in result.hits] == ["Leave"]
-    assert result.evidence.idf_coverage == 0
     (step,) = [step for step in result.steps if step.name == "glossary"]
     assert step.details == {"added": ["Time off"], "weight": 0.1}
+
+
+LEAVE = {
+    "leave.md": "# Request time off\n\nTo request time off:\n\n1. Open the calendar.\n2. Select the days and press Send.\n",
+    "reports.md": "# Reports\n\nReports are exported as CSV. A report holds a year.\n",
+    "gate.md": "# Gate\n\nThe gate opens at dawn and is locked at dusk.\n",
+}
+
+
+def asked_of(tmp_path: Path, pages: Mapping[str, str], question: str) -> Answer:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name, text in pages.items():
+        (docs / name).write_text(text)
+    glossary = written(tmp_path, "g.csv", "term,aliases\nTime off,PTO;annual leave\n")
+    pipeline = pipeline_of(tmp_path / "index", understanding={"glossary": str(glossary)})
+    pipeline.build([docs])
+    return pipeline.ask(question)
+
+
+def test_an_alias_that_no_page_has_is_asked_as_its_term(tmp_path: Path) -> None:
+    answer = asked_of(tmp_path, LEAVE, "How do I request PTO?")
+    assert not answer.refused
+    assert answer.question == "How do I request PTO?"
+    assert answer.answer.startswith("To request time off:\n\n1. Open the calendar.")
+    (step,) = [step for step in answer.trace if step.name == "alias"]
+    assert step.details["read_as"] == {"PTO": "Time off"}
+    assert step.details["text"] == "How do I request Time off?"
+
+
+def test_an_alias_of_which_a_page_has_a_word_is_what_is_asked_where_that_is_answered(tmp_path: Path) -> None:
+    pages = {**LEAVE, "pto.md": "# Request PTO\n\nRequest the PTO of a tractor in the shed. The PTO is a shaft.\n"}
+    answer = asked_of(tmp_path, pages, "How do I request PTO?")
+    assert not answer.refused
+    assert not [step for step in answer.trace if step.name == "alias"]
+    assert answer.hits[0].document.path == "pto.md"
+
+
+def test_an_alias_that_a_page_mentions_is_read_as_its_term_before_it_is_refused(tmp_path: Path) -> None:
+    pages = {**LEAVE, "changes.md": "# Changes\n\nThe gate, the key, and a note on PTO were changed in April.\n"}
+    answer = asked_of(tmp_path, pages, "How do I ask for PTO?")
+    assert not answer.refused
+    assert [step.details["text"] for step in answer.trace if step.name == "alias"] == ["How do I ask for Time off?"]
+    assert answer.citations[0].path == "leave.md"
+
+
+def test_what_neither_the_alias_nor_the_term_answers_is_refused(tmp_path: Path) -> None:
+    pages = {name: text for name, text in LEAVE.items() if name != "leave.md"}
+    answer = asked_of(tmp_path, pages, "How do I request PTO?")
+    assert answer.refused
+    assert answer.searched == ("request", "Time", "off")
+
+
+@pytest.mark.parametrize(
+    ("question", "unknown", "text"),
+    [
+        ("pto or PTO-2, and PTOs?", {"pto"}, "Time off or PTO-2, and PTOs?"),
+        ("Is a TIME CARD gone?", {"TIME CARD"}, "Is a Timesheet gone?"),
+        ("Is a time card gone?", set(), "Is a time card gone?"),
+        ("paid leave and the access-token", {"paid leave", "access-token"}, "Time off and the API key"),
+        ("time off", {"time off"}, "time off"),
+    ],
+)
+def test_aliases_are_replaced_as_they_were_typed_and_whole(question: str, unknown: set[str], text: str) -> None:
+    expansions = GLOSSARY.expansions(question, "en", 0.1)
+    query = Query(question=question, text=question, language="en", expansions=expansions, parts=(question,))
+    read = with_terms(query, lambda alias: alias not in unknown)
+    assert (read.text, read.question, read.parts) == (text, question, (text,))
+    assert [one for one in expansions if one.alias not in unknown or one.text == "timeoff"] == list(read.expansions)
+
+
+@given(st.text(max_size=60))
+def test_places_are_those_of_the_words(text: str) -> None:
+    places = sentences.places(text)
+    assert [sentences.words(text[slice(*place)]) for place in places] == [[word] for word in sentences.words(text)][
+        : len(places)
+    ]
 
 
 def test_what_is_suggested_is_read_as_a_glossary(tmp_path: Path) -> None:

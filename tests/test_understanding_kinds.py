@@ -48,6 +48,9 @@ CLASSIFIER = RuleClassifier()
         ("Czy mogę wystawić fakturę?", "pl", "yes-no"),
         ("Как удалить проект?", "ru", "how-to"),
         ("Rapor nasıl dışa aktarılır?", "tr", "how-to"),
+        ("RAPOR NASIL DIŞA AKTARILIR?", "tr", "how-to"),
+        ("WHAT IS A BILLABLE RATE?", "en", "definition"),
+        ("It stopped working. I use it daily", "en", "troubleshooting"),
         ("如何重置我的密码?", "zh", "how-to"),
         ("無料プランでは何人まで使えますか", "ja", "limits"),
         ("왜 안 돼요?", "ko", "troubleshooting"),
@@ -65,6 +68,8 @@ def test_every_language_has_a_rule_for_every_kind() -> None:
         assert set(rules) == set(kinds.ORDER), language
         for kind, rule in rules.items():
             assert not re.compile(rule, re.IGNORECASE).match("") or kind == "fact", (language, kind)
+            letters = re.sub(r"\\[A-Za-z]", "", rule)
+            assert letters == letters.lower(), (language, kind)
 
 
 @given(st.text(max_size=200), st.sampled_from(sorted(kinds.RULES)))

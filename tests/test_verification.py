@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +55,11 @@ def prove(text: str, citations: tuple[Citation, ...], context: Context) -> None:
 
 def quotes(citations: tuple[Citation, ...]) -> list[str]:
     return [citation.quote for citation in citations]
+
+
+def test_a_marker_goes_with_the_mark_that_it_touches() -> None:
+    altered = "Exports are kept for 90 days.Exports are kept for 90 days."
+    assert verify(f'" [3]{altered}"')[0] == f"{altered} [1]"
 
 
 def test_a_quotation_is_written_as_its_source_has_it() -> None:
@@ -258,7 +264,7 @@ def test_a_list_has_one_marker_and_one_citation() -> None:
     draft = ExtractiveGenerator().generate(ask("how to export"), context)
     text, citations, removed = verify(draft, context, "how to export")
     assert text == draft.text
-    assert quotes(citations) == ["To export:\n\n1. Open it.\n2. Press Export."]
+    assert quotes(citations) == [STEPS[STEPS.index("To export:") :]]
     assert removed == 0
 
 
@@ -282,6 +288,31 @@ def test_a_quotation_that_is_not_what_it_says_is_checked_as_any_text(
     draft = Draft(text="Exports are kept for 90 days. [1]", quotes=quoted)
     text, _, _ = verify(draft, CONTEXT, "?")
     assert text == "Exports are kept for 90 days. [1]"
+
+
+@pytest.mark.parametrize(
+    ("parts", "headings", "whole"),
+    [
+        (("How long?", "Who?"), ((0, "How long?"), (1, "Who?")), True),
+        (("How long?", "Who?"), ((0, "How long?"), (0, "Who?")), False),
+        (("How long?",), ((0, "How long?"), (1, "Who?")), False),
+        ((), ((0, "How long?"), (1, "Who?")), False),
+        (("How long [1]?", "Who?"), ((0, "How long [1]?"), (1, "Who?")), False),
+    ],
+)
+def test_among_quotations_only_parts_of_the_question_stand_unchecked(
+    parts: tuple[str, ...], headings: tuple[tuple[int, str], ...], whole: bool
+) -> None:
+    spans = [(0, 29), (71, 86)]
+    quoted = [f"{EXPORTS[start:end]} [1]" for start, end in spans]
+    text = "\n\n".join([headings[0][1], quoted[0], "Who?", quoted[1]])
+    draft = Draft(text=text, quotes=tuple((0, span) for span in spans), headings=headings)
+    query = msgspec.structs.replace(ask("How long, and who?"), parts=parts)
+    result = QuoteVerifier().verify(query, CONTEXT, draft)
+    assert (result.groundedness == 1 and len(result.claims) == len(spans)) is whole
+    if whole:
+        assert result.text == text.replace("Members cannot. [1]", "Members cannot. [2]")
+        assert quotes(result.citations) == [EXPORTS[start:end] for start, end in spans]
 
 
 PIECES = st.sampled_from(

@@ -283,8 +283,8 @@ def export(index: Path, folder: Path) -> int:
     import numpy
 
     from clockify_rag import _core
+    from clockify_rag.building import embedded_text
     from clockify_rag.index import stored_documents
-    from clockify_rag.pipeline import embedded_text
 
     snapshot = _core.Snapshot.open(str(index))
     vectors = numpy.empty((snapshot.chunks, 256), numpy.float32)

@@ -12,6 +12,9 @@ The public names are imported where they are first used, so that ``import clocki
 TYPE_CHECKING = False  # the module `typing` alone would take longer to import than this one
 
 if TYPE_CHECKING:
+    from clockify_rag.building import (
+        BuildReport,
+    )
     from clockify_rag.config import (
         Configuration,
         Settings,
@@ -109,13 +112,13 @@ if TYPE_CHECKING:
         UnknownSetting,
     )
     from clockify_rag.pipeline import (
-        BuildReport,
         Pipeline,
     )
 
 __version__ = "0.1.0"
 
 _MODULES = {
+    "building": ("BuildReport",),
     "config": (
         "Configuration",
         "Settings",
@@ -212,10 +215,7 @@ _MODULES = {
         "TenantNotFound",
         "UnknownSetting",
     ),
-    "pipeline": (
-        "BuildReport",
-        "Pipeline",
-    ),
+    "pipeline": ("Pipeline",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -337,6 +337,9 @@ class Found:
     def dense_path(self) -> Literal["exact", "cascade"] | None:
         """How the nearest chunks were found; ``None`` without vectors."""
     @property
+    def terms(self) -> list[str]:
+        """The terms that were looked for: the question's, and after them those of its expansions."""
+    @property
     def timings_ms(self) -> dict[str, float]: ...
 
 @final
@@ -396,12 +399,14 @@ class Snapshot:
         vector: NDArray[numpy.float32] | None = None,
         excluded_documents: Sequence[str] = ...,
         expansions: Sequence[tuple[str, float]] = ...,
+        read: bool = False,
     ) -> Found:
         """Search by words, and by meaning where an embedder or the question's vector is given.
 
         A chunk passes when it has one value of each of the groups in ``filters`` and none of ``excluded``, and is of none of
         ``excluded_documents``, which are ids. ``expansions`` are texts whose words are searched for as well, each with what a
-        word of it counts beside one of the question; they rank, and are no part of the evidence.
+        word of it counts beside one of the question; they rank, and are no part of the evidence. With ``read`` the hits' rows
+        are read from the index too, before the interpreter's lock is waited for.
         """
     def explain(
         self,

@@ -20,9 +20,10 @@ from clockify_rag.errors import EvaluationError
 from clockify_rag.labelling import judge, searching
 
 if TYPE_CHECKING:
+    from clockify_rag.building import Progress
     from clockify_rag.contracts import Evidence
     from clockify_rag.labelling import LabelledQuestion, LabelledQuestions
-    from clockify_rag.pipeline import Pipeline, Progress
+    from clockify_rag.pipeline import Pipeline
 
 LEAST_QUESTIONS: Final = 30
 """Fewer tell too little to fit anything."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from clockify_rag import _core
+from clockify_rag.building import Progress, VectorMaker
 from clockify_rag.cache import EmbeddingCache, forget
 from clockify_rag.contracts import Document, LoadedDocument, Source
 from clockify_rag.errors import IndexCorrupt, SourceError
@@ -32,7 +33,7 @@ from clockify_rag.index import (
     state_of,
     with_state,
 )
-from clockify_rag.pipeline import Pipeline, Progress, VectorMaker
+from clockify_rag.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

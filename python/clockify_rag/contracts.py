@@ -262,6 +262,8 @@ class Expansion(msgspec.Struct, frozen=True):
     text: str
     weight: float
     """What a word of it counts beside one of the question, above 0 and at most 0.2."""
+    alias: str = ""
+    """What it is the term for, as that stands in the text that is searched; empty where it is another spelling."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,7 +277,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     """A ``QuestionKind``, or what another package's classifier says; empty where it was not looked for."""
     expansions: tuple[Expansion, ...] = ()
-    """Searched by words alone, and no part of the evidence."""
+    """Searched by words alone, and no part of the evidence; a term that is evidence stands in ``text`` in its alias's place."""
     alternatives: tuple[str, ...] = ()
     """Texts that are searched besides, each as a question of its own; their rankings are fused with that of ``text``."""
     parts: tuple[str, ...] = ()
@@ -369,6 +371,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     quotes: tuple[tuple[int, Span], ...] = ()
     """For text taken from sources: the hit's place in the context from 0, and the span of the document it was taken from."""
+    headings: tuple[tuple[int, str], ...] = ()
+    """Parts of the question that stand as paragraphs of their own among ``quotes``, in order: how many quotes are before each."""
+    unanswered: tuple[str, ...] = ()
+    """Parts of the question that nothing in the context answers."""
     incomplete: bool = False
     """Whether the text broke off before its end."""
     failure: Failure | None = None

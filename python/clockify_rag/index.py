@@ -132,6 +132,8 @@ class OpenGeneration:
 
     def __init__(self, snapshot: _core.Snapshot) -> None:
         self.snapshot = snapshot
+        self.embedder = snapshot.embedder
+        """The name, fingerprint and dimension of what made its vectors; ``None`` where it has none."""
         self._state = state_of(snapshot)
         self._states = self._state.documents
         self._decoded: dict[bytes, Document] = {}
@@ -169,7 +171,7 @@ class OpenGeneration:
         import numpy
 
         snapshot = self.snapshot
-        dimension = 0 if snapshot.embedder is None else snapshot.embedder[2]
+        dimension = 0 if self.embedder is None else self.embedder[2]
         vectors = numpy.zeros((len(chunk_ids), dimension), numpy.float32)
         for row, chunk_id in enumerate(chunk_ids):
             found = snapshot.chunk(chunk_id) if dimension else None

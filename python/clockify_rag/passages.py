@@ -1,9 +1,9 @@
 """Passages: the pieces of a context that can be read by themselves, and so can be quoted.
 
 A sentence out of its place reads badly and proves little: "Choose it there." A passage is a whole paragraph, a list with the
-line that leads into it, a list of steps from its first one, a table, or code as it stands; a label of a line ("Warning") goes with
-what follows. Only what is too long is cut, between sentences, items or rows, and to the run of them that says most. Each
-passage is one slice of its document, so one comparison of characters proves it.
+line that leads into it or the paragraph that it follows, a list of steps from its first one, a table, or code as it stands; a label
+of a line ("Warning") goes with what follows. Only what is too long is cut, between sentences, items or rows, and to the run of them
+that says most. Each passage is one slice of its document, so one comparison of characters proves it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,28 @@ from clockify_rag.sentences import Overlap
 _COLONS = (":", "\uff1a")
 _ENDED = re.compile(r"[.!?…。！？:：;][\"'”’»)\]]*$")
 _ITEM = re.compile(r"\s*(?:(?:\d{1,3}|[a-z])[.)]|[-*•])\s+")
+_BULLET = re.compile(r"^\s*[-*•]\s+", re.MULTILINE)
 _NUMBER = re.compile(r"(\d{1,3})[.)]\s+\S")
 _DEPENDENT = re.compile(
     r"(?:this|these|that|those|it|they|he|she|but|and|or|so|for (?:example|instance)|however|then|otherwise|also|in (?:this|that) case|similarly|instead"
     r"|dies[ers]?|diese[nmrs]?|dann|aber|sonst|sie|es|cel?a|ces|cette|il|elles?|mais|alors|esto|eso|pero|entonces)\b",
     re.IGNORECASE,
 )
+_ELSEWHERE = re.compile(
+    r"(?:please\s+|bitte\s+)?(?:see|check\s+out|refer\s+to|visit|learn\s+more|read\s+more|(?:for|to\s+(?:learn|read|see|find|find\s+out|get))\s+more"
+    r"|siehe|lesen\s+sie|(?:mehr|weitere)\s+(?:dazu|informationen|details|infos)|voir|consultez|pour\s+en\s+savoir\s+plus|véase|consult[ae]"
+    r"|para\s+(?:más|obtener\s+más|saber\s+más|mais|saber\s+mais)|per\s+(?:maggiori|ulteriori)|zie|meer\s+informatie)\b[^.\n]{0,200}[.:]?$",
+    re.IGNORECASE,
+)
+_ELSEWHERE_AT_END = re.compile(
+    r"\b(?:can\s+be\s+found\s+here|check\s+out\s+(?:this|these|our)|refer\s+to\s+this|see\s+this)\b[^.\n]{0,200}[.:]?$",
+    re.IGNORECASE,
+)
 _LABEL_WORDS = 6
 _CONTEXT_WORDS = 60
 _PROMISED_SHARE = 0.5
+_WHOLE_SHARE = 2 / 3
+"""The share of the words of a passage up to which a list is not cut, because an item alone reads badly."""
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -72,7 +85,7 @@ def find(context: Context, overlap: Overlap, *, maximum_words: int, maximum_step
         if hit.chunk.kind == "hub":
             continue
         names = {heading.strip() for heading in headings(hit)}
-        for start, end in _groups(hit, text, names):
+        for start, end in _groups(hit, text, names, int(_WHOLE_SHARE * maximum_words)):
             fitting = _fitting(hit, text, (start, end), overlap, maximum_words, maximum_step_words)
             if fitting is None or (span := hit.chunk.locate(*fitting)) is None:
                 continue
@@ -111,14 +124,28 @@ def depends(passage: Passage) -> bool:
     return _DEPENDENT.match(passage.text) is not None and not passage.text.partition("\n")[0].endswith(_COLONS)
 
 
-def _groups(hit: Hit, text: str, names: set[str]) -> Iterator[Span]:
-    """Yield the blocks that belong together: lead with list, label with text, the parts of one numbered list, all code."""
+def points_away(passage: Passage) -> bool:
+    """Say whether a passage does no more than tell where else to read."""
+    line = passage.text.partition("\n")[0]
+    if _ELSEWHERE.match(line):
+        return True
+    pointer = _ELSEWHERE_AT_END.search(line)
+    return pointer is not None and "." not in line[: pointer.start()]
+
+
+def _groups(hit: Hit, text: str, names: set[str], whole_words: int) -> Iterator[Span]:
+    """Yield the blocks that belong together: lead with list, paragraph with a short list behind it, label with text, the parts of
+    one numbered list, all code.
+    """
     blocks = list(_blocks(hit, text, names))
     if not blocks:
         return
     ends = set(range(len(blocks)))
     for row, (block, following) in enumerate(pairwise(blocks)):
-        if _leads(text[slice(*block)]) or (hit.chunk.kind == "code" and hit.chunk.locate(block[0], following[1])):
+        one, other = text[slice(*block)], text[slice(*following)]
+        listed = _ITEM.match(other) and not _NUMBER.match(other) and not _ITEM.match(one)
+        is_short = listed and sentences.word_count(one) + sentences.word_count(other) <= whole_words
+        if _leads(one) or ((is_short or hit.chunk.kind == "code") and hit.chunk.locate(block[0], following[1])):
             ends.discard(row)
     for row, last in _continued(text, blocks):
         ends -= set(range(row, last))
@@ -190,9 +217,11 @@ def _fitting(
     if hit.chunk.kind in ("code", "table"):
         maximum = max(maximum_words, maximum_step_words)
     lines = [(start + first, start + last) for first, last in sentences.lines(piece)]
-    if _ITEM.match(piece) and not steps and not _is_announced(hit, text, start, overlap):
-        return _densest(text, _parts(hit, text, span, lines, maximum), overlap, maximum)
-    if sentences.word_count(piece) <= maximum:
+    words = sentences.word_count(piece)
+    is_list = _ITEM.match(piece) is not None and not steps
+    if is_list and words > _WHOLE_SHARE * maximum and not _is_announced(hit, text, start, overlap):
+        return _without_bullet(text, _densest(text, _parts(hit, text, span, lines, maximum), overlap, maximum))
+    if words <= maximum:
         return span
     if steps:
         return _beginning(text, [lines[:1], *([line] for line in lines[1:])], maximum)
@@ -205,6 +234,14 @@ def _is_announced(hit: Hit, text: str, start: int, overlap: Overlap) -> bool:
     """Whether a list without a line that leads into it is what its heading promises, and that is asked."""
     above = hit.chunk.heading_path[-1:] or (hit.document.title,)
     return not text[:start].strip() and overlap.share(overlap.held(above[0])) >= _PROMISED_SHARE
+
+
+def _without_bullet(text: str, span: Span | None) -> Span | None:
+    """Return a span that is one item of a list without the mark before it, because it is no list any more."""
+    bullet = None if span is None else _BULLET.match(text, *span)
+    if span is None or bullet is None or _BULLET.search(text, bullet.end(), span[1]):
+        return span
+    return bullet.end(), span[1]
 
 
 def _beginning(text: str, parts: Sequence[Sequence[Span]], maximum: int) -> Span | None:

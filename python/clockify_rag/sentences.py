@@ -22,6 +22,7 @@ _APOSTROPHE = re.compile("['’]")
 _BEYOND_ASCII = re.compile("[^\x00-\x7f]")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
 _SHORT, _ENDING = 3, 4
+_SIBILANTS = frozenset("sz")
 _UNINFORMATIVE = frozenset(
     """
     a about after all also am an and any are as at be been but by can could did do does each every for from get had has
@@ -91,6 +92,12 @@ def words(text: str) -> list[str]:
     return found
 
 
+def places(text: str) -> list[Span]:
+    """Return where each of ``words(text)`` stands; empty where these are other pieces, as in scripts without spaces."""
+    found = [match.span() for match in _WORD.finditer(text)]
+    return found if len(found) == len(words(text)) else []
+
+
 def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
@@ -113,7 +120,10 @@ def content_words(text: str) -> list[str]:
 
 
 def alike(one: str, other: str) -> bool:
-    """Say whether two folded words are forms of one word: equal, or with a common beginning of four fifths or so."""
+    """Say whether two folded words are forms of one word: equal, or with a common beginning of four fifths or so.
+
+    ``customise`` and ``customize``, ``analyse`` and ``analyze`` begin alike: people write one English and the page the other.
+    """
     if one == other:
         return True
     shorter, longer = sorted((one, other), key=len)
@@ -123,7 +133,14 @@ def alike(one: str, other: str) -> bool:
         or any(character.isdigit() for character in longer)
     ):
         return False
-    common = next((i for i, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
+    common = next(
+        (
+            i
+            for i, (a, b) in enumerate(zip(shorter, longer, strict=False))
+            if a != b and not (i and {a, b} == _SIBILANTS and longer[i - 1] in "iy")
+        ),
+        len(shorter),
+    )
     return common > _SHORT and common >= len(shorter) - 1 and 5 * common >= 3 * len(longer)
 
 

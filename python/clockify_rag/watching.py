@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from clockify_rag.building import BuildReport
 from clockify_rag.contracts import Failure, Source
 from clockify_rag.errors import ClockifyRagError, SourceError
-from clockify_rag.pipeline import BuildReport, Pipeline
+from clockify_rag.pipeline import Pipeline
 from clockify_rag.walking import Folder, Reach, start_of
 
 if TYPE_CHECKING:

@@ -820,6 +820,7 @@ impl Candidates {
 
     /// The rows of a window whose sums reach `threshold` and are not 0.
     fn collect(&mut self, sums: &[f32], threshold: f32) {
+        let threshold = threshold.max(f32::MIN_POSITIVE);
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has AVX2.
@@ -828,34 +829,48 @@ impl Candidates {
         self.collect_here(sums, threshold);
     }
 
+    fn collect_here(&mut self, sums: &[f32], threshold: f32) {
+        self.collect_by(sums, |group| {
+            group.iter().enumerate().fold(0, |bits, (at, &sum)| bits | u32::from(sum >= threshold) << at)
+        });
+    }
+
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn collect_wide(&mut self, sums: &[f32], threshold: f32) {
-        self.collect_here(sums, threshold);
+        use std::arch::x86_64::{
+            _CMP_GE_OQ, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps, _mm256_or_ps, _mm256_set1_ps,
+        };
+
+        let least = _mm256_set1_ps(threshold);
+        self.collect_by(sums, |group| {
+            let reached = [0, 8, 16, 24].map(|start| {
+                // SAFETY: a group has 32 sums, so eight of them are at each of these.
+                let eight = unsafe { _mm256_loadu_ps(group.as_ptr().add(start)) };
+                _mm256_cmp_ps::<_CMP_GE_OQ>(eight, least)
+            });
+            let any = _mm256_or_ps(_mm256_or_ps(reached[0], reached[1]), _mm256_or_ps(reached[2], reached[3]));
+            if _mm256_movemask_ps(any) == 0 {
+                return 0;
+            }
+            reached.iter().rev().fold(0, |bits, &eight| bits << 8 | _mm256_movemask_ps(eight) as u32)
+        });
     }
 
+    /// Collects by a bit for each sum of a group that reaches the threshold.
     #[inline(always)]
     #[allow(clippy::inline_always)] // What is not inlined is not compiled for the wider registers.
-    fn collect_here(&mut self, sums: &[f32], threshold: f32) {
-        let threshold = threshold.max(f32::MIN_POSITIVE);
+    fn collect_by(&mut self, sums: &[f32], reached: impl Fn(&[f32; GROUP]) -> u32) {
         self.room.resize(WINDOW, 0);
         let Some(room) = self.room.first_chunk_mut::<WINDOW>() else { return };
         let mut kept = 0;
-        for (group, sums) in sums.as_chunks::<GROUP>().0.iter().enumerate() {
-            if sums.iter().fold(0, |any, &sum| any | u32::from(sum >= threshold)) == 0 {
-                continue;
-            }
-            // A byte for each row, so that only those that reach it are looked at.
-            let reached = sums.map(|sum| u8::from(sum >= threshold));
-            for (eight, reached) in reached.as_chunks::<8>().0.iter().enumerate() {
-                let mut reached = u64::from_le_bytes(*reached);
-                while reached != 0 {
-                    let offset = 8 * eight + reached.trailing_zeros() as usize / 8;
-                    // No more are kept than were seen; the remainder tells the compiler.
-                    room[kept % WINDOW] = (group * GROUP + offset) as u32;
-                    kept += 1;
-                    reached &= reached - 1;
-                }
+        for (number, group) in sums.as_chunks::<GROUP>().0.iter().enumerate() {
+            let mut bits = reached(group);
+            while bits != 0 {
+                // No more are kept than were seen; the remainder tells the compiler.
+                room[kept % WINDOW] = (number * GROUP) as u32 + bits.trailing_zeros();
+                kept += 1;
+                bits &= bits - 1;
             }
         }
         self.count = kept;
@@ -890,3 +905,12 @@ pub(super) fn kept_by_this_thread() -> (usize, usize) {
 
 #[cfg(test)]
 pub(super) const KEPT: (usize, usize) = (KEPT_TERMS, KEPT_ENTRIES);
+
+/// The rows that are collected as this processor does it, and as any does.
+#[cfg(test)]
+pub(super) fn collected(sums: &[f32], threshold: f32) -> [Vec<u32>; 2] {
+    let (mut wide, mut portable) = (Candidates::default(), Candidates::default());
+    wide.collect(sums, threshold);
+    portable.collect_here(sums, threshold.max(f32::MIN_POSITIVE));
+    [wide, portable].map(|candidates| candidates.places().to_vec())
+}

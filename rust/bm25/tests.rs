@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::search::WINDOW;
 use super::*;
 use crate::analysis::{Analyzer, Language};
 use crate::bitmap::Bitmap;
@@ -552,6 +553,26 @@ fn quantised(length: u32) -> u32 {
     }
     let exponent = (length - 24).ilog2() - 3;
     24 + ((length - 24) >> exponent << exponent)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_rows_of_a_window_that_reach_a_threshold_are_collected(
+        sums in prop::collection::vec((0..WINDOW, 0u8..4), 0..600), threshold in 0u8..4,
+    ) {
+        let mut window = vec![0f32; WINDOW];
+        for (row, sum) in sums {
+            window[row] = f32::from(sum);
+        }
+        let threshold = f32::from(threshold);
+        let expected: Vec<u32> =
+            (0..).zip(&window).filter(|&(_, &sum)| sum > 0.0 && sum >= threshold).map(|(row, _)| row).collect();
+        for collected in search::collected(&window, threshold) {
+            prop_assert_eq!(&collected, &expected);
+        }
+    }
 }
 
 proptest! {

@@ -106,6 +106,18 @@ fn lists_tables_and_code_are_whole_up_to_the_maximum() {
 }
 
 #[test]
+fn a_blank_line_of_long_code_is_no_chunk() {
+    for blank in ["", "   "] {
+        let page = markdown(&format!("```\n{0}\n{blank}\n{0}\n```", words(6, "call")));
+        for method in METHODS {
+            let options = ChunkOptions { method, target: 1, maximum: 8, overlap: 0.5, ..ChunkOptions::default() };
+            let texts: Vec<String> = chunks_of(&page, &options).iter().map(|chunk| chunk.text(&page)).collect();
+            assert!(texts.len() >= 2 && texts.iter().all(|text| text.starts_with("call")), "{method:?}: {texts:?}");
+        }
+    }
+}
+
+#[test]
 fn later_pieces_of_a_table_carry_its_header() {
     let options = ChunkOptions { target: 40, maximum: 60, overlap: 0.15, ..ChunkOptions::default() };
     let rows = (0..40).map(|i| format!("| row {i} | {} |\n", words(4, "cell"))).collect::<Vec<_>>().concat();
@@ -451,6 +463,7 @@ fn headings_alone_fill_chunks() {
 fn specimen() -> Vec<Page> {
     let options = Options { omitted: vec!["Internal notes".to_owned()], ..Options::default() };
     let long = "One sentence follows another. ".repeat(80);
+    let code = "let it = be;\n\n".repeat(200);
     let article = include_str!("../../tests/golden/article.md");
     vec![
         parse_markdown(article, &options).unwrap(),
@@ -468,6 +481,7 @@ fn specimen() -> Vec<Page> {
         )
         .unwrap(),
         crate::markup::parse_plain(&format!("First line.\nSecond.\n\n{long}"), &options).unwrap(),
+        parse_markdown(&format!("```\n{code}```"), &options).unwrap(),
         parse_csv("term,aliases,definition\nRound,lap|circuit,Once around.\n", &options).unwrap(),
     ]
 }

@@ -170,11 +170,14 @@ impl Chunker<'_> {
         }
     }
 
-    /// Cuts a range into pieces of at most `room` tokens: at lines, else at sentences, else at the ends of tokens.
+    /// Cuts a range into pieces of at most `room` tokens: at lines, else at sentences, else at the ends of tokens. What is blank, as
+    /// a line of code may be, is no piece.
     fn pieces(&self, range: &Range<u32>, room: u32, push: &mut dyn FnMut(Range<u32>)) {
         let fits = |range: &Range<u32>| self.tokens(range) <= room && range.end - range.start <= self.bytes_maximum();
         if fits(range) {
-            push(range.clone());
+            if !self.page.slice(range).trim().is_empty() {
+                push(range.clone());
+            }
             return;
         }
         for line in lines(self.page, range) {

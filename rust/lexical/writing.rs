@@ -381,10 +381,15 @@ impl TantivyWriter {
 fn unwritable<E: std::error::Error + Send + Sync + 'static>(folder: &Path) -> impl FnOnce(E) -> Error {
     let wrap = Error::io("write", folder);
     move |reason| {
-        let text = reason.to_string();
-        let number = text.split_once("(os error ").and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
+        let number = system_error_in(&reason.to_string());
         wrap(number.map_or_else(|| std::io::Error::other(reason), std::io::Error::from_raw_os_error))
     }
+}
+
+/// The number of the system's error that a text tells, as it is shown or as it is debugged.
+fn system_error_in(text: &str) -> Option<i32> {
+    let between = |(before, after)| text.split_once(before)?.1.split_once::<char>(after)?.0.parse().ok();
+    [("(os error ", ')'), ("Os { code: ", ',')].into_iter().find_map(between)
 }
 
 /// A tokenizer whose text is the number of a row in the document that was set before: its tokens were made elsewhere, in
@@ -487,5 +492,32 @@ impl TokenStream for AnalyzedStream {
 
     fn token_mut(&mut self) -> &mut TantivyToken {
         &mut self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use tantivy::directory::error::OpenWriteError;
+
+    use super::*;
+
+    #[test]
+    fn the_reason_of_the_system_is_told() {
+        let full = || io::Error::from_raw_os_error(28);
+        let failures = [
+            tantivy::TantivyError::from(full()),
+            tantivy::TantivyError::from(OpenWriteError::wrap_io_error(full(), PathBuf::from("terms"))),
+        ];
+        for failure in failures {
+            let Error::Io { source, .. } = unwritable(Path::new("index"))(failure) else { panic!("another error") };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+        }
+        let Error::Io { source, .. } = unwritable(Path::new("index"))(io::Error::other("no reason")) else {
+            panic!("another error")
+        };
+        assert_eq!(source.kind(), io::ErrorKind::Other);
     }
 }

@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use serde_json::{Value, json};
 
 use super::vectors::{StaticEmbedder, little_endian};
-use super::{Border, parse_id};
+use super::{Border, exception, parse_id};
 use crate::analysis::Language;
 use crate::bm25::{Explanation, Parameters};
 use crate::dense;
@@ -63,8 +63,12 @@ pub(super) struct Found {
     snapshot: Arc<snapshot::Snapshot>,
     hits: Vec<snapshot::Found>,
     evidence: Evidence,
+    /// Whether what `rows` returns was read before, so that it waits for no disk.
+    is_read: bool,
     #[pyo3(get)]
     dense_path: Option<&'static str>,
+    #[pyo3(get)]
+    terms: Vec<String>,
     timings: Vec<(&'static str, f64)>,
 }
 
@@ -72,15 +76,9 @@ pub(super) struct Found {
 impl Found {
     #[getter]
     fn rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let read = py.enter(|| {
-            let records = self.snapshot.all_records()?;
-            let row = |found: &snapshot::Found| {
-                let records = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
-                let (chunk, text) = (records.chunk_record(found.place.row)?, records.chunk_text(found.place.row)?);
-                Ok((chunk, text, records.document_record(found.document)?))
-            };
-            self.hits.iter().map(row).collect::<Result<Vec<_>>>()
-        })?;
+        // To wait for the interpreter's lock again costs more than to read a few rows that are in memory.
+        let read =
+            if self.is_read { self.read().map_err(|error| exception(py, &error)) } else { py.enter(|| self.read()) }?;
         let rows = PyList::empty(py);
         for (found, (chunk, text, document)) in self.hits.iter().zip(read) {
             let items = (
@@ -177,7 +175,20 @@ impl Found {
     }
 }
 
+/// A hit's record, its text, and its document's record.
+type Row<'a> = (&'a [u8], String, &'a [u8]);
+
 impl Found {
+    fn read(&self) -> Result<Vec<Row<'_>>> {
+        let records = self.snapshot.all_records()?;
+        let row = |found: &snapshot::Found| {
+            let records = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
+            let (chunk, text) = (records.chunk_record(found.place.row)?, records.chunk_text(found.place.row)?);
+            Ok((chunk, text, records.document_record(found.document)?))
+        };
+        self.hits.iter().map(row).collect()
+    }
+
     fn document_id(&self, records: &[Records<'_>], found: &snapshot::Found) -> Result<Id> {
         let records = records.get(found.place.segment as usize).ok_or_else(|| self.no_segment(found))?;
         records.document_id(found.document)
@@ -191,10 +202,23 @@ impl Found {
 /// How many digits an id has.
 const ID_DIGITS: usize = 32;
 
+/// The two digits of every byte.
+const DIGITS: [[u8; 2]; 256] = {
+    const fn digit(half: usize) -> u8 {
+        b"0123456789abcdef"[half]
+    }
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < digits.len() {
+        digits[byte] = [digit(byte >> 4), digit(byte & 15)];
+        byte += 1;
+    }
+    digits
+};
+
 /// The digits of an id.
 fn hexadecimal(id: Id) -> [u8; ID_DIGITS] {
-    let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
-    std::array::from_fn(|at| digit(if at % 2 == 0 { id[at / 2] >> 4 } else { id[at / 2] & 15 }))
+    bytemuck::cast(id.map(|byte| DIGITS[usize::from(byte)]))
 }
 
 /// One opened generation.
@@ -401,7 +425,7 @@ impl Snapshot {
         Ok(PyBytes::new(py, &rows))
     }
 
-    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None, excluded_documents = Vec::new(), expansions = Vec::new()))]
+    #[pyo3(signature = (question, language, filters, excluded, options, embedder = None, vector = None, excluded_documents = Vec::new(), expansions = Vec::new(), read = false))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
     fn search(
         &self,
@@ -415,6 +439,7 @@ impl Snapshot {
         vector: Option<PyReadonlyArray1<'_, f32>>,
         excluded_documents: Vec<String>,
         expansions: Vec<(String, f32)>,
+        read: bool,
     ) -> PyResult<Found> {
         let options = options.0;
         let excluded_documents = excluded_documents.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
@@ -445,13 +470,19 @@ impl Snapshot {
                 timings.insert(0, ("embed", embedded));
             }
             let dense_path = results.dense.map(dense::Path::name);
-            Ok(Found {
+            let found = Found {
                 snapshot: Arc::clone(&self.0),
                 hits: results.found,
                 evidence: results.evidence,
+                is_read: read,
                 dense_path,
+                terms: results.terms,
                 timings,
-            })
+            };
+            if read {
+                found.read()?;
+            }
+            Ok(found)
         })
     }
 

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from faults import indexes
-from faults.processes import environment, needs
+from faults.processes import environment, needs, with_tests
 from faults.sweeping import Share
 
 SEED = int(os.environ.get("FAULT_SEED", str(random.randrange(1 << 32))))
@@ -91,9 +91,7 @@ def run_module(
 ) -> list[dict[str, Any]]:
     """Run a worker of the faults; return the lines that it printed."""
     command = [sys.executable, "-m", module, msgspec.json.encode(share).decode()]
-    paths = [environment()["PYTHONPATH"], str(Path(__file__).parent.parent)]
-    own = environment(PYTHONPATH=os.pathsep.join(paths), **variables)
-    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=with_tests(**variables), capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
     return [json.loads(line) for line in done.stdout.splitlines()]
 

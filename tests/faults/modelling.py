@@ -21,9 +21,10 @@ from pathlib import Path
 import msgspec
 
 from clockify_rag import _core, changing, generations
+from clockify_rag.building import GUARDED_DOCUMENTS
 from clockify_rag.errors import IndexNotFound, SourceShrunk
 from clockify_rag.index import LocalIndex
-from clockify_rag.pipeline import GUARDED_DOCUMENTS, Pipeline
+from clockify_rag.pipeline import Pipeline
 from faults import indexes
 from faults.operations import age
 from faults.running import Runner

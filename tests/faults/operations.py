@@ -60,6 +60,8 @@ class Operation(msgspec.Struct, frozen=True):
     """The files, below the index, whose bytes are part of what it answers, beside the questions."""
     mended: Command = ()
     """What must come before a further build where the operation was lost."""
+    collects: bool = False
+    """Whether it removes former generations after its own is published, which it does not promise."""
     newer: bool = False
     """Whether the engine takes itself for one of the next format, and whether it published is told by the generation's number."""
 
@@ -71,7 +73,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("update", "built", _build("changed"), after="changed"),
     Operation("remove", "built", ("build", "{changed}", "--only", "--index", "{index}"), after="changed"),
     Operation("compaction", "updated", _build("rewritten"), after="rewritten"),
-    Operation("collection", "aged", _build("changed"), after="changed"),
+    Operation("collection", "aged", _build("changed"), after="changed", collects=True),
     Operation("remove a page", "updated", ("remove", "timer.md", "--index", "{index}")),
     Operation("purge", "updated", ("remove", "timer.md", "--purge", "--index", "{index}")),
     Operation("repair", "damaged", _REPAIR, mended=_REPAIR),

@@ -49,6 +49,12 @@ def environment(**changes: str | None) -> dict[str, str]:
     return variables
 
 
+def with_tests(**changes: str | None) -> dict[str, str]:
+    """As ``environment``, for a process that imports the tests' modules too."""
+    paths = [environment()["PYTHONPATH"], str(Path(__file__).parent.parent)]
+    return environment(PYTHONPATH=os.pathsep.join(paths), **changes)
+
+
 def start(
     *arguments: str | Path,
     before: Sequence[str] = (),
@@ -92,12 +98,11 @@ def run(*arguments: str | Path, **options: Any) -> Done:
 
 def script(code: str, *arguments: str | Path, before: Sequence[str] = (), **options: Any) -> subprocess.Popen[str]:
     """Start Python code that may import this package and the tests' modules."""
-    paths = [environment()["PYTHONPATH"], str(Path(__file__).parent.parent)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
     return subprocess.Popen(
         [*before, sys.executable, "-c", code, *map(str, arguments)],
         text=True,
-        env=environment(PYTHONPATH=os.pathsep.join(paths)),
+        env=with_tests(),
         **options,
     )
 

@@ -23,6 +23,7 @@ import msgspec
 
 from clockify_rag import _core, cli
 from clockify_rag.cli import app
+from faults.processes import with_tests
 
 CONTROL = 1023
 """The descriptor that the sweeper listens to."""
@@ -56,6 +57,8 @@ class Outcome(msgspec.Struct, frozen=True):
     printed: str
     call: int = -1
     """The number of the system call that failed."""
+    since: int = -1
+    """How many calls after ``CURRENT`` was replaced it first failed; -1 before."""
 
 
 class Runner:
@@ -69,7 +72,9 @@ class Runner:
     def __init__(self, sweeper: str | Path, output: Path) -> None:
         self._output = output
         command = [sweeper, sys.executable, "-m", "faults.running"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=with_tests()
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -119,18 +124,18 @@ def run(asked: Run) -> Outcome:
         finally:
             os._exit(status)
     _, ended = os.waitpid(child, 0)
-    call, calls = (_hit(), order("count")) if asked.arm else (-1, 0)
+    call, since, calls = (_asked("hit"), _asked("since CURRENT"), order("count")) if asked.arm else (-1, -1, 0)
     if asked.arm or asked.record:
         order("end")
     printed = Path(asked.output).read_text(errors="replace")
-    return Outcome(os.waitstatus_to_exitcode(ended), call >= 0, calls, printed, call)
+    return Outcome(os.waitstatus_to_exitcode(ended), call >= 0, calls, printed, call, since)
 
 
-def _hit() -> int:
+def _asked(text: str) -> int:
+    """Return what the sweeper replies of the call that failed; -1 where none did, or none after that."""
     try:
-        return order("hit")
+        return order(text)
     except OSError:
-        # -1 as the reply: no call failed.
         return -1
 
 

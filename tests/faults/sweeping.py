@@ -65,6 +65,9 @@ MAXIMUM_WRONG = 5
 SYNCHRONISATIONS = (74, 75)
 """The numbers of ``fsync`` and ``fdatasync``: what failed there may be lost, so nobody may be told that it is done."""
 
+LASTING = 2
+"""So many calls after ``CURRENT`` is replaced make that last: its folder is synchronised, then the one above."""
+
 STORE_FAILED = 4
 """The exit status of a command that could not write."""
 
@@ -82,6 +85,17 @@ class Point(msgspec.Struct, frozen=True):
 
 class SweptWrongError(AssertionError):
     """An index is not as it was before or after."""
+
+
+def believes_failure(operation: Operation, action: str, done: Outcome) -> bool:
+    """Whether a command said success though a synchronisation failed that its promise needs.
+
+    What a build removes after its publication lasts is no part of that: what a failed synchronisation may bring back there are
+    files that the next build removes again.
+    """
+    if done.status != 0 or done.call not in SYNCHRONISATIONS or action in ("eintr", *HALVED):
+        return False
+    return not operation.collects or done.since <= LASTING
 
 
 def _shows_defect(done: Outcome) -> bool:
@@ -243,7 +257,7 @@ class Sweep:
         hit = done.hit
         if point.action == "short" and done.status != 0:
             raise SweptWrongError(f"{point}: half a write is no failure; {done.printed}")
-        if done.call in SYNCHRONISATIONS and done.status == 0 and point.action not in ("eintr", *HALVED):
+        if believes_failure(operation, point.action, done):
             raise SweptWrongError(f"{point}: a failed synchronisation was believed")
         if hit and point.action in KILLS and done.status != -signal.SIGKILL:
             raise SweptWrongError(f"{point}: killed, but ended with {done.status}")
@@ -329,16 +343,31 @@ def writes_of(sweep: Sweep, operation: Operation) -> frozenset[int]:
     Threads make files durable beside the one that writes, so from run to run a call may come a place earlier or later: the numbers
     next to a write's are tried too, and where there is nothing to halve the point is not hit.
     """
+    calls = calls_of(sweep, operation)
+    return frozenset(number for number, call in enumerate(calls, 1) if "write" in call.name and call.result > 1)
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """One call of an operation."""
+
+    name: str
+    result: int
+    path: str
+    second: str
+    """The new name, of a renaming."""
+
+
+def calls_of(sweep: Sweep, operation: Operation) -> list[Recorded]:
+    """The calls of an operation without faults, in order."""
     sweep.reset(operation)
     record = sweep.folders.root / "record"
-    arm = f"eio 0 {sweep.folders.work}"
-    sweep.run(operation, arm=arm, record=str(record))
+    sweep.run(operation, arm=f"eio 0 {sweep.folders.work}", record=str(record))
     entered = []
     for line in record.read_text().splitlines():
-        moment, _, name, result, *_ = line.split("\t")
+        moment, _, name, result, _, _, path, second, _ = line.split("\t")
         if name != "answer":
-            entered.append((int(moment), "write" in name and int(result) > 1))
-    return frozenset(number for number, (_, is_write) in enumerate(sorted(entered), 1) if is_write)
+            entered.append((int(moment), Recorded(name, int(result), path, second)))
+    return [call for _, call in sorted(entered, key=lambda entry: entry[0])]
 
 
 class Share(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ The whole is ``make faults``; ``FAULT_SEED`` chooses another sample.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import shutil
@@ -12,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clockify_rag.cli import app
@@ -20,6 +22,7 @@ from faults import indexes, sweeping
 from faults.conftest import MORE, SEED, Sweeper, World
 from faults.operations import CORE_FAILPOINTS, FAILPOINTS, OPERATIONS, damage
 from faults.processes import COMMAND, run
+from faults.running import Outcome, Runner
 
 
 def test_a_sample_of_the_faults_of_every_operation(sweeper: Sweeper) -> None:
@@ -31,6 +34,39 @@ def test_a_sample_of_the_faults_of_every_operation(sweeper: Sweeper) -> None:
         assert sum(line["counts"].values()) - line["counts"].get("missed", 0) >= 5
     known = [operation for operation in OPERATIONS if operation.command[0] in app.command().commands]
     assert [line["operation"] for line in found] == [operation.name for operation in known]
+
+
+@pytest.mark.parametrize(("since", "believed"), [(-1, True), (1, True), (2, True), (3, False)])
+def test_what_fails_after_a_publication_that_lasts_is_no_false_word(since: int, believed: bool) -> None:
+    """A failed ``fsync`` is excused in the removal of former generations after a build alone."""
+    for operation, number in itertools.product(OPERATIONS, sweeping.SYNCHRONISATIONS):
+        done = Outcome(0, True, 150, "", number, since)
+        for action in ("eio", "eio-after", "enospc-sticky"):
+            excused = operation.name == "collection" and not believed
+            assert sweeping.believes_failure(operation, action, done) is not excused
+        assert not sweeping.believes_failure(operation, "eintr", done)
+        assert not sweeping.believes_failure(operation, "eio", msgspec.structs.replace(done, status=4))
+
+
+def test_the_sweep_finds_the_end_of_a_publication(sweeper: Sweeper) -> None:
+    """Every ``fsync`` after ``CURRENT`` was replaced fails once: those that make it last are told of, those of what is removed are not."""
+    with Runner(sweeper.program, sweeper.folder / "output") as runner:
+        sweep = sweeping.Sweep(sweeper.folder, runner, ("collection",))
+        (operation,) = sweep.operations
+        calls = sweeping.calls_of(sweep, operation)
+        (replaced,) = [number for number, call in enumerate(calls, 1) if Path(call.second).name == "CURRENT"]
+        folder = sweep.folders.work / "index"
+        lasting = [(call.name, Path(call.path)) for call in calls[replaced : replaced + sweeping.LASTING]]
+        assert lasting == [("fsync", folder), ("fsync", folder.parent)]
+        seen = []
+        for call, action in itertools.product(range(replaced + 1, len(calls) + 1), ("eio", "eio-after")):
+            sweep.reset(operation)
+            done = sweep.run(operation, arm=f"{action} {call} {sweep.folders.work}")
+            if done.call in sweeping.SYNCHRONISATIONS:
+                seen.append((done.since, done.status))
+            assert sweep.sweep(sweeping.Point(operation.name, action, call))
+        assert {since for since, status in seen if status} == set(range(1, sweeping.LASTING + 1))
+        assert {since for since, status in seen if not status}, "a collection synchronises what it removed"
 
 
 def test_the_count_is_one_over_threads_and_children(sweeper: Sweeper) -> None:

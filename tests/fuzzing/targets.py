@@ -173,7 +173,9 @@ def matter(data: bytes) -> None:
         found = metadata.mapping(_text(content))
     except (msgspec.DecodeError, RecursionError):
         found = {"slug": _text(content), "id": _text(content)}
-    name = "/".join(part for part in _text(path).replace("\0", "").split("/") if part not in ("", ".", "..")) or "a.md"
+    # What has no name but white space has no ending that is read.
+    parts = _text(path).replace("\0", "").split("/")
+    name = "/".join(part for part in parts if part.strip() not in ("", ".", "..")) or "a.md"
     route = metadata.docusaurus_route(name, found)
     assert not {"..", "."} & set(route.split("/"))
     assert not route.startswith("/")

@@ -19,10 +19,10 @@ from clockify_rag.ignoring import IgnoreRules
 from clockify_rag.walking import ARCHIVES, File, Folder, Walk, start_of
 
 if TYPE_CHECKING:
+    from clockify_rag.building import BuildReport
     from clockify_rag.contracts import Skipped
     from clockify_rag.crawling import CrawlReport
     from clockify_rag.index import EmbeddingCounts
-    from clockify_rag.pipeline import BuildReport
 
 PARTLY_BUILT: Final = 6
 """The exit status of a build that had to leave out a page."""

@@ -121,7 +121,7 @@ def _understood(explanation: Explanation) -> Iterator[str]:
     yield from tables.wrapped(f"terms: {', '.join(explanation.terms) or '-'}", hanging=9)
     for step in explanation.trace:
         if step.stage == "understand":
-            details = {name: value for name, value in step.details.items() if name not in {"language", "terms"}}
+            details = {name: value for name, value in step.details.items() if name != "language"}
             if details:
                 yield from tables.wrapped(f"{step.name}: {_details(details)}", hanging=4)
     for field, values in explanation.filters.items():

@@ -182,11 +182,16 @@ def verify(*, every: bool, rate: str | None, index: str | None, as_json: bool) -
     else:
         printer = output.Printer()
         numbers = ", ".join(map(str, verified.generations)) or "no generation"
-        printer.line(f"verified {verified.files:,} files, {amount(verified.bytes)}, of generation {numbers}")
+        done = "read" if verified.damaged else "verified"
+        damaged = f": {len(verified.damaged):,} damaged" if verified.damaged else ""
+        printer.line(f"{done} {verified.files:,} files, {amount(verified.bytes)}, of generation {numbers}{damaged}")
     for damage in verified.damaged:
         output.note(f"error: {damage.file} is corrupt: {damage.reason}")
     if verified.damaged:
-        output.note("hint: clockify-rag rollback serves the generation before, clockify-rag restore a snapshot")
+        output.note(
+            "hint: clockify-rag repair heals what is served from what is left of it, clockify-rag rollback serves the generation "
+            "before, clockify-rag restore a snapshot"
+        )
     return IndexCorrupt.exit_code if verified.damaged else 0
 
 

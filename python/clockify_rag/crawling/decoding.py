@@ -46,13 +46,15 @@ class Gunzip(Plain):
         super().__init__(url, limit)
         self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
         self._members = 1
+        self._padded = False
 
     def feed(self, piece: bytes) -> None:
         """Take the next encoded bytes."""
-        while piece:
+        while piece and not self._padded:
             if self._member.eof:
                 if not piece.startswith(GZIP[:1]):
-                    return  # what follows the last member is padding, as gzip itself has it
+                    self._padded = True  # what follows the last member is padding to its end, as gzip itself has it
+                    return
                 self._begin_member()
             try:
                 decoded = self._member.decompress(piece, PIECE_BYTES)

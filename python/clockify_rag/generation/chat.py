@@ -92,9 +92,9 @@ class ChatGenerator:
     def messages(self, query: Query, context: Context) -> Messages:
         """Return the chat that is sent: the rules, then the passages and the question."""
         ids = [hit.chunk.id for hit in context.hits]
-        texts = [query.text, *context.texts, *(prompting.where(hit) for hit in context.hits)]
+        texts = [query.text, *query.parts, *context.texts, *(prompting.where(hit) for hit in context.hits)]
         code = prompting.mark(self._secret, context.generation, query.question, ids, texts)
-        form = prompting.form(query.kind)
+        form = prompting.form(query)
         rules = self._rules.fill(mark=code, words=str(self.maximum_words), form=form)
         return _chat(rules, prompting.prompt(query, context, code))
 

@@ -6,15 +6,17 @@ milliseconds.
 
 A passage that says most of the question's words is probably the answer and stands alone or with little else. One that does not may
 be the wrong one, so what other pages say is quoted beside it as long as there is room: the reader sees which it is. On the
-development questions of the example help centre this finds 72 of 179 key facts where the best passages alone had 56.
+development questions of the example help centre this finds 70 of 179 key facts where the best passages alone had 56.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from clockify_rag import passages, sentences
-from clockify_rag.contracts import Context, Draft, Hit, Query
+from clockify_rag.contracts import Context, Draft, Hit, Query, Span
 from clockify_rag.errors import InvalidSetting
 from clockify_rag.passages import Passage
 
@@ -45,7 +47,10 @@ _SAME_PAGE = 0.15
 _REPEATED_SHARE = 0.9
 _PASSAGES = 4
 _STEP_PLACES = 3
+_PART_LEAST = 0.4
+_OUTCOME_WORDS = 60
 _STEP_MINIMUM = 0.3
+_TOPIC_STEP_MINIMUM = 0.5
 
 
 class ExtractiveGenerator:
@@ -67,21 +72,59 @@ class ExtractiveGenerator:
 
     def generate(self, query: Query, context: Context) -> Draft:
         """Return the answer: passages with a blank line between them, each with its marker behind it; empty when nothing can
-        be quoted.
+        be quoted. A question that was taken apart is answered part by part.
 
         Args:
             query: what is asked.
             context: what may be quoted.
         """
+        if query.parts:
+            return self._part_by_part(query, context)
         chosen = self._chosen(query, context)
-        text = "\n\n".join(f"{passage.text} [{passage.place + 1}]" for passage in chosen)
+        text = "\n\n".join(map(_quoted, chosen))
         return Draft(text=text, quotes=tuple((passage.place, passage.span) for passage in chosen))
 
     def stream(self, query: Query, context: Context) -> Iterator[str]:
         """Yield the answer line by line."""
         yield from self.generate(query, context).text.splitlines(keepends=True)
 
-    def _chosen(self, query: Query, context: Context) -> list[Passage]:
+    def _part_by_part(self, query: Query, context: Context) -> Draft:
+        """Return an answer to each part of a question under that part, each with its share of the words.
+
+        What answers two parts is quoted once, under both. A part that no passage has a word of, and none resembles, is
+        unanswered.
+        """
+        share = len(query.parts)
+        writer = ExtractiveGenerator(max(self.maximum_words // share, 1), max(self.maximum_step_words // share, 1))
+        answered: list[tuple[list[str], list[Passage]]] = []
+        unanswered: list[str] = []
+        for part in query.parts:
+            asked = msgspec.structs.replace(query, text=part, kind="", parts=())
+            chosen = writer._chosen(asked, context, is_part=True)
+            same = next((one for one in answered if chosen and _overlaps(chosen[0], one[1])), None)
+            if not chosen:
+                unanswered.append(part)
+            elif same is not None:
+                same[0].append(part)
+            else:
+                known = [passage for _, quoted in answered for passage in quoted]
+                answered.append(([part], [passage for passage in chosen if not _overlaps(passage, known)]))
+        paragraphs: list[str] = []
+        headings: list[tuple[int, str]] = []
+        quotes: list[tuple[int, Span]] = []
+        for parts, chosen in answered:
+            headings += [(len(quotes), part) for part in parts]
+            paragraphs += [*parts, *map(_quoted, chosen)]
+            quotes += [(passage.place, passage.span) for passage in chosen]
+        return Draft(
+            text="\n\n".join(paragraphs),
+            quotes=tuple(quotes),
+            headings=tuple(headings),
+            unanswered=tuple(unanswered) if answered else (),
+        )
+
+    def _chosen(self, query: Query, context: Context, *, is_part: bool = False) -> list[Passage]:
+        """Return the passages that answer; of a part none where the best has no word of it and means something else."""
         shown = [text for hit, text in zip(context.hits, context.texts, strict=True) if hit.chunk.kind != "hub"]
         texts = [text[start:end] for text in shown for start, end in sentences.units(text)]
         above = ["\n".join(passages.headings(hit)) for hit in context.hits]
@@ -96,9 +139,11 @@ class ExtractiveGenerator:
         relevance = self._relevance(query, context, found, said)
         if relevance is None:
             # Found by its meaning alone, in a language that is not compared: the beginning of the best chunk says most.
-            return found[:1]
+            return [] if is_part else found[:1]
         steps = _steps(query, context, found)
         first = found.index(steps) if steps else max(range(len(found)), key=lambda row: (relevance[row], -row))
+        if is_part and not said[first] and relevance[first] < _PART_LEAST:
+            return []
         others = self._with_others(context, found, first, relevance, overlap, sure=said[first] >= _SURE_SHARE)
         return _merged(context, others)
 
@@ -138,17 +183,18 @@ class ExtractiveGenerator:
         """Return the first passage with those that are worth saying too.
 
         Beside one that says most of what was asked, what says more of it or is as good; a list of steps stands alone. Another may
-        be the wrong one, so others are quoted as long as there is room, those of other pages before more of the same.
+        be the wrong one, so others are quoted as long as there is room, those of other pages before more of the same. What is only
+        a name, only tells where else to read, or points at what is not quoted is never quoted beside another.
         """
         chosen = [self._with_what_it_points_at(context, found, found[first])]
         if sure and chosen[0].steps:
-            return chosen
-        maximum = self.maximum_step_words if chosen[0].steps else self.maximum_words
-        if sure:
-            maximum = int(_SURE_ROOM * maximum)
+            return [self._with_outcome(context, found, chosen[0])]
+        # Only one list of steps that stands alone may be longer.
+        maximum = int(_SURE_ROOM * self.maximum_words) if sure else self.maximum_words
         # What cannot be as good as it must be is not compared word by word.
         floor = (min(_NEW_KEPT, _SURE_KEPT) if sure else _UNSURE_KEPT) * relevance[first]
         rows = [row for row in range(len(found)) if row != first and relevance[row] >= floor]
+        rows = [row for row in rows if not (found[row].bare or passages.points_away(found[row]))]
         while len(chosen) < _PASSAGES:
             pages = {context.hits[passage.place].document.id for passage in chosen}
             room = maximum - sum(passage.words for passage in chosen)
@@ -156,7 +202,7 @@ class ExtractiveGenerator:
             values: dict[int, float] = {}
             for row in rows:
                 passage, value = found[row], relevance[row]
-                if passage.words > room or _repeats(passage, chosen):
+                if passage.words > room or _hangs(context, passage, chosen) or _repeats(passage, chosen):
                     continue
                 if sure:
                     new = overlap.share(overlap.held(passage.text) - said) >= _NEW_SHARE
@@ -173,6 +219,16 @@ class ExtractiveGenerator:
             rows.remove(best)
         return chosen
 
+    def _with_outcome(self, context: Context, found: Sequence[Passage], steps: Passage) -> Passage:
+        """Return a short list of steps with the paragraph behind it, which says what happens then."""
+        after = next((one for one in found if one.place == steps.place and one.start >= steps.end), None)
+        longer = (
+            None
+            if after is None or after.bare or passages.points_away(after)
+            else passages.joined(context, steps, after)
+        )
+        return longer if longer is not None and longer.words <= _OUTCOME_WORDS else steps
+
     def _with_what_it_points_at(self, context: Context, found: Sequence[Passage], passage: Passage) -> Passage:
         row = found.index(passage)
         if row and passages.depends(passage):
@@ -183,7 +239,10 @@ class ExtractiveGenerator:
 
 
 def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage | None:
-    """Return the list of steps that answers a question of how to do something; ``None`` where there is none."""
+    """Return the list of steps that answers a question of how to do something; ``None`` where there is none.
+
+    Of words that ask nothing it must say more: they may want to know what the thing is.
+    """
     if query.kind not in _WITH_STEPS:
         return None
     lists = [passage for passage in found if passage.steps and passage.place < _STEP_PLACES]
@@ -191,7 +250,8 @@ def _steps(query: Query, context: Context, found: Sequence[Passage]) -> Passage 
     overlap = sentences.Overlap(query.text, texts)
     shares = [overlap.share(held) * _PLACE_DECAY**one.place for one, held in zip(lists, overlap.found, strict=True)]
     best = max(range(len(lists)), key=lambda row: (shares[row], -row), default=None)
-    return None if best is None or shares[best] < _STEP_MINIMUM else lists[best]
+    least = _STEP_MINIMUM if query.kind == "how-to" else _TOPIC_STEP_MINIMUM
+    return None if best is None or shares[best] < least else lists[best]
 
 
 def _names(query: Query) -> bool:
@@ -201,9 +261,23 @@ def _names(query: Query) -> bool:
     return query.kind == "definition"
 
 
+def _quoted(passage: Passage) -> str:
+    return f"{passage.text} [{passage.place + 1}]"
+
+
+def _overlaps(passage: Passage, others: Sequence[Passage]) -> bool:
+    return any(one.place == passage.place and one.start < passage.end and passage.start < one.end for one in others)
+
+
+def _hangs(context: Context, passage: Passage, chosen: Sequence[Passage]) -> bool:
+    """Whether a passage points at what stands before it, and that was not chosen."""
+    before = (one for one in chosen if one.end <= passage.start)
+    return passages.depends(passage) and all(passages.joined(context, one, passage) is None for one in before)
+
+
 def _repeats(passage: Passage, chosen: Sequence[Passage]) -> bool:
     """Whether a passage overlaps one that was chosen, or says hardly a word that none of them says."""
-    if any(one.place == passage.place and one.start < passage.end and passage.start < one.end for one in chosen):
+    if _overlaps(passage, chosen):
         return True
     words = set(sentences.informative(passage.text))
     known = {word for one in chosen for word in sentences.words(one.text)}
@@ -230,6 +304,7 @@ def _said(
         score += _LABEL_SHARE * overlap.share(overlap.held(title))
     for weak, weight in (
         (passage.bare or passage.text.endswith(("?", "\uff1f")), _LEAD_WEIGHT),
+        (passages.points_away(passage), _LEAD_WEIGHT),
         (passages.depends(passage), _DEPENDENT_WEIGHT),
         (passage.steps, _STEPS_WEIGHT),
     ):

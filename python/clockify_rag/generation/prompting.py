@@ -29,11 +29,13 @@ _ROLE_TOKEN = re.compile(
     r"|</?SYS>>)"
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|IMG|THINK)\])"
 )
-_LAYOUT: Final = "passages-2"
+_LAYOUT: Final = "passages-3"
 """Changes whenever ``prompt`` puts the same passages down in another way."""
 
 FORMS: Final = ("how-to", "troubleshooting", "definition", "comparison", "limits", "yes-no")
 """The kinds of questions that have a wording of their own for what the answer is to look like."""
+
+_PARTS: Final = "parts"
 
 
 def mark(secret: bytes, generation: int, question: str, chunk_ids: Sequence[str], texts: Sequence[str] = ()) -> str:
@@ -68,7 +70,7 @@ def with_role_tokens(text: str) -> str:
 
 
 def prompt(query: Query, context: Context, code: str) -> str:
-    """Return the user's part of the prompt: the passages between their markers, then the question.
+    """Return the user's part of the prompt: the passages between their markers, then the question, and what it was taken apart into.
 
     Args:
         query: what is asked.
@@ -79,7 +81,10 @@ def prompt(query: Query, context: Context, code: str) -> str:
         f"<passage {number} {code}>\n{without_role_tokens(where(hit))}\n{without_role_tokens(text)}\n</passage {number} {code}>\n"
         for number, (hit, text) in enumerate(zip(context.hits, context.texts, strict=True), 1)
     ]
-    return "\n".join([*parts, f"Question: {without_role_tokens(query.text)}"])
+    asked = [f"Question: {without_role_tokens(query.text)}"]
+    if query.parts:
+        asked += ["Parts:", *(f"{number}. {without_role_tokens(part)}" for number, part in enumerate(query.parts, 1))]
+    return "\n".join([*parts, *asked])
 
 
 def parse_prompt(text: str, code: str) -> list[str]:
@@ -102,16 +107,18 @@ def where(hit: Hit) -> str:
     return " > ".join(" ".join(heading.split()) for heading in dict.fromkeys(passages.headings(hit)))
 
 
-def form(kind: str) -> str:
-    """Return the rule of what the answer to a question of that kind is to look like; empty for all others."""
-    return f"\n{_form(kind)}" if kind in FORMS else ""
+def form(query: Query) -> str:
+    """Return the rule of what the answer to ``query`` is to look like: part by part, or as its kind says; empty for other kinds."""
+    if query.parts:
+        return f"\n{_form(_PARTS)}"
+    return f"\n{_form(query.kind)}" if query.kind in FORMS else ""
 
 
-@lru_cache(maxsize=len(FORMS))
-def _form(kind: str) -> str:
-    return prompts.shipped_text(f"form-{kind}")
+@lru_cache(maxsize=len(FORMS) + 1)
+def _form(name: str) -> str:
+    return prompts.shipped_text(f"form-{name}")
 
 
 def version(rules: prompts.Prompt) -> str:
     """Return 32 hexadecimal digits that change whenever another prompt would be made of the same question and passages."""
-    return digest("prompt", _LAYOUT, rules.text, _ROLE_TOKEN.pattern, *(form(kind) for kind in FORMS))
+    return digest("prompt", _LAYOUT, rules.text, _ROLE_TOKEN.pattern, *map(_form, (*FORMS, _PARTS)))

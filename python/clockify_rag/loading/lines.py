@@ -7,7 +7,7 @@ document they are of keep their boundaries: the lines of a document follow one a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -15,6 +15,9 @@ from clockify_rag.contracts import Block, Chunk, digest
 from clockify_rag.loading.metadata import text_of
 
 DocumentFormat = Literal["markdown", "html", "text"]
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""What may stand before the first line, and is no part of it."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -46,12 +49,12 @@ class Line(msgspec.Struct, frozen=True):
 
 def numbered_lines(stream: IO[bytes], limit: int) -> Iterator[tuple[int, bytes | int]]:
     """Yield the lines that are not blank, numbered from 1; of one longer than ``limit`` bytes only its length."""
-    number = 0
-    while line := stream.readline(limit + 1):
-        number += 1
+    number, ahead = 0, len(BYTE_ORDER_MARK)
+    while line := stream.readline(limit + 1 + ahead):
+        number, ahead = number + 1, 0
         if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if len(line) <= limit or line.endswith(b"\n"):
+            line = line.removeprefix(BYTE_ORDER_MARK)
+        if len(line) - line.endswith(b"\n") <= limit:
             if not line.isspace():
                 yield number, line
             continue

@@ -86,7 +86,7 @@ class RelevancePacker:
         """
         quotable = [hit for hit in hits if hit.chunk.kind != "hub"] or list(hits)
         packing = _Packing(self.budget_tokens, count)
-        candidates = self.candidates(quotable)[: self.pack_top]
+        candidates = _with_parts(query, self.candidates(quotable), self.pack_top)
         article = 0
         for place, hit in enumerate(candidates):
             packing.add(hit, [hit.chunk])
@@ -262,6 +262,23 @@ class _Packing:
         piece, used = next(windows(text, self._budget, _Counter(self._counted)), ("", 0))
         # A piece ends where white space begins, so it is the text's own beginning but for white space at its start.
         return text[: len(text) - len(text.lstrip()) + len(piece)], used
+
+
+def _with_parts(query: Query, candidates: Sequence[Hit], count: int) -> list[Hit]:
+    """Return the first ``count`` candidates; of a question that was taken apart the one that says most of each part is among them.
+
+    Those come behind the first one, before the others, because a part that the rest of the question has nothing to do with would
+    else be outvoted.
+    """
+    texts = ["\n".join([hit.document.title, *hit.chunk.heading_path, hit.chunk.text]) for hit in candidates]
+    rows = [0] if candidates else []
+    for part in query.parts:
+        overlap = sentences.Overlap(part, texts)
+        shares = [overlap.share(found) for found in overlap.found]
+        best = max(range(len(candidates)), key=lambda row: (shares[row], -row), default=None)
+        if best is not None and shares[best] > 0:
+            rows.append(best)
+    return [candidates[row] for row in dict.fromkeys([*rows, *range(len(candidates))])][:count]
 
 
 class _Counter:

@@ -8,7 +8,7 @@ to fold those that say the same (``shaping``).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,8 +26,11 @@ EXCLUDED = ("kind=hub", "kind=image")
 """Chunks that are no answer: pages that are only links, and what describes images, which the text around them has too. A filter on
 ``kind`` brings them back."""
 
+SPARE_HITS = 4
+"""So many more hits are asked for than are wanted, because of those some may be folded: to search again costs more."""
+
 MORE_HITS = 2
-"""How many times as many hits are asked for where too many of those that were wanted are folded: most searches fold none."""
+"""How many times as many hits are asked for where those were not enough."""
 
 MAXIMUM_POOL = 10_000
 """The most hits that are asked for to find enough pages."""
@@ -70,22 +73,25 @@ class HybridRetriever:
         self._settings = settings
         self._mmr_lambda = mmr_lambda
         self._compatible: int | None = None
-        self._options: dict[int, _core.SearchOptions] = {}
+        self.dense_weight = _dense_weight(settings.dense_weight, entry)
+        """The weight of the cosine in fusion."""
+        self._options: dict[tuple[int, int], _core.SearchOptions] = {}
 
-    def options(self, top_k: int) -> _core.SearchOptions:
-        """Return how the core searches for ``top_k`` hits with these settings."""
-        options = self._options.get(top_k)
+    def options(self, top_k: int, candidates: int | None = None) -> _core.SearchOptions:
+        """Return how the core searches for ``top_k`` hits with these settings, by default among as many as they say."""
+        pool = max(self._settings.candidates, top_k) if candidates is None else candidates
+        options = self._options.get((top_k, pool))
         if options is None:
-            options = self._options[top_k] = self._make_options(top_k)
+            options = self._options[top_k, pool] = self._make_options(top_k, pool)
         return options
 
     def _make_options(
-        self, top_k: int, candidates: int | None = None, *, repeats: bool = True, diverse: bool = True
+        self, top_k: int, candidates: int, *, repeats: bool = True, diverse: bool = True
     ) -> _core.SearchOptions:
         settings = self._settings
         return _core.SearchOptions(
             top_k=top_k,
-            candidates=max(settings.candidates, top_k) if candidates is None else candidates,
+            candidates=candidates,
             k1=settings.k1,
             b=(settings.b, settings.b, settings.b),
             weights=(settings.title_weight, settings.heading_weight, settings.body_weight),
@@ -95,15 +101,6 @@ class HybridRetriever:
             mmr_lambda=self._mmr_lambda if diverse else None,
             dense=settings.dense,
         )
-
-    @property
-    def dense_weight(self) -> float:
-        """The weight of the cosine in fusion."""
-        if self._settings.dense_weight is not None:
-            return float(self._settings.dense_weight)
-        component, _, model = ("" if self._entry is None else self._entry.name.lower()).partition(":")
-        name = model.rstrip("/").rpartition("/")[2]
-        return next((w for known, w in DENSE_WEIGHTS.items() if known == component or known in name), 1.0)
 
     def retrieve(self, query: Query, *, top_k: int, opened: OpenGeneration | None = None) -> SearchResult:
         """Return the best hits, at most ``top_k``, best first.
@@ -139,38 +136,41 @@ class HybridRetriever:
         Returns what the core found at first, which the evidence is from, the hits, and what was done.
         """
         fold, per_document = self._settings.fold_duplicates, self._settings.per_document
-        asked = max(top_k, FUSED_DEPTH) if query.alternatives or self._prefers_glossary(query) else top_k
-        pool = max(self._settings.candidates, asked)
-        first, hits, steps = self._ranked(query, opened, self.options(asked), asked, vector)
+        wanted = max(top_k, FUSED_DEPTH) if query.alternatives or self._prefers_glossary(query) else top_k
+        pool = max(self._settings.candidates, wanted)
+        asked = min(wanted + SPARE_HITS, pool) if fold else wanted
+        first, count, ranked, steps = self._ranked(query, opened, self.options(asked, pool), asked, vector)
         while True:
-            kept = folded(hits) if fold else list(hits)
+            kept = folded(ranked, None if per_document else top_k) if fold else list(ranked)
             within, beyond = share(kept, per_document)
-            if len(within) >= top_k or len(hits) < min(asked, pool) or asked >= MAXIMUM_POOL:
+            if len(within) >= top_k or count < min(asked, pool) or asked >= MAXIMUM_POOL:
                 break
             asked = min(asked * MORE_HITS, MAXIMUM_POOL)
             pool = max(pool, asked)
-            _, hits, _ = self._ranked(query, opened, self._make_options(asked, pool), asked, vector)
+            _, count, ranked, _ = self._ranked(query, opened, self.options(asked, pool), asked, vector)
         returned = [*within, *beyond][:top_k]
+        steps.insert(0, self._step(query, first, len(returned)))
         if duplicates := sum(len(hit.duplicates) for hit in returned):
             steps.append(Step(stage="retrieve", name="fold_duplicates", details={"duplicates": duplicates}))
-        if behind := sum(hit.rank < returned[-1].rank for hit in beyond) if returned else 0:
+        if beyond and (behind := sum(hit.rank < returned[-1].rank for hit in beyond)):
             steps.append(Step(stage="retrieve", name="per_document", details={"behind": behind}))
         return first, numbered(returned), tuple(steps)
 
     def _ranked(
         self, query: Query, opened: OpenGeneration, options: _core.SearchOptions, depth: int, vector: Any
-    ) -> tuple[Found, tuple[Hit, ...], list[Step]]:
-        """What the core finds, the hits with those of other texts and what a kind of question prefers, and what was done."""
+    ) -> tuple[Found, int, Iterator[Hit], list[Step]]:
+        """What the core finds, how many hits that is with those of other texts, they, and what else was done to them."""
         found = self._search(query, options, opened, vector)
-        hits = _hits(opened, found)
-        steps = [self._step(query, found, len(hits))]
+        count, hits = found.counts[0], _hits(opened, found)
+        steps: list[Step] = []
         if query.alternatives:
-            hits = self._fused(query, hits, depth, opened)
+            merged = self._fused(query, tuple(hits), depth, opened)
+            count, hits = len(merged), iter(merged)
             steps.append(Step(stage="retrieve", name="alternatives", details={"searched": len(query.alternatives)}))
         if self._prefers_glossary(query):
-            hits = boosted(hits, "glossary", self._settings.glossary_boost)
+            hits = iter(boosted(tuple(hits), "glossary", self._settings.glossary_boost))
             steps.append(Step(stage="retrieve", name="glossary", details={"boost": self._settings.glossary_boost}))
-        return found, hits, steps
+        return found, count, hits, steps
 
     def _prefers_glossary(self, query: Query) -> bool:
         return query.kind == "definition" and self._settings.glossary_boost > 1
@@ -196,7 +196,7 @@ class HybridRetriever:
             diverse: whether MMR orders the hits.
         """
         options = self._make_options(top_k, candidates, repeats=repeats, diverse=diverse)
-        return self._search(query, options, opened, self._vector(query.text, opened)[0])
+        return self._search(query, options, opened, self._vector(query.text, opened)[0], read=False)
 
     def _fused(self, query: Query, hits: tuple[Hit, ...], depth: int, opened: OpenGeneration) -> tuple[Hit, ...]:
         """The hits of the question with those of its alternatives, each searched as a question of its own."""
@@ -204,12 +204,12 @@ class HybridRetriever:
         for text in query.alternatives:
             other = msgspec.structs.replace(query, text=text, expansions=(), alternatives=())
             found = self._search(other, self.options(depth), opened, self._vector(text, opened)[0])
-            rankings.append(_hits(opened, found))
+            rankings.append(tuple(_hits(opened, found)))
         weights = [1.0, *[ALTERNATIVES_WEIGHT / len(query.alternatives)] * len(query.alternatives)]
         return fused(rankings, weights)
 
     def _has_vectors(self, opened: OpenGeneration) -> bool:
-        return self._embedder is not None and opened.snapshot.embedder is not None
+        return self._embedder is not None and opened.embedder is not None
 
     def _vector(self, text: str, opened: OpenGeneration) -> tuple[Any, float | None]:
         """The vector of a question where an embedder outside the core makes it, and the milliseconds that took.
@@ -231,7 +231,9 @@ class HybridRetriever:
         embedder: _core.StaticEmbedder | None = getattr(self._embedder, "core", None)
         return embedder
 
-    def _search(self, query: Query, options: _core.SearchOptions, opened: OpenGeneration, vector: Any) -> Found:
+    def _search(
+        self, query: Query, options: _core.SearchOptions, opened: OpenGeneration, vector: Any, *, read: bool = True
+    ) -> Found:
         snapshot = opened.snapshot
         return snapshot.search(
             query.text,
@@ -243,12 +245,14 @@ class HybridRetriever:
             vector=vector,
             excluded_documents=query.excluded_documents,
             expansions=weighted_texts(query),
+            read=read,
         )
 
     def _step(self, query: Query, found: Found, hits: int) -> Step:
         """What was searched, and how: a line of the trace."""
         settings, is_dense = self._settings, found.dense_path is not None
         details: dict[str, Any] = {
+            "terms": found.terms,
             "filters": filter_groups(query),
             "excluded": excluded_values(query),
             "candidates": settings.candidates,
@@ -262,6 +266,15 @@ class HybridRetriever:
         if query.excluded_documents:
             details["excluded_documents"] = len(query.excluded_documents)
         return Step(stage="retrieve", name="hybrid" if is_dense else "lexical", details=details)
+
+
+def _dense_weight(chosen: float | None, entry: EmbedderEntry | None) -> float:
+    """The weight of the cosine: the configuration's, else that of the embedder."""
+    if chosen is not None:
+        return float(chosen)
+    component, _, model = ("" if entry is None else entry.name.lower()).partition(":")
+    name = model.rstrip("/").rpartition("/")[2]
+    return next((weight for known, weight in DENSE_WEIGHTS.items() if known == component or known in name), 1.0)
 
 
 def searched_terms(query: Query) -> tuple[str, ...]:
@@ -359,8 +372,9 @@ def _evidence(found: Found, documents: int) -> Evidence:
     )
 
 
-def _hits(opened: OpenGeneration, found: Found) -> tuple[Hit, ...]:
-    return tuple(_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
+def _hits(opened: OpenGeneration, found: Found) -> Iterator[Hit]:
+    """The hits, each decoded when it is asked for."""
+    return (_hit(opened, rank, row) for rank, row in enumerate(found.rows, 1))
 
 
 def _hit(opened: OpenGeneration, rank: int, row: _FoundRow) -> Hit:

@@ -21,11 +21,12 @@ SELF_CONTAINED_TOKENS = 40
 """A text of fewer tokens is the same as another only under the same heading."""
 
 
-def folded(hits: Iterable[Hit]) -> list[Hit]:
+def folded(hits: Iterable[Hit], wanted: int | None = None) -> list[Hit]:
     """Return the hits without those that say what a better one says; that one names them.
 
     Args:
         hits: best first; their ranks stay as they are.
+        wanted: how many are enough; those after them are not looked at.
     """
     kept: list[Hit] = []
     duplicates: dict[int, list[Duplicate]] = {}
@@ -52,6 +53,8 @@ def folded(hits: Iterable[Hit]) -> list[Hit]:
         row = len(kept)
         kept.append(hit)
         texts[text] = row
+        if len(kept) == wanted:
+            break
         places.setdefault(place, (row, document.id))
         alike.setdefault(chunk.tokens, []).append(row)
     for row, found in duplicates.items():

@@ -58,13 +58,12 @@ class PlainUnderstander:
         text = clean(asked)
         check_words(text)
         language = _core.detect_language(text, self.default_language)
-        terms = _core.question_terms(text, language)
         return Query(
             question=without_surrogates(question),
             text=text,
             language=language,
             filters=checked_filters(filters or {}),
-            steps=(Step(stage="understand", name="plain", details={"language": language, "terms": terms}),),
+            steps=(Step(stage="understand", name="plain", details={"language": language}),),
         )
 
 

@@ -282,7 +282,7 @@ RULES: Final[Mapping[str, Mapping[str, str]]] = {
         "fact": r".{0,200}(?:무엇|어디|언제|누가|어느|어떤)",
     },
 }
-"""Language to kind to what tells it, in either case."""
+"""Language to kind to what tells it, in lower case."""
 
 
 class RuleClassifier:
@@ -296,12 +296,14 @@ class RuleClassifier:
             language: its ISO 639-1 code.
         """
         patterns = _patterns(language)
-        asked = [sentence for sentence in _BETWEEN.split(question) if sentence]
-        asked = [sentence for sentence in asked if sentence.endswith(_ENDS)] or asked
+        text = _lowered(question, language)
+        sentences = [sentence for sentence in _BETWEEN.split(text) if sentence]
+        asked = [sentence for sentence in sentences if sentence.endswith(_ENDS)] or sentences
         kinds = [_kind(patterns, sentence) for sentence in asked]
-        told = (kind for kind in kinds if kind not in ("fact", "topic"))
-        kind = next(told, None) or _anywhere(patterns, question)
-        return kind or next(iter(kinds), "topic")
+        told = next((kind for kind in kinds if kind not in ("fact", "topic")), None)
+        if told is None and len(sentences) > 1:
+            told = _anywhere(patterns, text)
+        return told or next(iter(kinds), "topic")
 
 
 class NoClassifier:
@@ -310,6 +312,11 @@ class NoClassifier:
     def classify(self, question: str, language: str) -> str:  # noqa: ARG002 - the Protocol's
         """Return the empty string."""
         return ""
+
+
+def _lowered(text: str, language: str) -> str:
+    """A text in lower case, as the patterns are: to look for both cases takes twice as long."""
+    return (text.replace("I", "ı") if language == "tr" else text).replace("İ", "i").lower()
 
 
 def _kind(patterns: Mapping[str, re.Pattern[str]], sentence: str) -> str:
@@ -329,6 +336,4 @@ def _patterns(language: str) -> Mapping[str, re.Pattern[str]]:
     """The patterns of a language, compiled when a question of it is first asked, in the order in which they are tried."""
     rules = RULES.get(language, {})
     lead = {kind: _AFTER_LEAD if kind in ("how-to", "definition") else _AT_START for kind in ANCHORED}
-    return {
-        kind: re.compile(f"{lead.get(kind, '')}(?:{rules[kind]})", re.IGNORECASE) for kind in ORDER if kind in rules
-    }
+    return {kind: re.compile(f"{lead.get(kind, '')}(?:{rules[kind]})") for kind in ORDER if kind in rules}

@@ -32,6 +32,7 @@ _ANSWER_WORDS: Final = 160
 _TOKENS: Final[Mapping[str, int]] = {"follow-up": 120, "wordings": 160, "parts": 160, "hypothetical-answer": 220}
 _TURN_CHARACTERS: Final = 600
 _MARKER: Final = re.compile(r"\s*(?:[-*•]|\(?\d{1,2}[.):])\s+")
+_BRACKETED: Final = re.compile(r"[ \t]*[\[\u3010]\s?\d[^\[\]\u3010\u3011\n]{0,40}[\]\u3011]|[\[\]\u3010\u3011]")
 _LABEL: Final = re.compile(
     r"\s*(?:(?:rewritten|standalone|rephrased)\s+(?:question|query)|question|query|answer|output)\s*:\s*", re.IGNORECASE
 )
@@ -82,7 +83,9 @@ class Rewriter:
     def parts(self, question: str, deadline: float) -> tuple[tuple[str, ...], Details]:
         """Return the questions that ``question`` is made of, two or three of them; none for one that asks one thing."""
         text, details = self._ask("parts", f"Question: {question}", deadline)
-        found = tuple(dict.fromkeys(_lines(text or "", question, _WORDS)))[:MAXIMUM_PARTS]
+        # They stand in answers, where a number in brackets is a citation.
+        lines = _lines(_BRACKETED.sub("", text or ""), question, _WORDS)
+        found = tuple(dict.fromkeys(lines))[:MAXIMUM_PARTS]
         if len(found) < 2:  # noqa: PLR2004 - one part is no part
             return (), _judged(text, details) if not found else {**details, "outcome": "one question"}
         return found, details

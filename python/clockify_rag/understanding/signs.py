@@ -24,17 +24,16 @@ ENCODED: Final = re.compile(r"(?:data:[\w./+-]{1,60};base64,)?[A-Za-z0-9+/]{56,}
 """Base64."""
 
 CUE: Final = re.compile(
-    r"\b(?:thx|thanks?|regards|cheers|urgent|asap|appreciate|advise|forward|hope|gr(?:ü|u)(?:ß|ss)en?|danke?|merci|gracias|grazie|saludos)\b",
-    re.IGNORECASE,
+    r"\b(?:thx|thanks?|regards|cheers|urgent|asap|appreciate|advise|forward|hope|gr(?:ü|u)(?:ß|ss)en?|danke?|merci|gracias|grazie|saludos)\b"
 )
-"""What a line has that may have a sentence to take away."""
+"""What a line, in lower case, has that may have a sentence to take away."""
 
-_SALUTATION: Final = re.compile(rf"\s{{0,5}}{SALUTATION}\b", re.IGNORECASE)
+_SALUTATION: Final = re.compile(rf"\s{{0,5}}{SALUTATION}\b")
 
 
 def may_be_ticket(text: str) -> bool:
     """Return whether ``text`` has anything that ``tickets.cleaned`` could take away."""
-    is_long = "\n" in text or len(text) >= LINE
-    return is_long or any(
-        found is not None for found in (_SALUTATION.match(text), ENCODED.search(text), CUE.search(text))
-    )
+    if "\n" in text or len(text) >= LINE or ENCODED.search(text):
+        return True
+    lowered = text.lower()
+    return bool(_SALUTATION.match(lowered) or CUE.search(lowered))

@@ -110,7 +110,7 @@ class StepsUnderstander:
         kind = self._kind(text, language, steps)
         expansions = self._expansions(text, language, steps)
         alternatives, parts = self._made(text, deadline, steps)
-        steps.append(_step("terms", language=language, terms=_core.question_terms(text, language)))
+        steps.append(_step("language", language=language))
         return Query(
             question=without_surrogates(question),
             text=text,

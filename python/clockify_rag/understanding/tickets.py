@@ -278,7 +278,7 @@ def _without_pleasantries(lines: _Lines) -> _Lines:
     """Take away sentences that hope, thank, look forward and bid farewell."""
     left: _Lines = []
     for line in lines:
-        pieces = [piece for piece in _BETWEEN.split(line) if piece] if CUE.search(line) else []
+        pieces = [piece for piece in _BETWEEN.split(line) if piece] if CUE.search(line.lower()) else []
         kept = [piece for piece in pieces if not _is_pleasantry(piece)]
         if len(kept) == len(pieces):
             left.append(line)

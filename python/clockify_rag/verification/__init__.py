@@ -122,15 +122,15 @@ class QuoteVerifier:
         Args:
             query: what was asked; its language is the draft's where that does not tell.
             context: what the draft was written from; its texts are what may be cited.
-            draft: the text; with ``quotes`` it must be these, each with its marker and a blank line between, or it is
-            checked as any.
+            draft: the text; with ``quotes`` it must be these, each with its marker, parts of the question as ``headings`` among
+                them, a blank line between, or it is checked as any.
         """
-        if draft.quotes and (proved := _exact(context, draft)):
+        if draft.quotes and (proved := _exact(query, context, draft)):
             return proved
         return _Verification(self, query, context, draft.text).run()
 
 
-def _exact(context: Context, draft: Draft) -> Verified | None:
+def _exact(query: Query, context: Context, draft: Draft) -> Verified | None:
     """Prove a draft that consists of quotations by comparing each with the slice it names; ``None`` if one differs."""
     places: list[_Place] = []
     for hit, span in draft.quotes:
@@ -139,16 +139,25 @@ def _exact(context: Context, draft: Draft) -> Verified | None:
         if chunk is None or not text:
             return None
         places.append(_Place(hit, span, text, chunk.text.find(text)))
-    if "\n\n".join(f"{place.quote} [{place.hit + 1}]" for place in places) != draft.text:
+    paragraphs: list[str | _Place] = [*places]
+    for before, heading in reversed(draft.headings):
+        if heading not in query.parts or _MARKERS.search(heading):
+            return None
+        paragraphs.insert(before, heading)
+    written = (one if isinstance(one, str) else f"{one.quote} [{one.hit + 1}]" for one in paragraphs)
+    if "\n\n".join(written) != draft.text:
         return None
     numbers = {place: number for number, place in enumerate(dict.fromkeys(places), 1)}
     parts: list[str] = []
     proved: list[Claim] = []
     position = 0
-    for place in places:
-        span = (position, position + len(place.quote))
-        proved.append(Claim(text=place.quote, span=span, markers=(numbers[place],), supported=True, support=1.0))
-        parts.append(f"{place.quote} [{numbers[place]}]")
+    for one in paragraphs:
+        if isinstance(one, str):
+            parts.append(one)
+        else:
+            span = (position, position + len(one.quote))
+            proved.append(Claim(text=one.quote, span=span, markers=(numbers[one],), supported=True, support=1.0))
+            parts.append(f"{one.quote} [{numbers[one]}]")
         position += len(parts[-1]) + 2
     return Verified(
         text="\n\n".join(parts),

@@ -33,7 +33,8 @@ class Edited:
 
     Args:
         draft: the text.
-        edits: what to replace; of two that overlap the first counts, and of two that begin together the longer one.
+        edits: what to replace; of two that overlap the first counts, and of two that begin together the longer one. What is
+            only taken away goes also where the one before it ends within it.
     """
 
     def __init__(self, draft: str, edits: Iterable[Edit]) -> None:
@@ -42,11 +43,14 @@ class Edited:
         self._starts: list[int] = []
         self._kept: list[tuple[int, int, int]] = []
         for edit in sorted(edits, key=lambda edit: (edit.start, edit.start < edit.end, -edit.end)):
-            if edit.start < position:
-                continue
-            parts += [draft[position : edit.start], edit.text]
-            length += edit.start - position
-            self._starts.append(edit.start)
+            start = edit.start
+            if start < position:
+                if edit.text or edit.end <= position:
+                    continue
+                start = position
+            parts += [draft[position:start], edit.text]
+            length += start - position
+            self._starts.append(start)
             self._kept.append((edit.end, length, length + len(edit.text)))
             length += len(edit.text)
             position = edit.end

@@ -13,7 +13,8 @@
 //! To sweep thousands of points without starting an interpreter for each, a process below may arm itself: what it writes to the
 //! file descriptor 1023, which need not be open, is an order to this program, and the "bytes written" are the reply:
 //! `arm ACTION N FOLDER` (counts the calls of this process and its children from now on), `record FILE` (also writes each
-//! call with its data to a file), `count`, `hit` (the number of the call that the action came about at), `end` (nothing is armed any more).
+//! call with its data to a file), `count`, `hit` (the number of the call that the action came about at), `since NAME` (how many calls
+//! after the last renaming to that name it was), `end` (nothing is armed any more).
 //!
 //! The command's status is this program's; with `--arm` a line on standard error tells the counts.
 

@@ -1,7 +1,7 @@
 //! Following a command and all that it starts, from one stop at a system call to the next.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -83,6 +83,10 @@ struct Tracer {
     count: u64,
     /// The number of the call that the action came about at.
     hit: Option<i64>,
+    /// How many calls had been counted when it first did.
+    hit_at: u64,
+    /// How many calls had been counted at each renaming, and the new name.
+    renamed: Vec<(u64, OsString)>,
     /// Numbers the moments at which recorded calls begin and end.
     clock: u64,
     pending: HashMap<pid_t, Pending>,
@@ -270,6 +274,13 @@ impl Tracer {
         self.count += u64::from(!is_answer);
         self.clock += 1;
         let is_hit = self.count == at && !is_answer;
+        if is_hit {
+            self.hit_at = at;
+        } else if call.name.starts_with("rename")
+            && let Some(name) = second.as_deref().and_then(Path::file_name)
+        {
+            self.renamed.push((self.count, name.to_owned()));
+        }
         let mut pending = Pending {
             call,
             arguments: *arguments,
@@ -354,7 +365,8 @@ impl Tracer {
                 let processes = HashSet::from([status_number(thread, "Tgid:").unwrap_or(thread)]);
                 self.armed = Some(Armed { action, at, below, processes });
                 self.threads.clear();
-                (self.count, self.hit, self.clock) = (0, None, 0);
+                (self.count, self.hit, self.hit_at, self.clock) = (0, None, 0, 0);
+                self.renamed.clear();
                 1
             }
             "record" => {
@@ -363,6 +375,10 @@ impl Tracer {
             }
             "count" => self.count as i64,
             "hit" => self.hit.unwrap_or(-1),
+            "since" => {
+                let before = self.renamed.iter().rev().find(|(count, name)| *count < self.hit_at && name == rest);
+                before.map_or(-1, |(count, _)| (self.hit_at - count) as i64)
+            }
             "end" => {
                 self.armed = None;
                 if let Some(mut record) = self.record.take() {
