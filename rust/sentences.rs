@@ -14,6 +14,12 @@ const ABBREVIATIONS: &[&str] = &[
     "bzw", "d.h", "evtl", "ggf", "inkl", "u.a", "usw", "vgl", "z.b", "p.ex", "m", "p.ej",
 ];
 
+/// The zeros of the scripts in use, each followed by its other digits.
+const ZEROS: &[u32] = &[
+    0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20,
+    0x1040, 0x1090, 0x17E0, 0x1810, 0xFF10,
+];
+
 /// The sentences of `text`, in order, in bytes, without the white space around them.
 #[must_use]
 pub fn units(text: &str) -> Vec<Range<usize>> {
@@ -80,9 +86,10 @@ pub(crate) fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1C}'..='\u{1F}').contains(&character)
 }
 
-/// Whether a character is a digit, of any script.
+/// Whether a character is a decimal digit, of any script in use; a superscript, a fraction or a number in a circle is none.
 pub(crate) fn is_digit(character: char) -> bool {
-    character.is_ascii_digit() || !character.is_ascii() && character.is_numeric()
+    let of = |zero: &u32| (*zero..zero + 10).contains(&u32::from(character));
+    character.is_ascii_digit() || character > '\u{65F}' && ZEROS.iter().any(of)
 }
 
 fn position(text: &str, from: usize, character: char) -> Option<usize> {

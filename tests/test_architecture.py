@@ -28,6 +28,7 @@ CORE_USERS = {
     "reranking",
     "packing",
     "verification",
+    "sentences",
     "loading",
     "chunking",
     "embedding",

@@ -110,3 +110,9 @@ proptest! {
         prop_assert!(units(&text).iter().all(|unit| !text[unit.clone()].contains('\n')));
     }
 }
+
+#[test]
+fn digits_are_decimal() {
+    assert!("09\u{660}\u{6F9}\u{96F}\u{FF11}".chars().all(is_digit));
+    assert!(!"a\u{B2}\u{BD}\u{2460}\u{2167}\u{661F}".chars().any(is_digit));
+}
